@@ -1,0 +1,152 @@
+// core/link.h -- a framed byte pipe to a neighbour: the parent, or one child.
+//
+// A link reads always, checks every header, answers heartbeats, keeps its window, and closes itself when the
+// peer breaks a rule or falls silent. It writes eagerly and gathers what was sent in one round of the loop;
+// control goes before data, data is served in deficit round-robin (core/scheduler.h). It knows nothing of
+// routes: frames go to its Owner (a handshake first, then the Router).
+//
+// Windows count wire bytes, header included, so that empty frames are not free (docs/design/001-windows.md).
+// Thread: the loop's. The owner destroys a link, but never inside one of the link's own calls to it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+
+#include "core/fd.h"
+#include "core/frame.h"
+#include "core/loop.h"
+#include "core/scheduler.h"
+
+namespace banyan {
+
+// How long silence may last, and how much may lie about. Given to a child with its identity.
+struct LinkLimits {
+  Nanos heartbeat_every = 5 * kSecond;      // idle time before we ask
+  Nanos lost_after = 15 * kSecond;          // silence before we judge; a child judges its parent by the next
+  Nanos parent_lost_after = 20 * kSecond;   // later than the parent judges us, so the two never both act
+  Nanos frame_deadline = 30 * kSecond;      // a frame once begun is complete by then
+  std::uint32_t window = 2 << 20;           // first link window, bytes
+  std::uint32_t window_max = 16 << 20;      // fills 1 Gbit/s at 128 ms
+  std::uint32_t control_queue_max = 1 << 20;  // a peer that makes us answer and does not read is closed
+  std::uint32_t control_per_second = 50'000;  // routes, credit, heartbeats: far above honest, far below harm
+};
+
+// Growth of all windows in a process comes out of one purse.
+struct WindowBudget {
+  std::uint64_t left = 64 << 20;
+};
+
+// The link's two descriptors; the same number twice for a socket. Owned by the link.
+struct LinkFds {
+  int read = -1;
+  int write = -1;
+};
+
+class Link {
+ public:
+  class Owner {
+   public:
+    // One checked frame that is not the link's own business. `payload` is valid during the call. Data frames
+    // hold the link's window until release() is called for their wire_bytes().
+    virtual void on_frame(Link& link, const Header& header, Bytes payload) = 0;
+    // A data frame given to send() has left for the kernel. `origin` as given there.
+    virtual void on_sent(Link& link, std::uint32_t origin, const Header& header) = 0;
+    // The link is closed: by the peer (kLost), by its fault (kProtocol), by silence (kLost). Once; after it,
+    // only destruction. `unsent` are the data frames that never left.
+    virtual void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  Link(Loop& loop, LinkFds fds, Owner& owner, const LinkLimits& limits, WindowBudget& budget, bool to_parent);
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+  ~Link();
+
+  void set_owner(Owner& owner) { owner_ = &owner; }
+  // Before the first frame after the handshake: the limits the parent's identity brought.
+  void set_limits(const LinkLimits& limits);
+
+  // Queues one control frame, ahead of all data. REQUIRES: header.has(kControl).
+  void send_control(Header header, Bytes payload = {});
+  // Queues one data frame; copies what cannot leave at once. `origin` names who is charged: the serial of the
+  // link it came in on, or 0 for ourselves; on_sent() tells when the charge ends, perhaps before this returns.
+  void send(std::uint32_t origin, const Header& header, Bytes payload);
+
+  // `bytes` that came in here were consumed, or have left through another link.
+  void release(std::size_t bytes);
+
+  // Closes without a word to the owner. Idempotent. What is queued is dropped.
+  void close();
+  // Closes as if the peer had failed: the owner hears on_down, from the loop, not from inside this call.
+  void fail(Error error);
+  bool is_open() const { return fds_.read >= 0; }
+
+  std::uint32_t serial() const { return serial_; }
+  void set_serial(std::uint32_t serial) { serial_ = serial; }
+  Nanos round_trip() const { return round_trip_; }  // of the last heartbeat; 0: not known yet
+  std::size_t queued_bytes() const { return scheduler_.bytes(); }
+  bool has_unsent() const { return staged_at_ < staged_.size() || !scheduler_.empty(); }
+  std::uint32_t held() const { return held_; }  // bytes that came in and were not released
+
+  // The bytes handed to us before the link existed (read beside the handshake). Call once, before run.
+  void take_early_bytes(Bytes bytes);
+
+ private:
+  void on_ready(Ready ready);
+  void on_readable();
+  void decode();
+  bool on_link_control(const Header& header, Bytes payload);
+  void flush_soon();
+  void flush();
+  void stage_data();
+  void stage(const Header& header, Bytes payload);
+  void write_staged(const Header* header, Bytes payload);
+  void give_credit();
+  void on_blocked();
+  void check_silence();
+  void arm_silence_timer();
+  void go_down(Error error);
+
+  Loop& loop_;
+  LinkFds fds_;
+  Owner* owner_;
+  LinkLimits limits_;
+  WindowBudget& budget_;
+  const bool to_parent_;
+  std::uint32_t serial_ = 0;
+
+  Loop::WatchId read_watch_ = 0, write_watch_ = 0;
+  Loop::TimerId silence_timer_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted by a link that may be gone
+
+  // In.
+  Buffer in_;
+  std::size_t in_begin_ = 0, in_end_ = 0;
+  std::uint32_t held_ = 0;        // came in, not released
+  std::uint32_t uncredited_ = 0;  // released, not yet given back as credit
+  std::uint32_t window_;          // what the peer may have outstanding
+  Nanos last_frame_ = 0;          // when the last complete frame came
+  Nanos frame_began_ = 0;         // when the incomplete one did; 0: none
+  Nanos control_refill_ = 0;
+  std::uint32_t control_left_;
+
+  // Out.
+  Buffer staged_;              // encoded, on its way to the kernel
+  std::size_t staged_at_ = 0;  // written so far
+  Buffer control_;             // encoded control frames, next to be staged
+  FrameScheduler scheduler_;
+  std::uint64_t credit_;  // data bytes the peer allows
+  bool blocked_told_ = false;
+  bool flush_posted_ = false;
+  bool echo_pending_ = false;
+  bool on_hold_ = false;
+  Nanos next_check_ = 0;
+  Nanos stalled_at_ = 0;  // when we noticed that we, not the peer, had been asleep
+  Nanos round_trip_ = 0;
+  Nanos ping_sent_ = 0;  // 0: none on its way
+};
+
+}  // namespace banyan
