@@ -1,0 +1,85 @@
+// core/exec.h -- running a command for another context: the callee's side.
+//
+// A call to kExec carries an ExecRequest; its reply is an ExecOutcome, sent after both output streams were
+// ended. Output flows as bytes with credit on one stream each, so a slow reader slows the command and costs no
+// memory. The command runs in its own session and process group under a guard (core/guard.h): timeout, cancel,
+// shutdown, the death of the link or of this very process end it and what it started. What it left in the
+// background when it ended by itself lives on, as with ssh; an output it holds open keeps nobody waiting.
+//
+// Thread: the loop's.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/router.h"
+
+namespace banyan {
+
+constexpr std::size_t kExecMax = 1'024;  // commands at once in one context; beyond: dead, busy
+
+// MessagePack array in the order of the fields (docs/protocol.md).
+struct ExecRequest {
+  std::vector<std::string> argv;  // REQUIRES: not empty
+  bool shell = false;             // then argv[0] is a line for /bin/sh -c, the rest are its $0 and on
+  std::string directory;          // empty: where the context is
+  std::vector<std::pair<std::string, std::string>> environment;  // added to what the context was given
+  bool has_stdin = false;         // else /dev/null
+  Nanos timeout = 0;              // 0: none
+  Handle events = 0;              // of the caller: gets ExecStarted once
+  Handle out = 0, err = 0;        // of the caller: get the bytes; an empty message ends each
+
+  Buffer encode() const;
+  static Result<ExecRequest> decode(Bytes bytes);
+};
+
+struct ExecStarted {
+  std::int64_t pid = 0;
+  Handle input = 0;  // of the callee: takes stdin when has_stdin; an empty message is end of file
+
+  Buffer encode() const;
+  static Result<ExecStarted> decode(Bytes bytes);
+};
+
+struct ExecOutcome {
+  enum class Kind : std::uint8_t {
+    kExited,         // code
+    kSignalled,      // signal, e.g. 9
+    kNotFound,       // the shell's 127
+    kNotExecutable,  // the shell's 126
+    kNotStarted,     // no process to be had: code is errno
+  };
+  enum class Ended : std::uint8_t { kItself, kTimeout, kCancelled, kShutdown };
+  Kind kind = Kind::kExited;
+  int code = 0;
+  int signal = 0;
+  Ended ended = Ended::kItself;  // who ended it
+  std::string text;              // why it was not started
+
+  Buffer encode() const;
+  static Result<ExecOutcome> decode(Bytes bytes);
+};
+
+class ExecService {
+ public:
+  // Registers itself for kExec (ancestors only) and for on_cancel.
+  ExecService(Loop& loop, Router& router);
+  ~ExecService();  // kills without grace whatever still runs
+
+  // Ends every command: SIGTERM now, SIGKILL after a second; `done` once all are reaped.
+  void shut_down(std::function<void()> done);
+  std::size_t running() const { return commands_.size(); }
+
+ private:
+  class Command;
+  Loop& loop_;
+  Router& router_;
+  std::map<std::uint64_t, std::unique_ptr<Command>> commands_;
+  std::uint64_t next_ = 1;
+  std::function<void()> on_idle_;
+};
+
+}  // namespace banyan

@@ -1,0 +1,50 @@
+// parent/handshake.h -- the dialogue between stage 0 and us, as a table of states.
+//
+// Pure: takes bytes in, gives bytes out, never touches a descriptor, so tests feed it any split of any input.
+// Byte-by-byte account: docs/how_it_works.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/bytes.h"
+#include "core/result.h"
+#include "parent/image.h"
+
+namespace banyan {
+
+constexpr std::size_t kNoiseMax = 64 * 1024;  // banner, MOTD and rc output before the marker; beyond: not a shell
+
+class Handshake {
+ public:
+  enum class State { kWaitingForReady, kUploading, kWaitingForHello, kLinked, kFailed };
+
+  // `expected_architecture` may be empty. With one, the caller may send what upload() gives at once, without
+  // waiting for the marker; stage 0 then refuses another machine before it takes a byte.
+  Handshake(const ImageStore& images, std::uint64_t nonce, std::string expected_architecture);
+
+  // Bytes from the far end, in any split.
+  void feed(Bytes bytes);
+  // The transport ended. Fails the handshake unless it is linked.
+  void feed_end();
+
+  State state() const { return state_; }
+  // Bytes to send now: the loader (as octal printf lines where the far side has no dd), then the image with its
+  // header. Empty when there is nothing to send; each byte is given once.
+  Buffer take_output();
+  // kLinked: what came after the last byte of the handshake: the beginning of the first frame.
+  Buffer take_rest();
+  // kFailed: phase shell, upload or hello, what happened, the last lines of noise, the remedy.
+  const Error& error() const { return error_; }
+  const std::string& architecture() const { return architecture_; }
+  // What came before the marker, for -v and error texts; at most kNoiseMax.
+  const std::string& noise() const { return noise_; }
+
+ private:
+  State state_ = State::kWaitingForReady;
+  std::string architecture_;
+  std::string noise_;
+  Error error_;
+};
+
+}  // namespace banyan

@@ -1,0 +1,40 @@
+// parent/image.h -- what is shipped: a loader and a compressed image for one architecture.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/fd.h"
+
+namespace banyan {
+
+// All views point into storage that lives as long as the program.
+struct Image {
+  std::string_view architecture;  // as uname -m says: "x86_64"
+  Bytes loader;                   // already padded to loader_bytes()
+  Bytes compressed;               // one zstd frame with its length and checksum
+  std::uint32_t plain_bytes = 0;
+  std::uint64_t id = 0;           // of the plain bytes: the first 8 of their SHA-256
+};
+
+// Knows the images this program carries.
+class ImageStore {
+ public:
+  virtual ~ImageStore() = default;
+  virtual const Image* find(std::string_view architecture) const = 0;  // nullptr: none
+  virtual std::vector<std::string_view> architectures() const = 0;
+  // The image of this machine, decompressed into a sealed, executable memfd, made once; -1 in the Fd when there
+  // is none. The descriptor stays the store's.
+  virtual Result<int> local_image() = 0;
+};
+
+// The images built into this program (bootstrap/). Lives as long as the program.
+ImageStore& embedded_images();
+
+// What stage 0 receives before the image: the same for every architecture, so it can be asked for before the
+// architecture is known.
+std::size_t loader_bytes();
+
+}  // namespace banyan

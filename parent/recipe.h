@@ -1,0 +1,49 @@
+// parent/recipe.h -- how to start a child, as data.
+//
+// Made by whoever asks (transports/), executed by the runner of the context that becomes the parent
+// (parent/runner.h): a new transport costs the agent no byte.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/loop.h"
+#include "core/result.h"
+
+namespace banyan {
+
+// Deadlines of the phases the runner can tell apart. Before stage 0 reports, a transport such as ssh is opaque:
+// resolving, connecting, key exchange, authentication and the login shell share `until_ready`.
+struct Deadlines {
+  Nanos until_ready = 65 * kSecond;  // resolve 5, connect 10, kex 10, auth 30, shell 10
+  Nanos upload = 30 * kSecond;
+  Nanos hello = 10 * kSecond;
+  Nanos total = 0;  // all together; 0: no further limit
+};
+
+// What a line on the transport's stderr means, when the transport ends before stage 0 reports.
+struct Symptom {
+  std::string text;  // found anywhere in a line
+  Phase phase;
+  ErrorClass error_class;
+  std::string remedy;
+};
+
+struct Recipe {
+  enum class Boot {
+    kImage,   // the parent executes the image itself, from memory; argv is empty
+    kStage0,  // argv starts a transport whose far end runs stage 0 (bootstrap/stage0.sh)
+  };
+  std::string name;    // of the new context, for people: "web1"
+  std::string method;  // "local", "ssh", ...
+  Boot boot = Boot::kImage;
+  std::vector<std::string> argv;
+  std::vector<std::pair<std::string, std::string>> environment;  // added to ours
+  std::uint64_t nonce = 0;   // kStage0: the one its command text carries
+  std::string architecture;  // kStage0: as uname -m says; empty: not known, wait for stage 0 to tell
+  std::vector<Symptom> symptoms;
+  Deadlines deadlines;
+};
+
+}  // namespace banyan
