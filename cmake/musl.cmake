@@ -1,0 +1,88 @@
+# musl for the images: where it is, and a toolchain that links against it with an ordinary g++.
+#
+# Debian has musl but no C++ library for it. The agent needs little more than libstdc++'s headers, so g++ and
+# its glibc-built libstdc++ do, given the right search paths and the few replacement headers in bootstrap/musl/.
+
+# banyan_fetch(RESULT FILE SCRIPT ARGUMENTS...): RESULT is true when FILE exists, if need be after running SCRIPT.
+# A failed attempt is remembered in the build folder, so that a machine without network configures quickly.
+function(banyan_fetch result file script)
+  get_filename_component(name ${file} NAME)
+  if(NOT EXISTS ${file} AND BANYAN_FETCH AND NOT BANYAN_FETCH_FAILED_${name})
+    message(STATUS "Fetching ${file}")
+    execute_process(COMMAND ${CMAKE_SOURCE_DIR}/bootstrap/${script} ${ARGN} RESULT_VARIABLE code
+                    OUTPUT_VARIABLE output ERROR_VARIABLE output TIMEOUT 300)
+    if(NOT code EQUAL 0)
+      message(STATUS "bootstrap/${script} failed (${code}); it will not be run again in this build folder.\n${output}")
+      set(BANYAN_FETCH_FAILED_${name} TRUE CACHE INTERNAL "")
+    endif()
+  endif()
+  if(EXISTS ${file})
+    set(${result} TRUE PARENT_SCOPE)
+  else()
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+
+# banyan_find_musl(RESULT ARCH): the folder that holds usr/include/ARCH-linux-musl and usr/lib/ARCH-linux-musl:
+# "/", or where it was unpacked. Empty: there is none.
+function(banyan_find_musl result arch)
+  set(${result} "" PARENT_SCOPE)
+  if(NOT BANYAN_MUSL)
+    return()
+  endif()
+  if(EXISTS /usr/lib/${arch}-linux-musl/libc.a AND EXISTS /usr/include/${arch}-linux-musl/stdlib.h)
+    set(${result} / PARENT_SCOPE)
+    return()
+  endif()
+  set(folder ${BANYAN_CACHE}/musl-${arch})
+  banyan_fetch(found ${folder}/usr/lib/${arch}-linux-musl/libc.a fetch_musl.sh ${arch} ${folder})
+  if(found)
+    set(${result} ${folder}/ PARENT_SCOPE)
+  endif()
+endfunction()
+
+# banyan_write_toolchain(FILE ARCH COMPILER MUSL): a CMake toolchain file. MUSL as banyan_find_musl says;
+# empty: the compiler's own C library.
+function(banyan_write_toolchain file arch compiler musl)
+  string(REGEX REPLACE "g\\+\\+([^/]*)$" "gcc\\1" c_compiler ${compiler})
+  set(c_flags "")
+  set(cxx_flags "")
+  set(link_flags -static)
+  if(musl)
+    execute_process(COMMAND ${compiler} -E -v -x c++ /dev/null OUTPUT_QUIET ERROR_VARIABLE search)
+    string(REGEX REPLACE ".*#include <\\.\\.\\.>[^\n]*\n(.*)End of search list.*" "\\1" search "${search}")
+    string(REGEX MATCHALL "/[^\n]+" search "${search}")
+    get_filename_component(folder ${file} DIRECTORY)
+    set(cxx_headers "")
+    set(own_headers "")
+    foreach(path ${search})
+      get_filename_component(path ${path} REALPATH)
+      if(path MATCHES "/c\\+\\+/")
+        list(APPEND cxx_headers -isystem ${path})
+      elseif(path MATCHES "/gcc")
+        list(APPEND own_headers -isystem ${path})
+      else()
+        # Only the kernel's headers of what else lies there; the rest is glibc's.
+        foreach(name linux asm asm-generic)
+          if(EXISTS ${path}/${name} AND NOT EXISTS ${folder}/kernel/${name})
+            file(MAKE_DIRECTORY ${folder}/kernel)
+            file(CREATE_LINK ${path}/${name} ${folder}/kernel/${name} SYMBOLIC)
+          endif()
+        endforeach()
+      endif()
+    endforeach()
+    set(c_flags -nostdinc -isystem ${musl}usr/include/${arch}-linux-musl ${own_headers} -isystem ${folder}/kernel)
+    set(cxx_flags -nostdinc++ -isystem ${CMAKE_SOURCE_DIR}/bootstrap/musl ${cxx_headers} ${c_flags})
+    set(lib ${musl}usr/lib/${arch}-linux-musl)
+    configure_file(${CMAKE_SOURCE_DIR}/bootstrap/musl/specs.in ${folder}/musl.specs @ONLY)
+    list(APPEND link_flags -specs=${folder}/musl.specs)
+  endif()
+  if(arch STREQUAL aarch64)
+    list(APPEND c_flags -mno-outline-atomics)  # one thread: no need to choose among atomics at run time
+    list(APPEND cxx_flags -mno-outline-atomics)
+  endif()
+  list(JOIN c_flags " " c_flags)
+  list(JOIN cxx_flags " " cxx_flags)
+  list(JOIN link_flags " " link_flags)
+  configure_file(${CMAKE_SOURCE_DIR}/bootstrap/image/toolchain.cmake.in ${file} @ONLY)
+endfunction()
