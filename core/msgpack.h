@@ -1,7 +1,8 @@
 // core/msgpack.h -- MessagePack, as much of it as our payloads use, written and read without recursion.
 //
-// Reading trusts nothing: one budget for bytes, elements and depth is spent, never compared, so nested headers
-// cannot claim the same bytes twice. A reader fails once and stays failed: read everything, then ask finish().
+// Reading trusts nothing: one budget for bytes, elements and depth is spent, never compared, so nested
+// headers cannot claim the same bytes twice. A reader fails once and stays failed: read everything, then ask
+// finish().
 #pragma once
 
 #include <concepts>
@@ -22,8 +23,7 @@ class Packer {
   Packer& nil();
   Packer& boolean(bool value);
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  Packer& number(T value) {
+  requires(!std::same_as<T, bool>) Packer& number(T value) {
     if constexpr (std::signed_integral<T>) return signed_number(value);
     return unsigned_number(value);
   }
@@ -43,18 +43,18 @@ class Packer {
 
 class Unpacker {
  public:
-  // `in` must outlive the reader and every view it returns.
+  // `in` must outlive the reader and every view it returns. Depth is the caller's own, except in skip().
   explicit Unpacker(Bytes in);
 
   // Each reads one value of that type; anything else fails the reader and returns zero or empty.
-  std::uint32_t array();
+  std::uint32_t array();  // at most as many as there are bytes left: safe to reserve for
   std::uint32_t map();
   std::uint64_t number(std::uint64_t max = UINT64_MAX);  // fails above max
   std::int64_t signed_number();
   bool boolean();
   std::string_view text();
   Bytes bytes();
-  void skip();        // one value of any type, with all it contains
+  void skip();         // one value of any type, floats and extensions too, with all it contains
   bool next_is_nil();  // and consumes it if so
 
   bool ok() const { return !failed_; }
@@ -62,10 +62,17 @@ class Unpacker {
   bool finish() const { return !failed_ && in_.empty() && pending_ == 0; }
 
  private:
+  struct Head;
+  Head head();
+  std::uint64_t take(std::size_t width);
+  bool announce(std::uint64_t values);
+  Bytes contents(std::uint64_t size);
+  void fail();
+
   Bytes in_;
   bool failed_ = false;
   std::uint32_t elements_left_ = kPackElementsMax;
-  std::uint64_t pending_ = 0;  // values announced by containers and not read yet
+  std::uint64_t pending_ = 0;  // values announced by containers and not read yet; no more than bytes are left
 };
 
 }  // namespace banyan
