@@ -69,7 +69,8 @@ class Link {
   // Before the first frame after the handshake: the limits the parent's identity brought.
   void set_limits(const LinkLimits& limits);
 
-  // Queues one control frame, ahead of all data. REQUIRES: header.has(kControl).
+  // Queues one control frame, ahead of all data; sets its length. REQUIRES: header.has(kControl). A peer that
+  // lets control_queue_max of them pile up is closed (kStalled).
   void send_control(Header header, Bytes payload = {});
   // Queues one data frame; copies what cannot leave at once. `origin` names who is charged: the serial of the
   // link it came in on, or 0 for ourselves; on_sent() tells when the charge ends, perhaps before this returns.
@@ -88,26 +89,33 @@ class Link {
   void set_serial(std::uint32_t serial) { serial_ = serial; }
   Nanos round_trip() const { return round_trip_; }  // of the last heartbeat; 0: not known yet
   std::size_t queued_bytes() const { return scheduler_.bytes(); }
-  bool has_unsent() const { return staged_at_ < staged_.size() || !scheduler_.empty(); }
+  bool has_unsent() const { return staged_bytes() > 0 || !control_.empty() || !scheduler_.empty(); }
   std::uint32_t held() const { return held_; }  // bytes that came in and were not released
 
-  // The bytes handed to us before the link existed (read beside the handshake). Call once, before run.
+  // Bytes read beside the handshake, before the link existed. At most once, before anything else is read.
   void take_early_bytes(Bytes bytes);
 
  private:
   void on_ready(Ready ready);
   void on_readable();
   void decode();
+  bool take_control_token(const Header& header);
   bool on_link_control(const Header& header, Bytes payload);
+  void give_credit(std::uint32_t growth);
+  void on_blocked();
+
+  std::size_t staged_bytes() const { return staged_.size() - staged_at_; }
+  void append_frame(Buffer& to, const Header& header, Bytes payload);
+  void write_through(const Header& header, Bytes payload);
   void flush_soon();
   void flush();
+  void stage_control();
   void stage_data();
-  void stage(const Header& header, Bytes payload);
-  void write_staged(const Header* header, Bytes payload);
-  void give_credit();
-  void on_blocked();
-  void check_silence();
+  void wait_for_room(bool wait);
+  void on_write_failed(int error);
+
   void arm_silence_timer();
+  void check_silence();
   void go_down(Error error);
 
   Loop& loop_;
@@ -122,31 +130,33 @@ class Link {
   Loop::TimerId silence_timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted by a link that may be gone
 
-  // In.
-  Buffer in_;
+  // In. The buffer is made at the first byte and touched only as far as it is used.
+  std::unique_ptr<std::uint8_t[]> in_;
   std::size_t in_begin_ = 0, in_end_ = 0;
+  std::uint32_t window_;          // what the peer may have outstanding
   std::uint32_t held_ = 0;        // came in, not released
   std::uint32_t uncredited_ = 0;  // released, not yet given back as credit
-  std::uint32_t window_;          // what the peer may have outstanding
-  Nanos last_frame_ = 0;          // when the last complete frame came
-  Nanos frame_began_ = 0;         // when the incomplete one did; 0: none
-  Nanos control_refill_ = 0;
+  std::uint32_t received_since_growth_ = 0;
+  Nanos last_frame_;        // when the last complete frame came
+  Nanos frame_began_ = 0;   // when an incomplete one did; 0: none
+  Nanos control_refill_;    // when control_left_ was last filled
   std::uint32_t control_left_;
+  bool on_hold_ = false;    // the peer said it will be stopped
 
-  // Out.
-  Buffer staged_;              // encoded, on its way to the kernel
+  // Out: control_ and scheduler_ feed staged_, which feeds the kernel.
+  Buffer staged_;
   std::size_t staged_at_ = 0;  // written so far
-  Buffer control_;             // encoded control frames, next to be staged
-  FrameScheduler scheduler_;
-  std::uint64_t credit_;  // data bytes the peer allows
-  bool blocked_told_ = false;
-  bool flush_posted_ = false;
+  Buffer control_;             // encoded control frames
+  FrameScheduler scheduler_;   // data that may not leave yet
+  std::uint64_t credit_;       // data bytes the peer allows
+  bool blocked_told_ = false;  // since the last credit
   bool echo_pending_ = false;
-  bool on_hold_ = false;
+  bool flush_posted_ = false;
+  bool waiting_for_room_ = false;  // the kernel is full; a watch will tell
+
   Nanos next_check_ = 0;
-  Nanos stalled_at_ = 0;  // when we noticed that we, not the peer, had been asleep
-  Nanos round_trip_ = 0;
   Nanos ping_sent_ = 0;  // 0: none on its way
+  Nanos round_trip_ = 0;
 };
 
 }  // namespace banyan

@@ -9,11 +9,10 @@
 // Frames are forwarded as they come. When a link breaks, every message half-way through it is ended: onward with
 // an aborted frame, backward with one dead message; every call waiting on it completes here and now.
 //
-// Thread: the loop's, all of it. Lifetime: outlives every Message charge, StreamSender and call made through it.
+// Thread: the loop's, all of it. Lifetime: outlives every Charge, StreamSender and call made through it.
 // The whole account: docs/protocol.md.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,11 +20,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/inbox.h"
 #include "core/link.h"
+#include "core/outbox.h"
 
 namespace banyan {
-
-class Router;
 
 // Why a message was not delivered. On the wire: the first element of a dead message.
 enum class DeadReason : std::uint8_t {
@@ -37,7 +36,7 @@ enum class DeadReason : std::uint8_t {
   kBusy,       // the callee's table is full
   kGone,       // it was there, and its link broke
   kQuota,      // ids, table entries
-  kShutdown,   // we are ending
+  kEnding,     // we are shutting down
 };
 constexpr std::uint8_t kDeadReasonCount = 9;
 std::string_view name_of(DeadReason reason);
@@ -48,26 +47,8 @@ struct Dead {
   ContextId from = 0;  // who says so
 };
 
-// Who may talk sideways, child to child. Has no default: whoever makes a router decides (docs/protocol.md).
+// Who may talk sideways, from one child of ours to another: nobody, or all (docs/protocol.md).
 enum class Sideways : std::uint8_t { kVertical, kPeers };
-
-// The window a received message occupies, given back when this dies. Keep it as long as you keep the bytes.
-class Charge {
- public:
-  Charge() = default;
-  Charge(Charge&& other) noexcept;
-  Charge& operator=(Charge&& other) noexcept;
-  ~Charge();
-
- private:
-  friend class Router;
-  Router* router_ = nullptr;
-  std::uint32_t link = 0;   // serial; 0: no link window is held
-  ContextId source = 0;
-  StreamId stream = 0;
-  std::uint32_t bytes = 0;  // of link and stream window
-  std::uint32_t reserved = 0;  // of the assembly budget
-};
 
 // A whole message, as a handler sees it. `header` is its first frame's; `payload` is valid during the call.
 struct Incoming {
@@ -78,7 +59,13 @@ struct Incoming {
 };
 
 using Handler = std::function<void(Incoming&)>;
-using OnReply = std::function<void(Result<Bytes>, const Dead*)>;  // exactly once; the Dead with an Error
+
+// How a call ended: with a reply, whose bytes are valid during the callback, or dead.
+struct Reply {
+  Bytes payload;
+  const Dead* dead = nullptr;
+};
+using OnReply = std::function<void(const Reply&)>;  // exactly once
 
 // Who may speak to a handle.
 struct Access {
@@ -91,49 +78,16 @@ struct Access {
 
 struct RouterConfig {
   ContextId id = 0;
-  Sideways sideways = Sideways::kVertical;
+  Sideways sideways;
   std::vector<ContextId> ancestors;  // nearest first; empty for the root
-  std::uint32_t message_max = kMessageMax;
-  std::uint32_t stream_window = 64 << 10;       // first window of a stream
-  std::uint32_t stream_window_max = 16 << 20;
-  std::uint64_t assembly_budget = 64 << 20;     // long messages being put together, all links
-  std::uint32_t calls_max = 65'536;             // waiting here
-  std::uint32_t half_way_max = 4'096;           // long messages a link may have half-way through us
+  InboxLimits inbox;
+  std::uint32_t calls_max = 65'536;     // waiting here for a reply
+  std::uint32_t half_way_max = 4'096;   // long messages one link may have half-way through us
 };
 
-// One direction of bytes or values to one handle of one context, with its own window and its own order. An empty
-// message ends it; the destructor sends an aborted end if finish() was not called.
-class StreamSender {
+class Router final : private Link::Owner, private Inbox::Owner, private Outbox::Owner {
  public:
-  StreamSender(Router& router, ContextId destination, Handle handle);
-  StreamSender(const StreamSender&) = delete;
-  StreamSender& operator=(const StreamSender&) = delete;
-  ~StreamSender();
-
-  // Payload bytes that may be sent now; 0 until on_writable. Never more than fits one frame.
-  std::size_t room() const;
-  // REQUIRES: 0 < bytes.size() <= room().
-  void send(Bytes bytes);
-  void finish();
-  bool is_dead() const { return dead_; }
-
-  std::function<void()> on_writable;           // room() has become positive
-  std::function<void(const Dead&)> on_dead;    // the other end has stopped listening; once, nothing more is sent
-
- private:
-  friend class Router;
-  Router& router_;
-  const ContextId destination_;
-  const Handle handle_;
-  const StreamId stream_;
-  Handle dead_handle_ = 0;  // where news of the other end's death comes to
-  bool finished_ = false;
-  bool dead_ = false;
-  bool starved_ = false;  // told there was no room; on_writable is owed
-};
-
-class Router final : private Link::Owner {
- public:
+  // There is no default for config.sideways: whoever makes a router decides who may talk.
   Router(Loop& loop, RouterConfig config);
   ~Router();
 
@@ -147,7 +101,7 @@ class Router final : private Link::Owner {
   // The router owns the link from here on and tells `on_down` when it has broken, after all that depended on it
   // was failed.
   using OnLinkDown = std::function<void(const Error&)>;
-  Link& set_parent(std::unique_ptr<Link> link, ContextId parent, OnLinkDown on_down);
+  Link& set_parent(std::unique_ptr<Link> link, OnLinkDown on_down);  // its id: ancestors.front()
   Link& add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down);
   // Closes the link to a child as if it had broken; unknown ids are harmless.
   void drop_child(ContextId child, const Error& why);
@@ -172,17 +126,17 @@ class Router final : private Link::Owner {
   // --- sending ---
   // One request, one reply: exactly one completion, whatever breaks. The id names it for cancel().
   using CallId = Handle;
-  CallId call(ContextId destination, Handle handle, Bytes payload, OnReply on_reply);
+  CallId call(ContextId destination, Handle handle, Buffer payload, OnReply on_reply);
   // Asks the callee to end it; the reply still decides. Unknown ids are harmless.
   void cancel(CallId call);
   // Stops waiting at once, tells the callee, and never completes the call.
   void abandon(CallId call);
-  void reply(const Header& to, Bytes payload);
+  void reply(const Header& to, Buffer payload);
   void reply_dead(const Header& to, DeadReason reason, std::string_view text);
   // A message without an answer. Fragments what is long.
-  void send(ContextId destination, Handle handle, Bytes payload, StreamId stream = kCallStream,
+  void send(ContextId destination, Handle handle, Buffer payload, StreamId stream = kCallStream,
             Handle reply_to = kNoReply);
-  void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply);
+  void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) override;
   // SHUTDOWN to every child, each told how long it has.
   void shut_down_children(Nanos remaining);
 
@@ -192,7 +146,78 @@ class Router final : private Link::Owner {
   const Counters& counters() const { return counters_; }
 
  private:
-  friend class Charge;
   friend class StreamSender;
 
-  // Details below; the public part ends here.
+  struct Peer {  // a neighbour
+    std::unique_ptr<Link> link;
+    ContextId id = 0;
+    bool is_parent = false;
+    OnLinkDown on_down;
+    std::uint32_t half_way = 0;  // entries of half_way_ that came in here
+  };
+  struct HalfWay {                   // a long message of which some frames have passed
+    std::uint32_t from = 0, to = 0;  // serials
+    bool dropping = false;           // answered dead already: the rest goes nowhere
+    Handle handle = 0, reply_to = 0;
+  };
+  struct Pending {  // somebody of ours waits for a message
+    ContextId callee = 0;
+    std::uint32_t link = 0;  // the one it must come from
+    OnReply on_reply;
+    bool deaths_only = false;  // a stream's: wants no reply, only to know when nobody listens
+  };
+  struct HandlerEntry {
+    Access access;
+    Handler run;
+  };
+
+  // Link::Owner
+  void on_frame(Link& link, const Header& header, Bytes payload) override;
+  void on_sent(Link& link, std::uint32_t origin, const Header& header) override;
+  void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) override;
+  // Inbox::Owner, Outbox::Owner
+  void on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) override;
+  void release_link(std::uint32_t link, std::size_t bytes) override;
+  void refuse_too_large(std::uint32_t link, const Header& header) override;
+  void refuse_stream(std::uint32_t link, const Header& header, bool overrun) override;
+  void transmit(const Header& header, Bytes payload) override;
+
+  Link& adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, OnLinkDown on_down);
+  Peer* peer(std::uint32_t serial);
+  std::uint32_t next_hop(ContextId destination) const;  // serial; 0: none
+  bool lies_beneath(const Peer& child, ContextId id) const;
+  const char* check_origin(const Peer& from, Header& header) const;  // what is wrong, or nullptr
+  void forward(Peer& from, const Header& header, Bytes payload);
+  void forward_data(Peer& from, std::uint32_t to, const Header& header, Bytes payload);
+  void deliver(std::uint32_t from, const Header& header, Bytes payload);
+  void deliver_control(std::uint32_t from, const Header& header, Bytes payload);
+  void on_dead_message(std::uint32_t from, const Header& header, Bytes payload);
+  void finish_half_way(std::map<FlowKey, HalfWay>::iterator entry);
+
+  CallId expect(ContextId callee, OnReply on_reply, bool deaths_only);
+  void complete(Handle handle, const Reply& reply);
+  void fail_pending(std::uint32_t link, const Dead& dead);
+  void answer_dead(std::uint32_t through, const Header& header, DeadReason reason, std::string_view text);
+  void drop(std::uint32_t from, const Header& header);
+  std::string no_route_text(ContextId destination) const;
+  Handle fresh_handle();
+
+  Loop& loop_;
+  RouterConfig config_;
+  WindowBudget window_budget_;
+  std::map<std::uint32_t, Peer> peers_;                  // by serial
+  std::unordered_map<ContextId, std::uint32_t> routes_;  // id -> serial
+  std::uint32_t parent_ = 0;                             // serial
+  std::uint32_t next_serial_ = 1;
+  StreamId next_stream_ = kFirstFreeStream;
+  std::unordered_map<Handle, std::shared_ptr<HandlerEntry>> handlers_;
+  std::unordered_map<Handle, Pending> pending_;
+  std::map<FlowKey, HalfWay> half_way_;
+  Inbox inbox_;
+  Outbox outbox_;
+  std::vector<std::unique_ptr<Link>> graveyard_;  // links whose own call may still be on the stack
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted by a router that may be gone
+  Counters counters_;
+};
+
+}  // namespace banyan

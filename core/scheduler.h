@@ -31,9 +31,6 @@ class FrameScheduler {
   std::size_t bytes() const { return bytes_; }  // wire bytes queued
   // Takes everything out, in no particular order between streams.
   std::deque<QueuedFrame> drain();
-  // Drops what is queued for one (source, destination, stream), because it was cut off upstream; the frames are
-  // returned so that their charges can be released.
-  std::deque<QueuedFrame> drop(ContextId source, ContextId destination, StreamId stream);
 
  private:
   struct Flow {
@@ -41,11 +38,13 @@ class FrameScheduler {
     StreamId stream;
     std::deque<QueuedFrame> frames;
     std::size_t deficit = 0;
+    bool has_turn = false;
   };
   struct Origin {
     std::uint32_t id;
     std::list<Flow> flows;  // the front one has the turn
     std::size_t deficit = 0;
+    bool has_turn = false;
   };
 
   std::list<Origin> origins_;  // the front one has the turn

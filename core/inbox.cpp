@@ -1,0 +1,255 @@
+#include "core/inbox.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "core/assert.h"
+#include "core/msgpack.h"
+
+namespace banyan {
+
+namespace {
+
+constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
+constexpr std::uint32_t kDrainedShare = 8;  // "the reader keeps up": no more than this share is held
+
+bool is_stream(const FlowKey& flow) { return flow.stream >= kFirstFreeStream; }
+
+}  // namespace
+
+Charge& Charge::operator=(Charge&& other) noexcept {
+  if (this != &other) {
+    settle();
+    inbox_ = std::exchange(other.inbox_, nullptr);
+    link_ = other.link_;
+    flow_ = other.flow_;
+    window_bytes_ = std::exchange(other.window_bytes_, 0);
+    assembly_bytes_ = std::exchange(other.assembly_bytes_, 0);
+  }
+  return *this;
+}
+
+void Charge::settle() {
+  if (inbox_ != nullptr) std::exchange(inbox_, nullptr)->give_back(*this);
+}
+
+Inbox::Inbox(Owner& owner, WindowBudget& budget, const InboxLimits& limits)
+    : owner_(owner), budget_(budget), limits_(limits) {}
+
+// Counts the frame against its stream's window. If there is no room for it, it is thrown away.
+Inbox::Verdict Inbox::admit(std::uint32_t link, const Header& header) {
+  const FlowKey flow = flow_of(header);
+  auto window = windows_.find(flow);
+  if (window == windows_.end()) {
+    if (streams_of_link_[link] >= limits_.streams_max) return Verdict::kTooMany;
+    ++streams_of_link_[link];
+    window = windows_.emplace(flow, Window{.link = link, .size = limits_.stream_window}).first;
+  }
+  Window& w = window->second;
+  const auto bytes = std::uint32_t(header.wire_bytes());
+  if (w.ended) return Verdict::kEnded;
+  if (std::uint64_t(w.held) + w.uncredited + bytes > w.size) return Verdict::kOverrun;
+  w.held += bytes;
+  w.received_since_growth += bytes;
+  w.handle = header.handle;
+  return Verdict::kAdmitted;
+}
+
+void Inbox::accept(std::uint32_t link, const Header& header, Bytes payload) {
+  const FlowKey flow = flow_of(header);
+  Charge charge;
+  if (header.has(kAborted)) {
+    owner_.release_link(link, header.wire_bytes());
+    forget(flow);
+    if (!is_stream(flow)) return;
+    end_stream(flow);
+    return owner_.on_message(link, header, {}, charge);
+  }
+  const Verdict verdict = admit(link, header);
+  if (verdict != Verdict::kAdmitted) {
+    owner_.release_link(link, header.wire_bytes());
+    if (verdict != Verdict::kEnded) owner_.refuse_stream(link, header, verdict == Verdict::kOverrun);
+    return;
+  }
+  charge.inbox_ = this;
+  charge.link_ = link;
+  charge.flow_ = flow;
+  charge.window_bytes_ = std::uint32_t(header.wire_bytes());
+  // A first frame where a message was begun and not finished: its sender broke off.
+  if (header.has(kFirst)) forget(flow);
+  if (header.has(kFirst) && header.has(kLast)) {
+    if (is_stream(flow) && payload.empty()) end_stream(flow);
+    owner_.on_message(link, header, payload, charge);
+  } else if (header.has(kFirst)) {
+    begin(link, header, payload, std::move(charge));
+  } else {
+    go_on(link, header, payload, std::move(charge));
+  }
+}
+
+void Inbox::begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge) {
+  Assembly& assembly = assemblies_[flow_of(header)];
+  assembly.first = header;
+  assembly.link = link;
+  assembly.total = load_le<std::uint64_t>(payload.data());
+  const Bytes rest = payload.subspan(kLengthPrefixBytes);
+  if (assembly.total > limits_.message_max || rest.size() > assembly.total) {
+    assembly.refused = true;
+    owner_.refuse_too_large(link, header);
+    return;
+  }
+  assembly.bytes.assign(rest.begin(), rest.end());
+  assembly.charges.push_back(std::move(charge));
+  waiting_.push_back(flow_of(header));
+  reserve_in_order();
+}
+
+void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge) {
+  const FlowKey flow = flow_of(header);
+  auto found = assemblies_.find(flow);
+  if (found == assemblies_.end()) return;  // the tail of something cut off
+  Assembly& assembly = found->second;
+  if (assembly.refused || assembly.bytes.size() + payload.size() > assembly.total) {
+    if (header.has(kLast) || !assembly.refused) forget(flow);
+    return;
+  }
+  // Grows with what was received, never with what was promised.
+  assembly.bytes.insert(assembly.bytes.end(), payload.begin(), payload.end());
+  if (!header.has(kLast)) {
+    if (!assembly.reserved) assembly.charges.push_back(std::move(charge));
+    return;
+  }
+  if (assembly.bytes.size() != assembly.total) return forget(flow);
+  // What it reserved passes to the message's own charge.
+  Charge whole;
+  if (assembly.reserved) {
+    charge.settle();
+    whole.inbox_ = this;
+    whole.flow_ = flow;
+    whole.assembly_bytes_ = std::uint32_t(assembly.total);
+    assembly.reserved = false;
+  } else {
+    whole = std::move(charge);
+  }
+  Assembly done = std::move(assembly);
+  forget(flow);
+  Header first = done.first;
+  first.flags |= kLast;
+  owner_.on_message(link, first, done.bytes, whole);
+}
+
+// First come, first served: a small message never overtakes the large one that waits before it.
+void Inbox::reserve_in_order() {
+  while (!waiting_.empty()) {
+    auto found = assemblies_.find(waiting_.front());
+    if (found != assemblies_.end() && !found->second.reserved && !found->second.refused) {
+      Assembly& assembly = found->second;
+      if (assembly_used_ + assembly.total > limits_.assembly_budget && assembly_used_ > 0) return;
+      assembly_used_ += assembly.total;
+      assembly.reserved = true;
+      waiting_.pop_front();
+      std::deque<Charge> charges = std::move(assembly.charges);
+      continue;  // the charges end here, and their credit goes out
+    }
+    waiting_.pop_front();
+  }
+}
+
+void Inbox::forget(const FlowKey& flow) {
+  auto found = assemblies_.find(flow);
+  if (found == assemblies_.end()) return;
+  const Assembly gone = std::move(found->second);
+  assemblies_.erase(found);
+  std::erase(waiting_, flow);
+  if (gone.reserved) assembly_used_ -= gone.total;
+  reserve_in_order();
+}
+
+void Inbox::give_back(Charge& charge) {
+  if (charge.assembly_bytes_ != 0) {
+    assembly_used_ -= charge.assembly_bytes_;
+    reserve_in_order();
+  }
+  if (charge.window_bytes_ == 0) return;
+  owner_.release_link(charge.link_, charge.window_bytes_);
+  auto window = windows_.find(charge.flow_);
+  // A link that broke took its windows along; the same numbers may have come back by another way.
+  if (window == windows_.end() || window->second.link != charge.link_) return;
+  Window& w = window->second;
+  ASSERT(charge.window_bytes_ <= w.held);
+  w.held -= charge.window_bytes_;
+  w.uncredited += charge.window_bytes_;
+  if (w.ended) {
+    if (w.held == 0) erase_window(window);
+  } else if (w.uncredited >= w.size / kCreditShare) {
+    give_credit(charge.flow_, w, 0);
+  }
+}
+
+void Inbox::give_credit(const FlowKey& flow, Window& window, std::uint32_t growth) {
+  const std::uint32_t credit = window.uncredited + growth;
+  if (credit == 0) return;
+  window.uncredited = 0;
+  owner_.send_control(flow.source, kStreamCredit, Packer().array(2).number(flow.stream).number(credit).buffer());
+}
+
+void Inbox::on_blocked(const FlowKey& flow) {
+  auto found = windows_.find(flow);
+  if (found == windows_.end()) return;
+  Window& w = found->second;
+  std::uint32_t growth = 0;
+  if (w.held <= w.size / kDrainedShare && w.received_since_growth >= w.size / 2) {
+    growth = std::min(w.size, limits_.stream_window_max - w.size);
+    if (growth > budget_.left) growth = 0;
+    budget_.left -= growth;
+    w.size += growth;
+    w.received_since_growth = 0;
+  }
+  give_credit(flow, w, growth);
+}
+
+// The entry stays until its last charge is given back.
+void Inbox::end_stream(const FlowKey& flow) {
+  auto window = windows_.find(flow);
+  if (window == windows_.end()) return;
+  window->second.ended = true;
+  if (window->second.held == 0) erase_window(window);
+}
+
+void Inbox::erase_window(std::map<FlowKey, Window>::iterator window) {
+  if (window->second.size > limits_.stream_window) budget_.left += window->second.size - limits_.stream_window;
+  auto count = streams_of_link_.find(window->second.link);
+  if (count != streams_of_link_.end() && --count->second == 0) streams_of_link_.erase(count);
+  windows_.erase(window);
+}
+
+void Inbox::cut(std::uint32_t link) {
+  std::vector<FlowKey> half_arrived;
+  for (const auto& [flow, assembly] : assemblies_)
+    if (assembly.link == link) half_arrived.push_back(flow);
+  for (const FlowKey& flow : half_arrived) forget(flow);
+
+  std::vector<Header> cut_off;
+  for (auto window = windows_.begin(); window != windows_.end();) {
+    const auto here = window++;
+    if (here->second.link != link) continue;
+    const FlowKey& flow = here->first;
+    if (is_stream(flow) && !here->second.ended) {
+      Header header;
+      header.flags = kAborted | kLast;
+      header.source = header.authority = flow.source;
+      header.destination = flow.destination;
+      header.stream = flow.stream;
+      header.handle = here->second.handle;
+      cut_off.push_back(header);
+    }
+    erase_window(here);
+  }
+  for (const Header& header : cut_off) {
+    Charge none;
+    owner_.on_message(link, header, {}, none);
+  }
+}
+
+}  // namespace banyan

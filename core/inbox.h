@@ -1,0 +1,132 @@
+// core/inbox.h -- what arrives for this context: stream windows kept, long messages put together.
+//
+// The window of a stream starts at 64 KiB and widens only while its reader keeps up, out of the process's one
+// WindowBudget. A message of several frames reserves its whole length at its first frame, in order of arrival:
+// until it has, its frames stay within their stream's window, so two half-arrived messages cannot wait for each
+// other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md).
+//
+// Thread: the loop's. Part of the Router, which outlives every Charge.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <deque>
+#include <map>
+
+#include "core/frame.h"
+#include "core/link.h"
+
+namespace banyan {
+
+class Inbox;
+
+// One ordered sequence of messages.
+struct FlowKey {
+  ContextId source, destination;
+  StreamId stream;
+  auto operator<=>(const FlowKey&) const = default;
+};
+
+inline FlowKey flow_of(const Header& header) { return {header.source, header.destination, header.stream}; }
+
+// The window a received message occupies, given back when this dies. Keep it as long as you keep the bytes; let
+// it die on the loop's thread.
+class Charge {
+ public:
+  Charge() = default;
+  Charge(Charge&& other) noexcept { *this = std::move(other); }
+  Charge& operator=(Charge&& other) noexcept;
+  ~Charge() { settle(); }
+  void settle();  // gives it back now
+
+ private:
+  friend class Inbox;
+  Inbox* inbox_ = nullptr;
+  std::uint32_t link_ = 0;  // serial; 0: it came from ourselves
+  FlowKey flow_{};
+  std::uint32_t window_bytes_ = 0;    // of link and stream window
+  std::uint32_t assembly_bytes_ = 0;  // of the assembly budget
+};
+
+struct InboxLimits {
+  std::uint32_t message_max = kMessageMax;
+  std::uint32_t stream_window = 64 << 10;
+  std::uint32_t stream_window_max = 16 << 20;
+  std::uint64_t assembly_budget = 64 << 20;  // four messages of the default limit, all links together
+  std::uint32_t streams_max = 8'192;         // that one link may have open towards us
+};
+
+class Inbox {
+ public:
+  // What the inbox needs of the router.
+  class Owner {
+   public:
+    // A whole message. With kAborted: the stream was cut off, there is no payload.
+    virtual void on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) = 0;
+    // Frames of this link are done with: give it their bytes back.
+    virtual void release_link(std::uint32_t link, std::size_t bytes) = 0;
+    // An end-to-end control frame to the far end of a stream.
+    virtual void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) = 0;
+    virtual void refuse_too_large(std::uint32_t link, const Header& header) = 0;
+    // More streams than streams_max, or more bytes than the window of this one.
+    virtual void refuse_stream(std::uint32_t link, const Header& header, bool overrun) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  Inbox(Owner& owner, WindowBudget& budget, const InboxLimits& limits);
+  void set_limits(const InboxLimits& limits) { limits_ = limits; }
+
+  // One data frame for us that came in on `link` (0: from ourselves).
+  void accept(std::uint32_t link, const Header& header, Bytes payload);
+  // The sender says it has more and no credit.
+  void on_blocked(const FlowKey& flow);
+  // Everything from behind that link is cut off: half-arrived messages are dropped, streams end aborted.
+  void cut(std::uint32_t link);
+
+  std::size_t streams() const { return windows_.size(); }
+  std::uint64_t assembly_used() const { return assembly_used_; }
+
+ private:
+  friend class Charge;
+
+  // What one stream may still send us: window - held - uncredited.
+  struct Window {
+    std::uint32_t link = 0;
+    Handle handle = 0;  // that its messages go to
+    std::uint32_t size = 0, held = 0, uncredited = 0, received_since_growth = 0;
+    bool ended = false;  // nothing more will come; the entry goes with its last charge
+  };
+  struct Assembly {
+    Header first;
+    Buffer bytes;
+    std::uint64_t total = 0;
+    bool refused = false;        // too large: the rest is thrown away
+    bool reserved = false;       // has its share of the budget: frames are credited as they come
+    std::deque<Charge> charges;  // held until then
+    std::uint32_t link = 0;
+  };
+
+  enum class Verdict : std::uint8_t { kAdmitted, kEnded, kOverrun, kTooMany };
+  Verdict admit(std::uint32_t link, const Header& header);
+  void begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
+  void go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
+  void reserve_in_order();
+  void forget(const FlowKey& flow);  // its assembly, with what it reserved
+  void give_back(Charge& charge);
+  void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
+  void end_stream(const FlowKey& flow);
+  void erase_window(std::map<FlowKey, Window>::iterator window);
+
+  Owner& owner_;
+  WindowBudget& budget_;
+  InboxLimits limits_;
+  std::map<FlowKey, Window> windows_;
+  std::map<std::uint32_t, std::uint32_t> streams_of_link_;
+  std::map<FlowKey, Assembly> assemblies_;
+  std::deque<FlowKey> waiting_;  // for a reservation, in order of their first frames
+  std::uint64_t assembly_used_ = 0;
+};
+
+}  // namespace banyan

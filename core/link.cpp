@@ -1,0 +1,421 @@
+#include "core/link.h"
+
+#include <algorithm>
+
+#include "core/msgpack.h"
+#include "core/text.h"
+
+namespace banyan {
+
+namespace {
+
+constexpr std::size_t kReadBufferBytes = 256 * 1024;   // the sweet spot of socket reads; touched only as far as used
+constexpr std::size_t kStagedMax = 256 * 1024;         // how far ahead of the kernel we encode: bounds what waits before control
+constexpr std::size_t kWriteThroughMin = 16 * 1024;    // payloads from here on go to the kernel without being copied
+constexpr int kLastReadsMax = 64;                      // after a failed write: what the peer said before it went
+constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
+constexpr std::uint32_t kCreditShare = 4;              // credit is given back in quarters of the window
+constexpr std::uint32_t kDrainedShare = 8;             // "drained": no more than this share of the window is held
+
+Error protocol_error(std::string text) { return Error{ErrorClass::kProtocol, Phase::kLink, std::move(text), {}}; }
+Error lost(std::string text) {
+  Error error{ErrorClass::kLost, Phase::kLink, std::move(text), {}};
+  error.started = Started::kUnknown;
+  return error;
+}
+
+Header control_header(Handle handle) {
+  Header header;
+  header.flags = kControl | kFirst | kLast;
+  header.handle = handle;
+  return header;
+}
+
+Buffer pack_number(std::uint64_t number) { return Packer().array(1).number(number).take(); }
+
+bool unpack_number(Bytes payload, std::uint64_t& number) {
+  Unpacker in(payload);
+  if (in.array() != 1) return false;
+  number = in.number();
+  return in.finish();
+}
+
+}  // namespace
+
+Link::Link(Loop& loop, LinkFds fds, Owner& owner, const LinkLimits& limits, WindowBudget& budget, bool to_parent)
+    : loop_(loop),
+      fds_(fds),
+      owner_(&owner),
+      limits_(limits),
+      budget_(budget),
+      to_parent_(to_parent),
+      window_(limits.window),
+      last_frame_(loop.now()),
+      control_refill_(loop.now()),
+      control_left_(limits.control_per_second),
+      credit_(limits.window) {
+  ASSERT(fds.read >= 0 && fds.write >= 0);
+  read_watch_ = loop_.watch(fds_.read, {.read = true}, [this](Ready ready) { on_ready(ready); });
+  arm_silence_timer();
+}
+
+Link::~Link() {
+  close();
+  *alive_ = false;
+}
+
+void Link::set_limits(const LinkLimits& limits) {
+  // Windows are as both ends assumed them when the link was made; only times and rates change.
+  const std::uint32_t window = limits_.window;
+  limits_ = limits;
+  limits_.window = window;
+  limits_.window_max = std::max(limits.window_max, window);
+}
+
+void Link::close() {
+  if (!is_open()) return;
+  loop_.unwatch(read_watch_);
+  if (write_watch_ != 0) loop_.unwatch(write_watch_);
+  loop_.cancel(silence_timer_);
+  if (fds_.write != fds_.read) loop_.close(fds_.write);
+  loop_.close(fds_.read);
+  fds_ = {};
+  budget_.left += window_ - limits_.window;
+}
+
+void Link::fail(Error error) { go_down(std::move(error)); }
+
+// The owner is told from the loop: it may be in the middle of handing us a frame.
+void Link::go_down(Error error) {
+  if (!is_open()) return;
+  close();
+  loop_.post([this, alive = alive_, error = std::move(error)] {
+    if (*alive) owner_->on_down(*this, error, scheduler_.drain());
+  });
+}
+
+// --- in ---
+
+void Link::on_ready(Ready ready) {
+  if (ready.write && is_open()) flush();
+  if (ready.read && is_open()) on_readable();
+}
+
+void Link::take_early_bytes(Bytes bytes) {
+  ASSERT(in_end_ == 0 && bytes.size() <= kReadBufferBytes);
+  if (bytes.empty()) return;
+  in_ = std::make_unique_for_overwrite<std::uint8_t[]>(kReadBufferBytes);
+  std::copy(bytes.begin(), bytes.end(), in_.get());
+  in_end_ = bytes.size();
+  loop_.post([this, alive = alive_] {
+    if (*alive && is_open()) decode();
+  });
+}
+
+void Link::on_readable() {
+  if (!in_) in_ = std::make_unique_for_overwrite<std::uint8_t[]>(kReadBufferBytes);
+  if (in_begin_ > 0 && kReadBufferBytes - in_end_ < kHeaderBytes + kFramePayloadMax) {
+    std::copy(in_.get() + in_begin_, in_.get() + in_end_, in_.get());
+    in_end_ -= in_begin_;
+    in_begin_ = 0;
+  }
+  const IoResult result = loop_.read(fds_.read, in_.get() + in_end_, kReadBufferBytes - in_end_);
+  switch (result.status) {
+    case IoResult::Status::kWouldBlock:
+      return;
+    case IoResult::Status::kEnd:
+      go_down(lost(in_begin_ == in_end_ ? "the link was closed by the other side" : "the link ended inside a frame"));
+      return;
+    case IoResult::Status::kError:
+      go_down(system_error(ErrorClass::kLost, Phase::kLink, "reading the link", result.error));
+      return;
+    case IoResult::Status::kOk:
+      in_end_ += result.bytes;
+      decode();
+  }
+}
+
+void Link::decode() {
+  while (is_open() && in_end_ - in_begin_ >= kHeaderBytes) {
+    const Result<Header> header = decode_header(in_.get() + in_begin_);
+    if (!header) return go_down(header.error());
+    if (in_end_ - in_begin_ < header->wire_bytes()) break;
+    const Bytes payload(in_.get() + in_begin_ + kHeaderBytes, header->length);
+    in_begin_ += header->wire_bytes();
+    last_frame_ = loop_.now();
+    frame_began_ = 0;
+    on_hold_ = false;
+    if (header->has(kControl)) {
+      if (!take_control_token(*header)) return go_down(protocol_error("control frames faster than allowed"));
+      if (on_link_control(*header, payload)) continue;
+    } else {
+      const std::size_t used = std::size_t(held_) + uncredited_ + header->wire_bytes();
+      if (used > window_) return go_down(protocol_error("the link window was overrun"));
+      held_ += std::uint32_t(header->wire_bytes());
+      received_since_growth_ += std::uint32_t(header->wire_bytes());
+    }
+    owner_->on_frame(*this, *header, payload);
+  }
+  if (in_begin_ == in_end_) {
+    in_begin_ = in_end_ = 0;
+  } else if (frame_began_ == 0) {
+    frame_began_ = loop_.now();
+  }
+}
+
+// Credit is paid for by the data it answers; everything else a peer may send for free is counted.
+bool Link::take_control_token(const Header& header) {
+  if (header.handle == kLinkCredit || header.handle == kStreamCredit) return true;
+  if (control_left_ == 0) {
+    const Nanos passed = loop_.now() - control_refill_;
+    const auto earned = std::uint64_t(passed) * limits_.control_per_second / std::uint64_t(kSecond);
+    if (earned == 0) return false;
+    control_left_ = std::uint32_t(std::min<std::uint64_t>(earned, limits_.control_per_second));
+    control_refill_ = loop_.now();
+  }
+  --control_left_;
+  return true;
+}
+
+bool Link::on_link_control(const Header& header, Bytes payload) {
+  std::uint64_t number = 0;
+  switch (header.handle) {
+    case kHeartbeat:
+      // One answer at a time: a flood of questions must not become a queue.
+      if (echo_pending_) return true;
+      if (!unpack_number(payload, number)) break;
+      echo_pending_ = true;
+      send_control(control_header(kHeartbeatEcho), pack_number(number));
+      return true;
+    case kHeartbeatEcho:
+      if (!unpack_number(payload, number)) break;
+      if (ping_sent_ != 0 && number == std::uint64_t(ping_sent_)) {
+        round_trip_ = loop_.now() - ping_sent_;
+        ping_sent_ = 0;
+      }
+      return true;
+    case kLinkCredit:
+      if (!unpack_number(payload, number) || number == 0 || number > kCreditMax || credit_ + number > kCreditMax) break;
+      credit_ += number;
+      blocked_told_ = false;
+      flush_soon();
+      return true;
+    case kLinkBlocked:
+      on_blocked();
+      return true;
+    case kHold:
+      on_hold_ = true;
+      return true;
+    default:
+      return false;
+  }
+  go_down(protocol_error(cat("a ", name_of_handle(header.handle), " frame that makes no sense")));
+  return true;
+}
+
+// --- the window of what comes in ---
+
+void Link::release(std::size_t bytes) {
+  if (!is_open()) return;
+  ASSERT(bytes <= held_);
+  held_ -= std::uint32_t(bytes);
+  uncredited_ += std::uint32_t(bytes);
+  if (uncredited_ >= window_ / kCreditShare) give_credit(0);
+}
+
+void Link::give_credit(std::uint32_t growth) {
+  if (uncredited_ + growth == 0) return;
+  const std::uint32_t credit = uncredited_ + growth;
+  uncredited_ = 0;
+  send_control(control_header(kLinkCredit), pack_number(credit));
+}
+
+// The peer has data and no credit. If we have drained what it sent, the window is what holds it back: widen it.
+// If we have not, somebody behind us is slow, and a wider window would only be a longer queue.
+void Link::on_blocked() {
+  std::uint32_t growth = 0;
+  if (held_ <= window_ / kDrainedShare && received_since_growth_ >= window_ / 2) {
+    growth = std::min(window_, limits_.window_max - window_);
+    if (growth > budget_.left) growth = 0;
+    budget_.left -= growth;
+    window_ += growth;
+    received_since_growth_ = 0;
+  }
+  give_credit(growth);
+}
+
+// --- out ---
+
+void Link::send_control(Header header, Bytes payload) {
+  ASSERT(header.has(kControl));
+  if (!is_open()) return;
+  if (control_.size() + kHeaderBytes + payload.size() > limits_.control_queue_max)
+    return go_down(Error{ErrorClass::kStalled, Phase::kLink, "the other side does not read what it asked for", {}});
+  header.length = std::uint32_t(payload.size());
+  append_frame(control_, header, payload);
+  flush_soon();
+}
+
+void Link::append_frame(Buffer& to, const Header& header, Bytes payload) {
+  const std::size_t at = to.size();
+  to.resize(at + kHeaderBytes);
+  encode_header(header, to.data() + at);
+  to.insert(to.end(), payload.begin(), payload.end());
+}
+
+void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
+  ASSERT(!header.has(kControl) && header.length == payload.size());
+  const bool may_leave = is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && staged_bytes() < kStagedMax;
+  if (!may_leave) {
+    scheduler_.push(QueuedFrame{header, Buffer(payload.begin(), payload.end()), origin});
+    flush_soon();
+    return;
+  }
+  credit_ -= header.wire_bytes();
+  if (payload.size() >= kWriteThroughMin && !waiting_for_room_) {
+    write_through(header, payload);
+  } else {
+    append_frame(staged_, header, payload);
+    flush_soon();
+  }
+  owner_->on_sent(*this, origin, header);
+}
+
+// Hands a large payload to the kernel from where it lies; copies only what the kernel would not take.
+void Link::write_through(const Header& header, Bytes payload) {
+  stage_control();
+  std::uint8_t encoded[kHeaderBytes];
+  encode_header(header, encoded);
+  const iovec parts[] = {{staged_.data() + staged_at_, staged_bytes()},
+                         {encoded, kHeaderBytes},
+                         {const_cast<std::uint8_t*>(payload.data()), payload.size()}};
+  const IoResult result = loop_.write(fds_.write, parts, 3);
+  std::size_t written = result.status == IoResult::Status::kOk ? result.bytes : 0;
+  const std::size_t from_staged = std::min(written, staged_bytes());
+  staged_at_ += from_staged;
+  written -= from_staged;
+  if (written < header.wire_bytes()) {
+    const std::size_t of_header = std::min(written, kHeaderBytes);
+    staged_.insert(staged_.end(), encoded + of_header, encoded + kHeaderBytes);
+    staged_.insert(staged_.end(), payload.begin() + std::ptrdiff_t(written - of_header), payload.end());
+    flush_soon();  // finds out whether it was "full" or an error
+  } else if (staged_bytes() == 0) {
+    staged_.clear();
+    staged_at_ = 0;
+  }
+}
+
+void Link::flush_soon() {
+  if (flush_posted_ || waiting_for_room_ || !is_open()) return;
+  flush_posted_ = true;
+  loop_.post([this, alive = alive_] {
+    if (!*alive) return;
+    flush_posted_ = false;
+    if (is_open()) flush();
+  });
+}
+
+void Link::flush() {
+  for (;;) {
+    stage_control();
+    stage_data();
+    if (staged_bytes() == 0) {
+      staged_.clear();
+      staged_at_ = 0;
+      wait_for_room(false);
+      return;
+    }
+    const iovec part{staged_.data() + staged_at_, staged_bytes()};
+    const IoResult result = loop_.write(fds_.write, &part, 1);
+    if (result.status == IoResult::Status::kError || result.status == IoResult::Status::kEnd)
+      return on_write_failed(result.error);
+    if (result.status == IoResult::Status::kOk) staged_at_ += result.bytes;
+    if (staged_bytes() > 0) {
+      if (staged_at_ > kStagedMax) {
+        staged_.erase(staged_.begin(), staged_.begin() + std::ptrdiff_t(staged_at_));
+        staged_at_ = 0;
+      }
+      wait_for_room(true);
+      return;
+    }
+  }
+}
+
+void Link::stage_control() {
+  if (control_.empty()) return;
+  staged_.insert(staged_.end(), control_.begin(), control_.end());
+  control_.clear();
+  echo_pending_ = false;
+}
+
+void Link::stage_data() {
+  while (staged_bytes() < kStagedMax) {
+    const QueuedFrame* next = scheduler_.next();
+    if (next == nullptr) return;
+    if (next->header.wire_bytes() > credit_) {
+      if (!blocked_told_) {
+        blocked_told_ = true;
+        append_frame(staged_, control_header(kLinkBlocked), {});
+      }
+      return;
+    }
+    QueuedFrame frame = scheduler_.pop();
+    credit_ -= frame.header.wire_bytes();
+    append_frame(staged_, frame.header, frame.payload);
+    owner_->on_sent(*this, frame.origin, frame.header);
+  }
+}
+
+void Link::wait_for_room(bool wait) {
+  if (wait == waiting_for_room_) return;
+  waiting_for_room_ = wait;
+  if (fds_.write == fds_.read) {
+    loop_.change(read_watch_, {.read = true, .write = wait});
+  } else if (wait) {
+    write_watch_ = loop_.watch(fds_.write, {.write = true}, [this](Ready) { flush(); });
+  } else {
+    // Not watched while idle: a pipe whose reader is gone reports an error for ever, asked or not.
+    loop_.unwatch(write_watch_);
+    write_watch_ = 0;
+  }
+}
+
+// The peer may have said why before it went: hear that first.
+void Link::on_write_failed(int error) {
+  for (int i = 0; i < kLastReadsMax && is_open(); ++i) {
+    const std::size_t before = in_end_;
+    on_readable();
+    if (in_end_ == before) break;
+  }
+  go_down(system_error(ErrorClass::kLost, Phase::kLink, "writing to the link", error));
+}
+
+// --- silence ---
+
+void Link::arm_silence_timer() {
+  const Nanos period = limits_.heartbeat_every / 2;
+  next_check_ = loop_.now() + period;
+  silence_timer_ = loop_.after(period, [this] { check_silence(); });
+}
+
+void Link::check_silence() {
+  const Nanos now = loop_.now();
+  // We were asleep, not the peer: what it sent may still lie unread. Ask again before judging.
+  if (now - next_check_ > limits_.heartbeat_every) {
+    last_frame_ = now - limits_.heartbeat_every;
+    if (frame_began_ != 0) frame_began_ = now;
+  }
+  const Nanos silent = now - last_frame_;
+  const Nanos limit = to_parent_ ? limits_.parent_lost_after : limits_.lost_after;
+  if (!on_hold_ && silent >= limit)
+    return go_down(lost(cat("nothing was heard for ", silent / kSecond, " seconds")));
+  if (frame_began_ != 0 && now - frame_began_ >= limits_.frame_deadline)
+    return go_down(protocol_error("a frame was begun and not finished in time"));
+  if (silent >= limits_.heartbeat_every) {
+    ping_sent_ = now;
+    send_control(control_header(kHeartbeat), pack_number(std::uint64_t(now)));
+  }
+  arm_silence_timer();
+}
+
+}  // namespace banyan

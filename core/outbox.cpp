@@ -1,0 +1,158 @@
+#include "core/outbox.h"
+
+#include <algorithm>
+
+#include "core/assert.h"
+#include "core/msgpack.h"
+#include "core/stream.h"
+
+namespace banyan {
+
+namespace {
+
+constexpr std::uint32_t kInLinkMax = 4;        // frames of one flow in the link's queue: enough to fill one write
+constexpr std::size_t kFragmentMin = 4 * 1024;  // smaller pieces cost more than waiting for credit
+constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
+
+}  // namespace
+
+Outbox::Flow& Outbox::flow(const FlowKey& key) {
+  auto [found, is_new] = flows_.try_emplace(key);
+  if (is_new) found->second.credit = first_window_;
+  return found->second;
+}
+
+void Outbox::post(const Header& header, Buffer payload) {
+  const FlowKey key = flow_of(header);
+  queued_bytes_ += payload.size();
+  flow(key).queue.push_back(Message{header, std::move(payload)});
+  pump(key);
+}
+
+// Sending may come back here through on_sent(): one pump at a time.
+void Outbox::pump(const FlowKey& key) {
+  Flow& f = flow(key);
+  if (f.pumping) return;
+  f.pumping = true;
+  while (!f.queue.empty() && f.in_link < kInLinkMax && send_next_frame(key, f)) {
+  }
+  f.pumping = false;
+  settle(key);
+}
+
+bool Outbox::send_next_frame(const FlowKey& key, Flow& f) {
+  Message& message = f.queue.front();
+  const std::size_t left = message.payload.size() - message.at;
+  const std::size_t allowed = f.credit > kHeaderBytes ? std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax) : 0;
+  Header header = message.header;
+  Buffer with_length;
+  Bytes payload;
+  if (left <= allowed) {
+    // The rest, perhaps all of it, perhaps nothing: an empty message still needs its header's worth of credit.
+    if (f.credit < kHeaderBytes) return tell_blocked(key, f), false;
+    payload = Bytes(message.payload).subspan(message.at);
+    header.flags = std::uint8_t(kLast | (message.begun ? 0 : kFirst));
+  } else if (allowed < kFragmentMin) {
+    return tell_blocked(key, f), false;
+  } else if (message.begun) {
+    payload = Bytes(message.payload).subspan(message.at, allowed);
+    header.flags = 0;
+  } else {
+    payload = Bytes(message.payload).first(allowed - kLengthPrefixBytes);
+    header.flags = kFirst;
+    with_length.resize(kLengthPrefixBytes);
+    store_le<std::uint64_t>(with_length.data(), message.payload.size());
+    with_length.insert(with_length.end(), payload.begin(), payload.end());
+  }
+  message.at += payload.size();
+  message.begun = true;
+  queued_bytes_ -= payload.size();
+  if (!with_length.empty()) payload = with_length;
+  header.length = std::uint32_t(payload.size());
+  f.credit -= header.wire_bytes();
+  ++f.in_link;
+  // The link copies what it cannot write at once, so the message may go as soon as its last frame was given away.
+  Message last;
+  if (header.has(kLast)) {
+    last = std::move(message);
+    f.queue.pop_front();
+  }
+  owner_.transmit(header, payload);
+  return true;
+}
+
+void Outbox::tell_blocked(const FlowKey& key, Flow& f) {
+  if (f.blocked_told) return;
+  f.blocked_told = true;
+  owner_.send_control(key.destination, kStreamBlocked, Packer().array(1).number(key.stream).buffer());
+}
+
+void Outbox::on_sent(const Header& header) {
+  auto found = flows_.find(flow_of(header));
+  if (found == flows_.end() || found->second.in_link == 0) return;
+  --found->second.in_link;
+  pump(flow_of(header));
+}
+
+void Outbox::on_credit(const FlowKey& key, std::uint64_t bytes) {
+  auto found = flows_.find(key);
+  if (found == flows_.end()) return;  // a stream that has ended
+  Flow& f = found->second;
+  f.credit = std::min(f.credit + std::min(bytes, kCreditMax), kCreditMax);
+  f.blocked_told = false;
+  pump(key);
+}
+
+// After anything that may have made room or emptied the flow.
+void Outbox::settle(const FlowKey& key) {
+  auto found = flows_.find(key);
+  if (found == flows_.end()) return;
+  Flow& f = found->second;
+  if (!f.queue.empty() || f.pumping) return;
+  if (f.sender != nullptr) {
+    f.sender->room_may_have_come();
+    return;
+  }
+  // An idle flow whose window is as at first need not be remembered.
+  const bool as_new = key.stream < kFirstFreeStream && f.credit == first_window_;
+  if (f.in_link == 0 && (f.detached || as_new)) flows_.erase(found);
+}
+
+void Outbox::drop(const std::function<bool(const FlowKey&)>& matches) {
+  for (auto at = flows_.begin(); at != flows_.end();) {
+    if (!matches(at->first) || at->second.pumping) {
+      ++at;
+      continue;
+    }
+    for (const Message& message : at->second.queue) queued_bytes_ -= message.payload.size() - message.at;
+    if (at->second.sender != nullptr) {  // stays attached until it dies itself
+      at->second.queue.clear();
+      at->second.in_link = 0;
+      ++at;
+    } else {
+      at = flows_.erase(at);
+    }
+  }
+}
+
+void Outbox::attach(const FlowKey& key, StreamSender& sender) { flow(key).sender = &sender; }
+
+void Outbox::detach(const FlowKey& key, bool keep_queue) {
+  Flow& f = flow(key);
+  f.sender = nullptr;
+  f.detached = true;
+  if (!keep_queue) {
+    for (const Message& message : f.queue) queued_bytes_ -= message.payload.size() - message.at;
+    f.queue.clear();
+  }
+  settle(key);
+}
+
+std::size_t Outbox::room(const FlowKey& key) {
+  Flow& f = flow(key);
+  if (!f.queue.empty() || f.in_link >= kInLinkMax) return 0;
+  if (f.credit < kHeaderBytes + kFragmentMin) return tell_blocked(key, f), 0;
+  return std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax);
+}
+
+}  // namespace banyan
