@@ -1,8 +1,8 @@
 #include "core/assert.h"
 
+#include <sys/uio.h>
 #include <cstdlib>
 #include <cstring>
-#include <sys/uio.h>
 
 namespace banyan {
 
@@ -12,8 +12,9 @@ void assertion_failed(const char* expression, const char* file, int line) {
   char* at = end;
   for (int rest = line; at > digits && (rest > 0 || at == end); rest /= 10) *--at = char('0' + rest % 10);
   auto part = [](const char* text) { return iovec{const_cast<char*>(text), std::strlen(text)}; };
-  const iovec parts[] = {part("banyan: assertion failed: "), part(expression),          part(" at "), part(file),
-                         part(":"),                          {at, std::size_t(end - at)}, part("\n")};
+  const iovec parts[] = {
+      part("banyan: assertion failed: "), part(expression), part(" at "), part(file), part(":"),
+      {at, std::size_t(end - at)},        part("\n")};
   [[maybe_unused]] auto written = ::writev(2, parts, sizeof parts / sizeof parts[0]);
   std::abort();
 }

@@ -8,8 +8,8 @@ namespace banyan {
 namespace {
 
 // Offsets in the header.
-constexpr std::size_t kMagicAt = 0, kVersionAt = 2, kFlagsAt = 3, kLengthAt = 4, kStreamAt = 8, kDestinationAt = 12,
-                      kSourceAt = 16, kAuthorityAt = 20, kHandleAt = 24, kReplyToAt = 32;
+constexpr std::size_t kMagicAt = 0, kVersionAt = 2, kFlagsAt = 3, kLengthAt = 4, kStreamAt = 8,
+                      kDestinationAt = 12, kSourceAt = 16, kAuthorityAt = 20, kHandleAt = 24, kReplyToAt = 32;
 static_assert(kReplyToAt + sizeof(Handle) == kHeaderBytes);
 
 Error bad(std::string text, std::string remedy = {}) {
@@ -65,10 +65,24 @@ Result<Header> decode_header(const std::uint8_t* from) {
 }
 
 std::string_view name_of_handle(Handle handle) {
-  static constexpr std::string_view kNames[] = {
-      "",       "hello",         "identity",       "heartbeat", "heartbeat-echo", "link-credit", "link-blocked", "hold",
-      "stream-credit", "stream-blocked", "cancel",  "shutdown",       "add-route",   "del-route", "allocate-id",
-      "log",    "exec",          "info"};
+  static constexpr std::string_view kNames[] = {"",
+                                                "hello",
+                                                "identity",
+                                                "heartbeat",
+                                                "heartbeat-echo",
+                                                "link-credit",
+                                                "link-blocked",
+                                                "hold",
+                                                "stream-credit",
+                                                "stream-blocked",
+                                                "cancel",
+                                                "shutdown",
+                                                "add-route",
+                                                "del-route",
+                                                "allocate-id",
+                                                "log",
+                                                "exec",
+                                                "info"};
   if (handle == kIsDead) return "is-dead";
   return handle < sizeof kNames / sizeof kNames[0] ? kNames[handle] : std::string_view();
 }

@@ -19,10 +19,10 @@ using Handle = std::uint64_t;
 constexpr std::uint16_t kMagic = 0x4e42;  // "BN" on the wire
 constexpr std::uint8_t kProtocolVersion = 1;
 constexpr std::size_t kHeaderBytes = 40;
-constexpr std::size_t kFramePayloadMax = 64 * 1024;     // a hop holds no more than this of one turn
-constexpr std::size_t kControlPayloadMax = 4 * 1024;    // control is exempt from windows, so it stays small
-constexpr std::size_t kMessageMax = 16 * 1024 * 1024;   // default; larger data goes in streams
-constexpr std::size_t kLengthPrefixBytes = 8;           // opens the payload of a first frame that is not the last
+constexpr std::size_t kFramePayloadMax = 64 * 1024;    // a hop holds no more than this of one turn
+constexpr std::size_t kControlPayloadMax = 4 * 1024;   // control is exempt from windows, so it stays small
+constexpr std::size_t kMessageMax = 16 * 1024 * 1024;  // default; larger data goes in streams
+constexpr std::size_t kLengthPrefixBytes = 8;  // opens the payload of a first frame that is not the last
 
 enum Flag : std::uint8_t {
   kFirst = 1,    // opens a message

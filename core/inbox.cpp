@@ -14,7 +14,9 @@ namespace {
 constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
 constexpr std::uint32_t kDrainedShare = 8;  // "the reader keeps up": no more than this share is held
 
-bool is_stream(const FlowKey& flow) { return flow.stream >= kFirstFreeStream; }
+bool is_stream(const FlowKey& flow) {
+  return flow.stream >= kFirstFreeStream;
+}
 
 }  // namespace
 
@@ -191,7 +193,8 @@ void Inbox::give_credit(const FlowKey& flow, Window& window, std::uint32_t growt
   const std::uint32_t credit = window.uncredited + growth;
   if (credit == 0) return;
   window.uncredited = 0;
-  owner_.send_control(flow.source, kStreamCredit, Packer().array(2).number(flow.stream).number(credit).buffer());
+  owner_.send_control(flow.source, kStreamCredit,
+                      Packer().array(2).number(flow.stream).number(credit).buffer());
 }
 
 void Inbox::on_blocked(const FlowKey& flow) {
@@ -218,7 +221,8 @@ void Inbox::end_stream(const FlowKey& flow) {
 }
 
 void Inbox::erase_window(std::map<FlowKey, Window>::iterator window) {
-  if (window->second.size > limits_.stream_window) budget_.left += window->second.size - limits_.stream_window;
+  if (window->second.size > limits_.stream_window)
+    budget_.left += window->second.size - limits_.stream_window;
   auto count = streams_of_link_.find(window->second.link);
   if (count != streams_of_link_.end() && --count->second == 0) streams_of_link_.erase(count);
   windows_.erase(window);

@@ -1,9 +1,9 @@
 // core/inbox.h -- what arrives for this context: stream windows kept, long messages put together.
 //
 // The window of a stream starts at 64 KiB and widens only while its reader keeps up, out of the process's one
-// WindowBudget. A message of several frames reserves its whole length at its first frame, in order of arrival:
-// until it has, its frames stay within their stream's window, so two half-arrived messages cannot wait for each
-// other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md).
+// WindowBudget. A message of several frames reserves its whole length at its first frame, in order of
+// arrival: until it has, its frames stay within their stream's window, so two half-arrived messages cannot
+// wait for each other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md).
 //
 // Thread: the loop's. Part of the Router, which outlives every Charge.
 #pragma once
@@ -27,10 +27,12 @@ struct FlowKey {
   auto operator<=>(const FlowKey&) const = default;
 };
 
-inline FlowKey flow_of(const Header& header) { return {header.source, header.destination, header.stream}; }
+inline FlowKey flow_of(const Header& header) {
+  return {header.source, header.destination, header.stream};
+}
 
-// The window a received message occupies, given back when this dies. Keep it as long as you keep the bytes; let
-// it die on the loop's thread.
+// The window a received message occupies, given back when this dies. Keep it as long as you keep the bytes;
+// let it die on the loop's thread.
 class Charge {
  public:
   Charge() = default;
@@ -66,7 +68,8 @@ class Inbox {
     // Frames of this link are done with: give it their bytes back.
     virtual void release_link(std::uint32_t link, std::size_t bytes) = 0;
     // An end-to-end control frame to the far end of a stream.
-    virtual void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) = 0;
+    virtual void send_control(ContextId destination, Handle handle, Bytes payload,
+                              Handle reply_to = kNoReply) = 0;
     virtual void refuse_too_large(std::uint32_t link, const Header& header) = 0;
     // More streams than streams_max, or more bytes than the window of this one.
     virtual void refuse_stream(std::uint32_t link, const Header& header, bool overrun) = 0;

@@ -9,15 +9,20 @@ namespace banyan {
 
 namespace {
 
-constexpr std::size_t kReadBufferBytes = 256 * 1024;   // the sweet spot of socket reads; touched only as far as used
-constexpr std::size_t kStagedMax = 256 * 1024;         // how far ahead of the kernel we encode: bounds what waits before control
-constexpr std::size_t kWriteThroughMin = 16 * 1024;    // payloads from here on go to the kernel without being copied
-constexpr int kLastReadsMax = 64;                      // after a failed write: what the peer said before it went
+constexpr std::size_t kReadBufferBytes =
+    256 * 1024;  // the sweet spot of socket reads; touched only as far as used
+constexpr std::size_t kStagedMax =
+    256 * 1024;  // how far ahead of the kernel we encode: bounds what waits before control
+constexpr std::size_t kWriteThroughMin =
+    16 * 1024;                     // payloads from here on go to the kernel without being copied
+constexpr int kLastReadsMax = 64;  // after a failed write: what the peer said before it went
 constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
-constexpr std::uint32_t kCreditShare = 4;              // credit is given back in quarters of the window
-constexpr std::uint32_t kDrainedShare = 8;             // "drained": no more than this share of the window is held
+constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
+constexpr std::uint32_t kDrainedShare = 8;  // "drained": no more than this share of the window is held
 
-Error protocol_error(std::string text) { return Error{ErrorClass::kProtocol, Phase::kLink, std::move(text), {}}; }
+Error protocol_error(std::string text) {
+  return Error{ErrorClass::kProtocol, Phase::kLink, std::move(text), {}};
+}
 Error lost(std::string text) {
   Error error{ErrorClass::kLost, Phase::kLink, std::move(text), {}};
   error.started = Started::kUnknown;
@@ -31,7 +36,9 @@ Header control_header(Handle handle) {
   return header;
 }
 
-Buffer pack_number(std::uint64_t number) { return Packer().array(1).number(number).take(); }
+Buffer pack_number(std::uint64_t number) {
+  return Packer().array(1).number(number).take();
+}
 
 bool unpack_number(Bytes payload, std::uint64_t& number) {
   Unpacker in(payload);
@@ -42,7 +49,8 @@ bool unpack_number(Bytes payload, std::uint64_t& number) {
 
 }  // namespace
 
-Link::Link(Loop& loop, LinkFds fds, Owner& owner, const LinkLimits& limits, WindowBudget& budget, bool to_parent)
+Link::Link(Loop& loop, LinkFds fds, Owner& owner, const LinkLimits& limits, WindowBudget& budget,
+           bool to_parent)
     : loop_(loop),
       fds_(fds),
       owner_(&owner),
@@ -83,7 +91,9 @@ void Link::close() {
   budget_.left += window_ - limits_.window;
 }
 
-void Link::fail(Error error) { go_down(std::move(error)); }
+void Link::fail(Error error) {
+  go_down(std::move(error));
+}
 
 // The owner is told from the loop: it may be in the middle of handing us a frame.
 void Link::go_down(Error error) {
@@ -124,7 +134,8 @@ void Link::on_readable() {
     case IoResult::Status::kWouldBlock:
       return;
     case IoResult::Status::kEnd:
-      go_down(lost(in_begin_ == in_end_ ? "the link was closed by the other side" : "the link ended inside a frame"));
+      go_down(lost(in_begin_ == in_end_ ? "the link was closed by the other side"
+                                        : "the link ended inside a frame"));
       return;
     case IoResult::Status::kError:
       go_down(system_error(ErrorClass::kLost, Phase::kLink, "reading the link", result.error));
@@ -195,7 +206,9 @@ bool Link::on_link_control(const Header& header, Bytes payload) {
       }
       return true;
     case kLinkCredit:
-      if (!unpack_number(payload, number) || number == 0 || number > kCreditMax || credit_ + number > kCreditMax) break;
+      if (!unpack_number(payload, number) || number == 0 || number > kCreditMax ||
+          credit_ + number > kCreditMax)
+        break;
       credit_ += number;
       blocked_told_ = false;
       flush_soon();
@@ -230,8 +243,8 @@ void Link::give_credit(std::uint32_t growth) {
   send_control(control_header(kLinkCredit), pack_number(credit));
 }
 
-// The peer has data and no credit. If we have drained what it sent, the window is what holds it back: widen it.
-// If we have not, somebody behind us is slow, and a wider window would only be a longer queue.
+// The peer has data and no credit. If we have drained what it sent, the window is what holds it back: widen
+// it. If we have not, somebody behind us is slow, and a wider window would only be a longer queue.
 void Link::on_blocked() {
   std::uint32_t growth = 0;
   if (held_ <= window_ / kDrainedShare && received_since_growth_ >= window_ / 2) {
@@ -250,7 +263,8 @@ void Link::send_control(Header header, Bytes payload) {
   ASSERT(header.has(kControl));
   if (!is_open()) return;
   if (control_.size() + kHeaderBytes + payload.size() > limits_.control_queue_max)
-    return go_down(Error{ErrorClass::kStalled, Phase::kLink, "the other side does not read what it asked for", {}});
+    return go_down(
+        Error{ErrorClass::kStalled, Phase::kLink, "the other side does not read what it asked for", {}});
   header.length = std::uint32_t(payload.size());
   append_frame(control_, header, payload);
   flush_soon();
@@ -265,7 +279,8 @@ void Link::append_frame(Buffer& to, const Header& header, Bytes payload) {
 
 void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
   ASSERT(!header.has(kControl) && header.length == payload.size());
-  const bool may_leave = is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && staged_bytes() < kStagedMax;
+  const bool may_leave =
+      is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && staged_bytes() < kStagedMax;
   if (!may_leave) {
     scheduler_.push(QueuedFrame{header, Buffer(payload.begin(), payload.end()), origin});
     flush_soon();

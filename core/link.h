@@ -22,12 +22,12 @@ namespace banyan {
 
 // How long silence may last, and how much may lie about. Given to a child with its identity.
 struct LinkLimits {
-  Nanos heartbeat_every = 5 * kSecond;      // idle time before we ask
-  Nanos lost_after = 15 * kSecond;          // silence before we judge; a child judges its parent by the next
-  Nanos parent_lost_after = 20 * kSecond;   // later than the parent judges us, so the two never both act
-  Nanos frame_deadline = 30 * kSecond;      // a frame once begun is complete by then
-  std::uint32_t window = 2 << 20;           // first link window, bytes
-  std::uint32_t window_max = 16 << 20;      // fills 1 Gbit/s at 128 ms
+  Nanos heartbeat_every = 5 * kSecond;     // idle time before we ask
+  Nanos lost_after = 15 * kSecond;         // silence before we judge; a child judges its parent by the next
+  Nanos parent_lost_after = 20 * kSecond;  // later than the parent judges us, so the two never both act
+  Nanos frame_deadline = 30 * kSecond;     // a frame once begun is complete by then
+  std::uint32_t window = 2 << 20;          // first link window, bytes
+  std::uint32_t window_max = 16 << 20;     // fills 1 Gbit/s at 128 ms
   std::uint32_t control_queue_max = 1 << 20;  // a peer that makes us answer and does not read is closed
   std::uint32_t control_per_second = 50'000;  // routes, credit, heartbeats: far above honest, far below harm
 };
@@ -73,7 +73,8 @@ class Link {
   // lets control_queue_max of them pile up is closed (kStalled).
   void send_control(Header header, Bytes payload = {});
   // Queues one data frame; copies what cannot leave at once. `origin` names who is charged: the serial of the
-  // link it came in on, or 0 for ourselves; on_sent() tells when the charge ends, perhaps before this returns.
+  // link it came in on, or 0 for ourselves; on_sent() tells when the charge ends, perhaps before this
+  // returns.
   void send(std::uint32_t origin, const Header& header, Bytes payload);
 
   // `bytes` that came in here were consumed, or have left through another link.
@@ -137,11 +138,11 @@ class Link {
   std::uint32_t held_ = 0;        // came in, not released
   std::uint32_t uncredited_ = 0;  // released, not yet given back as credit
   std::uint32_t received_since_growth_ = 0;
-  Nanos last_frame_;        // when the last complete frame came
-  Nanos frame_began_ = 0;   // when an incomplete one did; 0: none
-  Nanos control_refill_;    // when control_left_ was last filled
+  Nanos last_frame_;       // when the last complete frame came
+  Nanos frame_began_ = 0;  // when an incomplete one did; 0: none
+  Nanos control_refill_;   // when control_left_ was last filled
   std::uint32_t control_left_;
-  bool on_hold_ = false;    // the peer said it will be stopped
+  bool on_hold_ = false;  // the peer said it will be stopped
 
   // Out: control_ and scheduler_ feed staged_, which feeds the kernel.
   Buffer staged_;

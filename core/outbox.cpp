@@ -10,7 +10,7 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kInLinkMax = 4;        // frames of one flow in the link's queue: enough to fill one write
+constexpr std::uint32_t kInLinkMax = 4;  // frames of one flow in the link's queue: enough to fill one write
 constexpr std::size_t kFragmentMin = 4 * 1024;  // smaller pieces cost more than waiting for credit
 constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
 
@@ -43,12 +43,14 @@ void Outbox::pump(const FlowKey& key) {
 bool Outbox::send_next_frame(const FlowKey& key, Flow& f) {
   Message& message = f.queue.front();
   const std::size_t left = message.payload.size() - message.at;
-  const std::size_t allowed = f.credit > kHeaderBytes ? std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax) : 0;
+  const std::size_t allowed =
+      f.credit > kHeaderBytes ? std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax) : 0;
   Header header = message.header;
   Buffer with_length;
   Bytes payload;
   if (left <= allowed) {
-    // The rest, perhaps all of it, perhaps nothing: an empty message still needs its header's worth of credit.
+    // The rest, perhaps all of it, perhaps nothing: an empty message still needs its header's worth of
+    // credit.
     if (f.credit < kHeaderBytes) return tell_blocked(key, f), false;
     payload = Bytes(message.payload).subspan(message.at);
     header.flags = std::uint8_t(kLast | (message.begun ? 0 : kFirst));
@@ -71,7 +73,8 @@ bool Outbox::send_next_frame(const FlowKey& key, Flow& f) {
   header.length = std::uint32_t(payload.size());
   f.credit -= header.wire_bytes();
   ++f.in_link;
-  // The link copies what it cannot write at once, so the message may go as soon as its last frame was given away.
+  // The link copies what it cannot write at once, so the message may go as soon as its last frame was given
+  // away.
   Message last;
   if (header.has(kLast)) {
     last = std::move(message);
@@ -135,7 +138,9 @@ void Outbox::drop(const std::function<bool(const FlowKey&)>& matches) {
   }
 }
 
-void Outbox::attach(const FlowKey& key, StreamSender& sender) { flow(key).sender = &sender; }
+void Outbox::attach(const FlowKey& key, StreamSender& sender) {
+  flow(key).sender = &sender;
+}
 
 void Outbox::detach(const FlowKey& key, bool keep_queue) {
   Flow& f = flow(key);

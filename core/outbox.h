@@ -23,7 +23,8 @@ class Outbox {
    public:
     // Gives a frame to the link its destination's route names; on_sent() follows when it has left.
     virtual void transmit(const Header& header, Bytes payload) = 0;
-    virtual void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) = 0;
+    virtual void send_control(ContextId destination, Handle handle, Bytes payload,
+                              Handle reply_to = kNoReply) = 0;
 
    protected:
     ~Owner() = default;

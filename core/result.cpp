@@ -8,7 +8,7 @@ namespace banyan {
 
 std::string_view name_of(ErrorClass error_class) {
   static constexpr std::string_view kNames[kErrorClassCount] = {
-      "unreachable", "auth", "hostkey", "bootstrap", "timeout", "lost",     "refused",
+      "unreachable", "auth",     "hostkey", "bootstrap", "timeout", "lost",     "refused",
       "resource",    "protocol", "io",      "stalled",   "dead",    "cancelled"};
   return kNames[static_cast<std::uint8_t>(error_class)];
 }

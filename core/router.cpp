@@ -21,8 +21,8 @@ bool is_end_to_end(const Header& header) {
 }  // namespace
 
 std::string_view name_of(DeadReason reason) {
-  static constexpr std::string_view kNames[kDeadReasonCount] = {"no-route", "no-handle", "refused", "policy",  "too-large",
-                                                                "busy",     "gone",      "quota",   "ending"};
+  static constexpr std::string_view kNames[kDeadReasonCount] = {
+      "no-route", "no-handle", "refused", "policy", "too-large", "busy", "gone", "quota", "ending"};
   return kNames[static_cast<std::uint8_t>(reason)];
 }
 
@@ -32,7 +32,9 @@ Router::Router(Loop& loop, RouterConfig config)
       inbox_(*this, window_budget_, config_.inbox),
       outbox_(*this, config_.inbox.stream_window) {}
 
-Router::~Router() { *alive_ = false; }
+Router::~Router() {
+  *alive_ = false;
+}
 
 void Router::configure(RouterConfig config) {
   ASSERT(peers_.empty());
@@ -68,6 +70,12 @@ Link& Router::adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, On
 void Router::drop_child(ContextId child, const Error& why) {
   for (auto& [serial, peer] : peers_)
     if (!peer.is_parent && peer.id == child) return peer.link->fail(why);
+}
+
+void Router::add_route(ContextId id, ContextId child) {
+  auto route = routes_.find(child);
+  ASSERT(route != routes_.end() && id != config_.id && !routes_.contains(id));
+  routes_[id] = route->second;
 }
 
 Router::Peer* Router::peer(std::uint32_t serial) {
@@ -181,7 +189,8 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
   }
   if (header.has(kFirst) && !header.has(kLast)) {
     if (load_le<std::uint64_t>(payload.data()) > config_.inbox.message_max) {
-      answer_dead(in, header, DeadReason::kTooLarge, cat("messages end at ", config_.inbox.message_max, " bytes"));
+      answer_dead(in, header, DeadReason::kTooLarge,
+                  cat("messages end at ", config_.inbox.message_max, " bytes"));
       return drop(in, header);
     }
     if (from.half_way >= config_.half_way_max) {
@@ -280,7 +289,8 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
   if (waiting != pending_.end()) {
     // A reply counts only from the callee and by the way the call went.
     const Pending& pending = waiting->second;
-    if (pending.link == link && pending.callee == header.source && !pending.deaths_only && !header.has(kAborted))
+    if (pending.link == link && pending.callee == header.source && !pending.deaths_only &&
+        !header.has(kAborted))
       return complete(header.handle, Reply{payload});
     ++counters_.refused;
     return;
@@ -290,21 +300,23 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
     return answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
   const std::shared_ptr<HandlerEntry> handler = found->second;  // it may remove itself while it runs
   const Access& access = handler->access;
-  const bool allowed =
-      access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
-      (access.kind == Access::Kind::kOnly && header.authority == access.context) ||
-      (access.kind == Access::Kind::kAncestors &&
-       std::find(config_.ancestors.begin(), config_.ancestors.end(), header.authority) != config_.ancestors.end());
+  const bool allowed = access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
+                       (access.kind == Access::Kind::kOnly && header.authority == access.context) ||
+                       (access.kind == Access::Kind::kAncestors &&
+                        std::find(config_.ancestors.begin(), config_.ancestors.end(), header.authority) !=
+                            config_.ancestors.end());
   if (!allowed) {
     ++counters_.refused;
-    return answer_dead(link, header, DeadReason::kRefused, cat("context ", header.authority, " may not speak to this handle"));
+    return answer_dead(link, header, DeadReason::kRefused,
+                       cat("context ", header.authority, " may not speak to this handle"));
   }
   Incoming incoming{header, payload, charge, link};
   handler->run(incoming);
 }
 
 void Router::refuse_too_large(std::uint32_t link, const Header& header) {
-  answer_dead(link, header, DeadReason::kTooLarge, cat("messages end at ", config_.inbox.message_max, " bytes"));
+  answer_dead(link, header, DeadReason::kTooLarge,
+              cat("messages end at ", config_.inbox.message_max, " bytes"));
 }
 
 void Router::refuse_stream(std::uint32_t link, const Header& header, bool overrun) {
@@ -327,12 +339,15 @@ Handle Router::add_handler(Access access, Handler handler) {
   return handle;
 }
 
-void Router::remove_handler(Handle handle) { handlers_.erase(handle); }
+void Router::remove_handler(Handle handle) {
+  handlers_.erase(handle);
+}
 
 Handle Router::fresh_handle() {
   for (;;) {
     const Handle handle = loop_.random();
-    if (handle >= kFirstDynamicHandle && !handlers_.contains(handle) && !pending_.contains(handle)) return handle;
+    if (handle >= kFirstDynamicHandle && !handlers_.contains(handle) && !pending_.contains(handle))
+      return handle;
   }
 }
 
@@ -343,10 +358,12 @@ std::string Router::no_route_text(ContextId destination) const {
 }
 
 // To whoever sent `header`, back through the link it came in on (0: it was ourselves).
-void Router::answer_dead(std::uint32_t through, const Header& header, DeadReason reason, std::string_view text) {
+void Router::answer_dead(std::uint32_t through, const Header& header, DeadReason reason,
+                         std::string_view text) {
   if (header.reply_to == kNoReply || header.is_dead()) return;
   ++counters_.dead_sent;
-  const Buffer payload = Packer().array(2).number(std::uint8_t(reason)).text(text.substr(0, kDeadTextMax)).take();
+  const Buffer payload =
+      Packer().array(2).number(std::uint8_t(reason)).text(text.substr(0, kDeadTextMax)).take();
   Header dead;
   dead.flags = kControl | kFirst | kLast;
   dead.length = std::uint32_t(payload.size());
@@ -361,12 +378,15 @@ void Router::answer_dead(std::uint32_t through, const Header& header, DeadReason
 void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes payload) {
   auto waiting = pending_.find(header.handle);
   if (waiting == pending_.end()) return;
-  // News of a death counts from the callee, from us, from an ancestor, or from who lies on the way; a way that
-  // leads up is not known here, so there the link and the unguessable handle decide.
+  // News of a death counts from the callee, from us, from an ancestor, or from who lies on the way; a way
+  // that leads up is not known here, so there the link and the unguessable handle decide.
   const Pending& pending = waiting->second;
   const Peer* neighbour = peer(from);
-  const bool believed = pending.link == from && (neighbour == nullptr || neighbour->is_parent ||
-                                                 header.source == pending.callee || lies_beneath(*neighbour, header.source));
+  const bool from_us = from == 0;
+  const bool by_the_way =
+      neighbour != nullptr && pending.link == from &&
+      (neighbour->is_parent || header.source == pending.callee || lies_beneath(*neighbour, header.source));
+  const bool believed = from_us || by_the_way;
   Unpacker in(payload);
   const bool well_formed = in.array() == 2;
   const auto reason = std::uint8_t(in.number(kDeadReasonCount - 1));
@@ -457,7 +477,8 @@ void Router::on_down(Link& link, const Error& error, std::deque<QueuedFrame> uns
 
 Router::CallId Router::expect(ContextId callee, OnReply on_reply, bool deaths_only) {
   const Handle handle = fresh_handle();
-  pending_[handle] = Pending{callee, callee == config_.id ? 0 : next_hop(callee), std::move(on_reply), deaths_only};
+  pending_[handle] =
+      Pending{callee, callee == config_.id ? 0 : next_hop(callee), std::move(on_reply), deaths_only};
   return handle;
 }
 
@@ -478,7 +499,8 @@ Router::CallId Router::call(ContextId destination, Handle handle, Buffer payload
 
 void Router::cancel(CallId call) {
   auto waiting = pending_.find(call);
-  if (waiting != pending_.end()) send_control(waiting->second.callee, kCancel, Packer().array(1).number(call).buffer());
+  if (waiting != pending_.end())
+    send_control(waiting->second.callee, kCancel, Packer().array(1).number(call).buffer());
 }
 
 void Router::abandon(CallId call) {
@@ -503,7 +525,9 @@ void Router::send(ContextId destination, Handle handle, Buffer payload, StreamId
   header.reply_to = reply_to;
   if (payload.size() > config_.inbox.message_max) {
     loop_.post([this, alive = alive_, header] {
-      if (*alive) answer_dead(0, header, DeadReason::kTooLarge, cat("messages end at ", config_.inbox.message_max, " bytes"));
+      if (*alive)
+        answer_dead(0, header, DeadReason::kTooLarge,
+                    cat("messages end at ", config_.inbox.message_max, " bytes"));
     });
     return;
   }

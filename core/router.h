@@ -1,13 +1,15 @@
 // core/router.h -- how a message finds its way, and how nobody waits for ever.
 //
 // Every frame, from whatever link, takes the same four steps:
-//   1. Whose is it?   From a child: the source must be the child or an id granted beneath it, and the first hop
-//                     writes the authority. From the parent: believed, except that it cannot be us or beneath us.
+//   1. Whose is it?   From a child: the source must be the child or an id granted beneath it, and the first
+//   hop
+//                     writes the authority. From the parent: believed, except that it cannot be us or beneath
+//                     us.
 //   2. Ours?          Then to the handler of its handle, or to the call that waits for it.
 //   3. Whose way?     To the link the routes name; without a route up, unless it came from there.
 //   4. No way?        Answered dead: reply_to = IS_DEAD, a reason, and who says so. Dead is never answered.
-// Frames are forwarded as they come. When a link breaks, every message half-way through it is ended: onward with
-// an aborted frame, backward with one dead message; every call waiting on it completes here and now.
+// Frames are forwarded as they come. When a link breaks, every message half-way through it is ended: onward
+// with an aborted frame, backward with one dead message; every call waiting on it completes here and now.
 //
 // Thread: the loop's, all of it. Lifetime: outlives every Charge, StreamSender and call made through it.
 // The whole account: docs/protocol.md.
@@ -28,15 +30,15 @@ namespace banyan {
 
 // Why a message was not delivered. On the wire: the first element of a dead message.
 enum class DeadReason : std::uint8_t {
-  kNoRoute,    // nobody of that id is known here
-  kNoHandle,   // nothing listens there
-  kRefused,    // the handler's rule: this authority may not
-  kPolicy,     // the tree's rule: these two may not talk
-  kTooLarge,   // beyond the message limit
-  kBusy,       // the callee's table is full
-  kGone,       // it was there, and its link broke
-  kQuota,      // ids, table entries
-  kEnding,     // we are shutting down
+  kNoRoute,   // nobody of that id is known here
+  kNoHandle,  // nothing listens there
+  kRefused,   // the handler's rule: this authority may not
+  kPolicy,    // the tree's rule: these two may not talk
+  kTooLarge,  // beyond the message limit
+  kBusy,      // the callee's table is full
+  kGone,      // it was there, and its link broke
+  kQuota,     // ids, table entries
+  kEnding,    // we are shutting down
 };
 constexpr std::uint8_t kDeadReasonCount = 9;
 std::string_view name_of(DeadReason reason);
@@ -81,8 +83,8 @@ struct RouterConfig {
   Sideways sideways;
   std::vector<ContextId> ancestors;  // nearest first; empty for the root
   InboxLimits inbox;
-  std::uint32_t calls_max = 65'536;     // waiting here for a reply
-  std::uint32_t half_way_max = 4'096;   // long messages one link may have half-way through us
+  std::uint32_t calls_max = 65'536;    // waiting here for a reply
+  std::uint32_t half_way_max = 4'096;  // long messages one link may have half-way through us
 };
 
 class Router final : private Link::Owner, private Inbox::Owner, private Outbox::Owner {
@@ -98,11 +100,14 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void configure(RouterConfig config);
 
   // --- links ---
-  // The router owns the link from here on and tells `on_down` when it has broken, after all that depended on it
-  // was failed.
+  // The router owns the link from here on and tells `on_down` when it has broken, after all that depended on
+  // it was failed.
   using OnLinkDown = std::function<void(const Error&)>;
   Link& set_parent(std::unique_ptr<Link> link, OnLinkDown on_down);  // its id: ancestors.front()
   Link& add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down);
+  // What lies behind a child: the way to `id` leads through `child`. parent/route_monitor.h keeps these.
+  // REQUIRES: `child` is a child; `id` has no route.
+  void add_route(ContextId id, ContextId child);
   // Closes the link to a child as if it had broken; unknown ids are harmless.
   void drop_child(ContextId child, const Error& why);
   Link* link_to(ContextId context);  // the link its route names; nullptr without one
@@ -216,7 +221,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Inbox inbox_;
   Outbox outbox_;
   std::vector<std::unique_ptr<Link>> graveyard_;  // links whose own call may still be on the stack
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted by a router that may be gone
+  std::shared_ptr<bool> alive_ =
+      std::make_shared<bool>(true);  // for tasks posted by a router that may be gone
   Counters counters_;
 };
 

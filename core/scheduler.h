@@ -1,8 +1,8 @@
 // core/scheduler.h -- whose frame goes next: deficit round-robin over origins, then over their streams.
 //
-// An origin is the link a frame came in on (0: ourselves), so one child that floods a shared link takes its own
-// share and no more. A turn is worth one full frame, 64 KiB. Order within one (source, destination, stream) is
-// kept. Bounded by the windows of the links that feed it. Thread: the loop's.
+// An origin is the link a frame came in on (0: ourselves), so one child that floods a shared link takes its
+// own share and no more. A turn is worth one full frame, 64 KiB. Order within one (source, destination,
+// stream) is kept. Bounded by the windows of the links that feed it. Thread: the loop's.
 #pragma once
 
 #include <cstddef>

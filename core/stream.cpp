@@ -10,7 +10,8 @@ StreamSender::StreamSender(Router& router, ContextId destination, Handle handle)
     : router_(router), flow_{router.id(), destination, router.next_stream_++}, handle_(handle) {
   ASSERT(router.next_stream_ != 0);  // four thousand million streams in one process
   router_.outbox_.attach(flow_, *this);
-  news_ = router_.expect(destination, [this](const Reply& reply) { die(*reply.dead); }, true);
+  news_ = router_.expect(
+      destination, [this](const Reply& reply) { die(*reply.dead); }, true);
 }
 
 StreamSender::~StreamSender() {
@@ -37,7 +38,8 @@ std::size_t StreamSender::room() {
 
 void StreamSender::send(Bytes bytes) {
   ASSERT(!finished_ && !bytes.empty());
-  if (!dead_) router_.send(flow_.destination, handle_, Buffer(bytes.begin(), bytes.end()), flow_.stream, news_);
+  if (!dead_)
+    router_.send(flow_.destination, handle_, Buffer(bytes.begin(), bytes.end()), flow_.stream, news_);
 }
 
 void StreamSender::finish() {

@@ -1,4 +1,5 @@
-// core/stream.h -- one direction of bytes or values to one handle of one context, with its own window and order.
+// core/stream.h -- one direction of bytes or values to one handle of one context, with its own window and
+// order.
 //
 // The receiver is an ordinary handler that keeps each message's Charge until it has used the bytes. An empty
 // message ends the stream; kAborted means it was cut off.

@@ -1,4 +1,5 @@
-// core/text.h -- building short texts without a formatting library: fmt would cost the agent more than the agent.
+// core/text.h -- building short texts without a formatting library: fmt would cost the agent more than the
+// agent.
 #pragma once
 
 #include <charconv>
@@ -8,8 +9,12 @@
 
 namespace banyan {
 
-inline void append(std::string& out, std::string_view text) { out.append(text); }
-inline void append(std::string& out, char c) { out.push_back(c); }
+inline void append(std::string& out, std::string_view text) {
+  out.append(text);
+}
+inline void append(std::string& out, char c) {
+  out.push_back(c);
+}
 
 template <std::integral T>
 void append(std::string& out, T number) {

@@ -13,8 +13,8 @@
 
 namespace banyan {
 
-// Deadlines of the phases the runner can tell apart. Before stage 0 reports, a transport such as ssh is opaque:
-// resolving, connecting, key exchange, authentication and the login shell share `until_ready`.
+// Deadlines of the phases the runner can tell apart. Before stage 0 reports, a transport such as ssh is
+// opaque: resolving, connecting, key exchange, authentication and the login shell share `until_ready`.
 struct Deadlines {
   Nanos until_ready = 65 * kSecond;  // resolve 5, connect 10, kex 10, auth 30, shell 10
   Nanos upload = 30 * kSecond;
@@ -40,7 +40,7 @@ struct Recipe {
   Boot boot = Boot::kImage;
   std::vector<std::string> argv;
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
-  std::uint64_t nonce = 0;   // kStage0: the one its command text carries
+  std::uint64_t nonce = 0;                                       // kStage0: the one its command text carries
   std::string architecture;  // kStage0: as uname -m says; empty: not known, wait for stage 0 to tell
   std::vector<Symptom> symptoms;
   Deadlines deadlines;

@@ -30,13 +30,13 @@ struct Hello {
 // What its parent makes it, in answer.
 struct Identity {
   ContextId id = 0;
-  ContextId first_id = 0;          // first of the range it may give to children of its own
+  ContextId first_id = 0;  // first of the range it may give to children of its own
   std::uint32_t id_count = 0;
   std::vector<ContextId> ancestors;  // nearest first
   std::string name;
   Sideways sideways = Sideways::kVertical;
   std::uint32_t message_max = kMessageMax;
-  std::uint8_t log_level = 0;      // core/log.h
+  std::uint8_t log_level = 0;  // core/log.h
   LinkLimits limits;
 
   Buffer encode() const;
@@ -68,8 +68,8 @@ class Runner {
   // Which phase a start is in, for progress lines; kLink once it is up.
   Phase phase_of(StartId start) const;
 
-  // Ends one child, or all: SHUTDOWN, then SIGTERM, then SIGKILL to the transport within `within`; `done` when
-  // it is reaped.
+  // Ends one child, or all: SHUTDOWN, then SIGTERM, then SIGKILL to the transport within `within`; `done`
+  // when it is reaped.
   void shut_down(ContextId child, Nanos within, std::function<void()> done);
   void shut_down_all(Nanos within, std::function<void()> done);
   std::size_t count() const;
