@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,15 @@ struct Symptom {
   ErrorClass error_class;
   std::string remedy;
 };
+
+// The symptom that `text` (all that a transport printed) shows, or nullptr. The table's order decides, not
+// the text's: a host key that changed is followed by more general complaints.
+inline const Symptom* find_symptom(const std::vector<Symptom>& symptoms, std::string_view text) {
+  for (const Symptom& symptom : symptoms) {
+    if (text.find(symptom.text) != std::string_view::npos) return &symptom;
+  }
+  return nullptr;
+}
 
 struct Recipe {
   enum class Boot {

@@ -1,0 +1,171 @@
+// Goal: the system's ssh is started as a plain pipe that asks nothing and trusts no unknown key, and what it
+// says when it fails becomes a phase, a class and a remedy. Method: exact argument vectors; the texts OpenSSH
+// really prints, all of what one failure prints at a time.
+#include "transports/openssh.h"
+
+#include <catch2/catch.hpp>
+
+using namespace banyan;
+
+namespace {
+
+// One word a space, so that an argument vector can be read.
+std::string joined(const std::vector<std::string>& argv) {
+  std::string line;
+  for (const std::string& word : argv) line += (line.empty() ? "" : " ") + word;
+  return line;
+}
+
+const std::string kAlways =
+    "ssh -e none -T -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o ForwardX11=no "
+    "-o ClearAllForwardings=yes -o Tunnel=no -o PermitLocalCommand=no -o RemoteCommand=none "
+    "-o ServerAliveInterval=5 -o ServerAliveCountMax=3 ";
+
+}  // namespace
+
+TEST_CASE("a plain host gets the usual options and nothing of its own") {
+  std::vector<std::string> argv = openssh_argv({"web1", "", "web1", 0}, {}, "exec sh");
+  CHECK(joined(argv) == kAlways + "-o ConnectTimeout=10 -o LogLevel=INFO -- web1 exec sh");
+  CHECK(argv.back() == "exec sh");
+}
+
+TEST_CASE("every setting finds its option, and the target's own come before those for all") {
+  SshOptions options;
+  options.config_file = "my config";
+  options.user = "everyone";
+  options.port = 22;
+  options.identity = "/keys/id one";
+  options.known_hosts = "/tmp/100%known";
+  options.connect_timeout = 2'500 * kMillisecond;
+  CHECK(joined(openssh_argv({"deploy@[::1]:2222", "deploy", "::1", 2222}, options, "exec sh")) ==
+        kAlways +
+            "-o ConnectTimeout=3 -o LogLevel=INFO -F my config -l deploy -p 2222 -o IdentityFile=\"/keys/id "
+            "one\" "
+            "-o IdentitiesOnly=yes -o UserKnownHostsFile=/tmp/100%%known -o GlobalKnownHostsFile=/dev/null "
+            "-- ::1 exec sh");
+}
+
+TEST_CASE("settings for all apply where the target names none") {
+  SshOptions options;
+  options.user = "everyone";
+  options.port = 2022;
+  options.connect_timeout = 60 * kSecond;
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")) ==
+        kAlways + "-o ConnectTimeout=10 -o LogLevel=INFO -l everyone -p 2022 -- web1 x");
+}
+
+TEST_CASE("a file name goes to ssh so that it means itself, or not at all") {
+  std::string quoted;
+  CHECK((quote_ssh_path("/a/b", quoted) && quoted == "/a/b"));
+  CHECK((quote_ssh_path("/a b/c", quoted) && quoted == "\"/a b/c\""));
+  CHECK((quote_ssh_path("/a%h", quoted) && quoted == "/a%%h"));
+  for (const char* wrong : {"", "/a\"b", "/a${HOME}", "/a\nb", "/a\\b"}) {
+    CAPTURE(wrong);
+    CHECK_FALSE(quote_ssh_path(wrong, quoted));
+  }
+}
+
+TEST_CASE("what OpenSSH prints becomes a phase and a class") {
+  struct {
+    const char* text;
+    Phase phase;
+    ErrorClass error_class;
+  } table[] = {
+      {"ssh: Could not resolve hostname nosuch.invalid: Name or service not known\r\n", Phase::kResolve,
+       ErrorClass::kUnreachable},
+      {"ssh: Could not resolve hostname x: Temporary failure in name resolution\r\n", Phase::kResolve,
+       ErrorClass::kUnreachable},
+      {"/home/a/.ssh/config: line 3: Bad configuration option: frobnicate\r\n/home/a/.ssh/config: "
+       "terminating, 1 "
+       "bad configuration options\r\n",
+       Phase::kResolve, ErrorClass::kIo},
+      {"Bad owner or permissions on /home/a/.ssh/config\r\n", Phase::kResolve, ErrorClass::kIo},
+      {"Can't open user config file nosuch: No such file or directory\r\n", Phase::kResolve, ErrorClass::kIo},
+      {"ssh: connect to host 127.0.0.1 port 1: Connection refused\r\n", Phase::kConnect,
+       ErrorClass::kUnreachable},
+      {"ssh: connect to host 10.9.9.9 port 22: Connection timed out\r\n", Phase::kConnect,
+       ErrorClass::kTimeout},
+      {"ssh: connect to host 10.9.9.9 port 22: No route to host\r\n", Phase::kConnect,
+       ErrorClass::kUnreachable},
+      {"ssh: connect to host 10.9.9.9 port 22: Network is unreachable\r\n", Phase::kConnect,
+       ErrorClass::kUnreachable},
+      {"ssh: connect to host 10.9.9.9 port 22: Permission denied\r\n", Phase::kConnect,
+       ErrorClass::kUnreachable},
+      {"Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 2222 timed out\r\n",
+       Phase::kConnect, ErrorClass::kTimeout},
+      {"kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 127.0.0.1 port "
+       "2222\r\n",
+       Phase::kKex, ErrorClass::kRefused},
+      {"kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 127.0.0.1 port "
+       "2222\r\n",
+       Phase::kKex, ErrorClass::kRefused},
+      {"Unable to negotiate with 127.0.0.1 port 2222: no matching key exchange method found. Their offer: "
+       "diffie-hellman-group1-sha1\r\n",
+       Phase::kKex, ErrorClass::kProtocol},
+      {"Unable to negotiate with 127.0.0.1 port 2222: no matching host key type found. Their offer: "
+       "ssh-rsa\r\n",
+       Phase::kKex, ErrorClass::kHostKey},
+      {"No ED25519 host key is known for [127.0.0.1]:2222 and you have requested strict checking.\r\nHost "
+       "key "
+       "verification failed.\r\n",
+       Phase::kKex, ErrorClass::kHostKey},
+      {"@@@@@@@@@@@@@\r\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n@@@@@@@@@@@@@\r\nIT "
+       "IS "
+       "POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\r\nHost key for [127.0.0.1]:2222 has changed and you "
+       "have "
+       "requested strict checking.\r\nHost key verification failed.\r\n",
+       Phase::kKex, ErrorClass::kHostKey},
+      {"Host key verification failed.\r\n", Phase::kKex, ErrorClass::kHostKey},
+      {"user@127.0.0.1: Permission denied (publickey).\r\n", Phase::kAuth, ErrorClass::kAuth},
+      {"user@127.0.0.1: Permission denied (publickey,password,keyboard-interactive).\r\n", Phase::kAuth,
+       ErrorClass::kAuth},
+      {"Received disconnect from 127.0.0.1 port 2222:2: Too many authentication failures\r\nDisconnected "
+       "from "
+       "127.0.0.1 port 2222\r\n",
+       Phase::kAuth, ErrorClass::kAuth},
+      {"Your account has expired; please contact your system administrator.\r\nConnection closed by "
+       "127.0.0.1 port "
+       "22\r\n",
+       Phase::kAuth, ErrorClass::kAuth},
+      {"WARNING: UNPROTECTED PRIVATE KEY FILE!\r\nLoad key \"k\": bad permissions\r\nu@h: Permission denied "
+       "(publickey).\r\n",
+       Phase::kAuth, ErrorClass::kAuth},
+      {"sign_and_send_pubkey: signing failed for ED25519 \"k\" from agent: agent refused operation\r\nu@h: "
+       "Permission denied (publickey).\r\n",
+       Phase::kAuth, ErrorClass::kAuth},
+      {"Connection closed by 127.0.0.1 port 2222\r\n", Phase::kAuth, ErrorClass::kRefused},
+      {"Connection reset by 127.0.0.1 port 2222\r\n", Phase::kAuth, ErrorClass::kLost},
+      {"Received disconnect from 127.0.0.1 port 2222:11: Bye\r\n", Phase::kAuth, ErrorClass::kRefused},
+      {"This account is currently not available.\n", Phase::kShell, ErrorClass::kRefused},
+      {"This service allows sftp connections only.\n", Phase::kShell, ErrorClass::kRefused},
+      {"subsystem request failed on channel 0\r\n", Phase::kShell, ErrorClass::kRefused},
+      {"exec request failed on channel 0\r\n", Phase::kShell, ErrorClass::kRefused},
+      {"WARNING: Your password has expired.\nPassword change required but no TTY available.\n", Phase::kShell,
+       ErrorClass::kAuth},
+      {"Connection to 127.0.0.1 closed by remote host.\r\n", Phase::kShell, ErrorClass::kLost},
+      {"Timeout, server 127.0.0.1 not responding.\r\n", Phase::kShell, ErrorClass::kLost},
+      {"channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\n"
+       "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port "
+       "65535\r\n",
+       Phase::kConnect, ErrorClass::kUnreachable},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.text);
+    const Symptom* symptom = find_symptom(openssh_symptoms(), row.text);
+    REQUIRE(symptom != nullptr);
+    CHECK(name_of(symptom->phase) == name_of(row.phase));
+    CHECK(name_of(symptom->error_class) == name_of(row.error_class));
+    CHECK_FALSE(symptom->remedy.empty());
+  }
+}
+
+TEST_CASE("harmless lines are no symptom") {
+  for (const char* text :
+       {"", "Welcome to web1. Unauthorized use is prohibited.\r\n",
+        "Warning: Permanently added '[127.0.0.1]:2222' (ED25519) to the list of known hosts.\r\n",
+        "Could not chdir to home directory /home/x: No such file or directory\r\n",
+        "ControlSocket /tmp/x already exists, disabling multiplexing\r\n"}) {
+    CAPTURE(text);
+    CHECK(find_symptom(openssh_symptoms(), text) == nullptr);
+  }
+}

@@ -1,0 +1,183 @@
+#include "transports/openssh.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace banyan {
+namespace {
+
+constexpr Nanos kConnectDeadline = 10 * kSecond;  // TCP and the first line of the server, as ssh counts it
+
+// ssh takes whole seconds, and 0 would mean none.
+std::int64_t connect_seconds(Nanos connect_timeout) {
+  Nanos limit = connect_timeout > 0 ? std::min(connect_timeout, kConnectDeadline) : kConnectDeadline;
+  return (limit + kSecond - 1) / kSecond;
+}
+
+constexpr std::string_view kReach = "check the name, the network and that sshd listens there";
+constexpr std::string_view kNewKey =
+    "connect once by hand with ssh and compare the fingerprint, or name a file with --known-hosts";
+constexpr std::string_view kKey =
+    "check the user (-l) and the key (--identity, ssh-add -l); no password is asked for";
+constexpr std::string_view kCrowded =
+    "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
+constexpr std::string_view kAccount = "the account must allow commands without a terminal";
+constexpr std::string_view kConfiguration = "see what ssh -G says about this host";
+constexpr std::string_view kJump = "check the jump host named in ssh's configuration";
+
+}  // namespace
+
+bool quote_ssh_path(std::string_view path, std::string& quoted) {
+  quoted.clear();
+  bool blank = false;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const char c = path[i];
+    if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < ' ' || path.substr(i, 2) == "${")
+      return false;
+    blank = blank || c == ' ' || c == '#' || c == '\'' || c == '=' || c == ',';
+    quoted += c;
+    if (c == '%') quoted += '%';
+  }
+  if (blank) quoted = cat('"', quoted, '"');
+  return !path.empty();
+}
+
+std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions& options,
+                                      std::string_view remote_command) {
+  ASSERT(!target.host.empty() && target.host.front() != '-');
+  std::vector<std::string> argv = {"ssh", "-e", "none", "-T"};
+  auto option = [&](std::string_view text) {
+    argv.emplace_back("-o");
+    argv.emplace_back(text);
+  };
+  auto file_option = [&](std::string_view name, std::string_view path) {
+    std::string quoted;
+    ASSERT(quote_ssh_path(path, quoted));
+    option(cat(name, "=", quoted));
+  };
+  // A pipe and nothing else: no question, no unknown key, no forwarding, no command of the configuration's.
+  option("BatchMode=yes");
+  option("StrictHostKeyChecking=yes");
+  option("ForwardAgent=no");
+  option("ForwardX11=no");
+  option("ClearAllForwardings=yes");
+  option("Tunnel=no");
+  option("PermitLocalCommand=no");
+  option("RemoteCommand=none");
+  // A silent peer is found here as well as by our own heartbeat: then ssh itself ends too.
+  option("ServerAliveInterval=5");
+  option("ServerAliveCountMax=3");
+  option(cat("ConnectTimeout=", connect_seconds(options.connect_timeout)));
+  // A quiet configuration must not keep from us why it failed.
+  option("LogLevel=INFO");
+  if (!options.config_file.empty()) {
+    argv.emplace_back("-F");
+    argv.push_back(options.config_file);
+  }
+  const std::string& user = target.user.empty() ? options.user : target.user;
+  if (!user.empty()) {
+    argv.emplace_back("-l");
+    argv.push_back(user);
+  }
+  const std::uint16_t port = target.port == 0 ? options.port : target.port;
+  if (port != 0) {
+    argv.emplace_back("-p");
+    argv.push_back(cat(port));
+  }
+  if (!options.identity.empty()) {
+    file_option("IdentityFile", options.identity);
+    option("IdentitiesOnly=yes");
+  }
+  if (!options.known_hosts.empty()) {
+    file_option("UserKnownHostsFile", options.known_hosts);
+    option("GlobalKnownHostsFile=/dev/null");
+  }
+  argv.emplace_back("--");
+  argv.push_back(target.host);
+  argv.emplace_back(remote_command);
+  return argv;
+}
+
+const std::vector<Symptom>& openssh_symptoms() {
+  using P = Phase;
+  using C = ErrorClass;
+  static const std::vector<Symptom> symptoms = [] {
+    struct Row {
+      std::string_view text;
+      Phase phase;
+      ErrorClass error_class;
+      std::string_view remedy;
+    };
+    constexpr Row kRows[] = {
+        // What ssh says of its own settings.
+        {"Bad configuration option", P::kResolve, C::kIo, kConfiguration},
+        {"Bad owner or permissions on", P::kResolve, C::kIo, kConfiguration},
+        {"Can't open user config file", P::kResolve, C::kIo, kConfiguration},
+        {"unsupported option", P::kResolve, C::kIo, kConfiguration},
+        {"keyword value", P::kResolve, C::kIo, kConfiguration},
+        // A jump host failed: the lines about our own connection that follow are only its consequence.
+        {"open failed: connect failed", P::kConnect, C::kUnreachable, kJump},
+        {"open failed: administratively prohibited", P::kConnect, C::kRefused, kJump},
+        {"stdio forwarding failed", P::kConnect, C::kUnreachable, kJump},
+        // Host keys, before the general line that follows them.
+        {"REMOTE HOST IDENTIFICATION HAS CHANGED", P::kKex, C::kHostKey,
+         "the host was made anew, or somebody stands in between: find out which before you change "
+         "known_hosts"},
+        {"POSSIBLE DNS SPOOFING DETECTED", P::kKex, C::kHostKey, kNewKey},
+        {"REVOKED HOST KEY", P::kKex, C::kHostKey,
+         "this key must not be used any more: ask who runs the host"},
+        {"host key is known for", P::kKex, C::kHostKey, kNewKey},
+        {"Host key verification failed", P::kKex, C::kHostKey, kNewKey},
+        {"no matching host key type found", P::kKex, C::kHostKey, kConfiguration},
+        {"Unable to negotiate with", P::kKex, C::kProtocol,
+         "the server knows only old algorithms: allow one for this host in ssh's configuration"},
+        // Names and addresses.
+        {"Could not resolve hostname", P::kResolve, C::kUnreachable, "check the name"},
+        {"during banner exchange", P::kConnect, C::kTimeout,
+         "something listens there that does not answer as sshd"},
+        {"kex_exchange_identification:", P::kKex, C::kRefused, kCrowded},
+        {"ssh_exchange_identification:", P::kKex, C::kRefused, kCrowded},
+        {"banner exchange:", P::kKex, C::kProtocol, "what listens there is not sshd: check the port"},
+        {": Connection refused", P::kConnect, C::kUnreachable, kReach},
+        {": Connection timed out", P::kConnect, C::kTimeout, kReach},
+        {": Operation timed out", P::kConnect, C::kTimeout, kReach},
+        {": No route to host", P::kConnect, C::kUnreachable, kReach},
+        {": Network is unreachable", P::kConnect, C::kUnreachable, kReach},
+        {"ssh: connect to host", P::kConnect, C::kUnreachable, kReach},
+        // Who we are.
+        {"UNPROTECTED PRIVATE KEY FILE", P::kAuth, C::kAuth, "chmod 600 the key file"},
+        {"agent refused operation", P::kAuth, C::kAuth, "the key agent did not sign: ssh-add -l"},
+        {"Too many authentication failures", P::kAuth, C::kAuth,
+         "the key agent holds many keys: name one with --identity"},
+        {"account has expired", P::kAuth, C::kAuth, "ask who runs the host"},
+        {"Account expired", P::kAuth, C::kAuth, "ask who runs the host"},
+        {"Permission denied (", P::kAuth, C::kAuth, kKey},
+        {"No supported authentication methods", P::kAuth, C::kAuth, kKey},
+        // What the account runs.
+        {"assword has expired", P::kShell, C::kAuth, "log in by hand once and change the password"},
+        {"Password change required", P::kShell, C::kAuth, "log in by hand once and change the password"},
+        {"account is currently not available", P::kShell, C::kRefused, kAccount},
+        {"allows sftp connections only", P::kShell, C::kRefused, kAccount},
+        {"request failed on channel", P::kShell, C::kRefused, kAccount},
+        {"Session open refused by peer", P::kShell, C::kResource,
+         "raise MaxSessions there, or do without a shared connection"},
+        // Cut off. The last, because many lines above are followed by one of these.
+        {"ssh_dispatch_run_fatal", P::kKex, C::kProtocol, kConfiguration},
+        {"Received disconnect from", P::kAuth, C::kRefused, "the server's log says why"},
+        {"Timeout, server", P::kShell, C::kLost, kReach},
+        {"closed by remote host", P::kShell, C::kLost, "the server's log says why"},
+        {"Connection closed by", P::kAuth, C::kRefused, "the server's log says why"},
+        {"Connection reset by", P::kAuth, C::kLost, kCrowded},
+        {"Broken pipe", P::kAuth, C::kLost, kReach},
+    };
+    std::vector<Symptom> made;
+    for (const Row& row : kRows) {
+      made.push_back({std::string(row.text), row.phase, row.error_class, std::string(row.remedy)});
+    }
+    return made;
+  }();
+  return symptoms;
+}
+
+}  // namespace banyan

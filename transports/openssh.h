@@ -1,0 +1,48 @@
+// transports/openssh.h -- a child at the far end of the system's own ssh.
+//
+// Settings are the user's: ssh reads its configuration, and ProxyJump, certificates, key agents and shared
+// connections work as they do by hand. What we add makes it a plain pipe that never asks a question and never
+// trusts a host key it does not know (docs/how_it_works.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parent/recipe.h"
+
+namespace banyan {
+
+struct SshTarget {
+  std::string name;        // of the new context, for people
+  std::string user;        // empty: ssh decides
+  std::string host;        // REQUIRES: checked against an allow-list (cli/targets.h)
+  std::uint16_t port = 0;  // 0: ssh decides
+};
+
+struct SshOptions {
+  std::string config_file;    // of ssh; empty: its own
+  std::string user;           // for targets that name none
+  std::uint16_t port = 0;     // for targets that name none
+  std::string identity;       // private key file; then no other key is offered
+  std::string known_hosts;    // then no other file is believed
+  Nanos connect_timeout = 0;  // bounds everything up to the hello; 0: the usual deadlines
+};
+
+// `architecture` may be empty: not known. `nonce` is fresh for each start.
+Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t nonce,
+               std::string_view architecture);
+
+// The argument vector that runs `remote_command` there.
+std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions& options,
+                                      std::string_view remote_command);
+
+// A file name in the form that ssh's options take: quoted, and with its percent signs doubled. False for the
+// few names that no form of quoting gets through: those with '"', "${", or a control character.
+bool quote_ssh_path(std::string_view path, std::string& quoted);
+
+// What ssh says when it fails, and what that means; for find_symptom().
+const std::vector<Symptom>& openssh_symptoms();
+
+}  // namespace banyan
