@@ -1,0 +1,81 @@
+#include "cli/help.h"
+
+#include "cli/printable.h"
+#include "cli/usage_error.h"
+#include "core/text.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr std::string_view kOverview = R"(banyan: run commands on machines that have nothing but a shell.
+
+  banyan run  TARGETS [OPTIONS] -- COMMAND [ARGUMENT...]   run a command on each
+  banyan run  TARGETS [OPTIONS] --sh 'LINE'                the same, a line for /bin/sh
+  banyan tree TARGETS [OPTIONS]                            connect, and draw the tree
+  banyan help VERB    banyan --version
+
+TARGETS  local  local[1-20]  host  user@host:port  [::1]:22  web[1-20]  web[01:20]  web1..20
+         and lists of these with commas between them.
+
+  banyan run local -- uname -a
+  banyan run 'web[1-20]' -- uptime
+  banyan run db1 --timeout 30s --sh 'ps aux | grep -c postgres'
+)";
+
+constexpr std::string_view kRun = R"(banyan run TARGETS [OPTIONS] -- COMMAND [ARGUMENT...]
+banyan run TARGETS [OPTIONS] --sh 'LINE' [-- ARGUMENT...]
+
+Runs a command on each target. The command is an argument vector: no shell reads it, unless --sh asks for one.
+One target is transparent: its output as it comes, its exit code ours, our standard input its own. Many give
+lines with the target in front; standard input is not read then.
+
+  --sh LINE              a line for /bin/sh; arguments after -- are its $1, $2, ...
+  --timeout DUR          end the command, and all it started, after this long
+  -n                     do not read standard input
+  -S                     exit with the largest code of any target
+
+Exit code, one target: the command's; 128+N killed by signal N; 124 --timeout; 126 cannot be executed;
+  127 not found; 255 not reached or lost.
+Exit code, many: 0 all succeeded; 1 some command failed; 3 some timed out or never started; 4 some not reached.
+Always: 2 wrong usage, nothing was contacted; 130 interrupted.
+)";
+
+constexpr std::string_view kTree = R"(banyan tree TARGETS [OPTIONS]
+
+Connects to each target and draws the tree of contexts: id, name, how it was reached, architecture, process,
+round-trip time and resident memory of each.
+)";
+
+constexpr std::string_view kCommon = R"(
+  -w, -H TARGETS         the targets, for those who are used to it
+  -x TARGETS             leave these out
+  -f N                   so many at once (64)
+  --connect-timeout DUR  give up reaching a target after this long
+  -F FILE                ssh's configuration file
+  -l USER                log in as USER, where the target does not say
+  --port N               the port, where the target does not say
+  --identity FILE        the private key; no other is offered
+  --known-hosts FILE     the host keys; no other file is believed
+  --json                 one JSON object a line on standard output, and nothing else
+  --raw                  no escaping of control characters on a terminal
+  --color auto|always|never
+  -q                     no summary, no word about commands that failed
+  -v                     say more; -vv shows the headers of frames
+
+DUR is 30s, 5m, 250ms, 2h or a number of seconds.
+)";
+
+}  // namespace
+
+std::string version_text() {
+  return cat("banyan ", std::string_view(BANYAN_VERSION), "\n");
+}
+
+std::string help_text(std::string_view verb) {
+  if (verb.empty()) return std::string(kOverview);
+  if (verb == "run") return cat(kRun, kCommon);
+  if (verb == "tree") return cat(kTree, kCommon);
+  throw UsageError(cat("'", printable(verb), "' is not a verb of this version: run, tree, help"));
+}
+
+}  // namespace banyan::cli

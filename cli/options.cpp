@@ -1,0 +1,197 @@
+#include "cli/options.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+#include "cli/help.h"
+#include "cli/printable.h"
+#include "core/text.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr double kDurationMaxSeconds =
+    366.0 * 24 * 3600;  // longer is a slip; and nanoseconds must not overflow
+
+// As they stand on the command line, before they mean anything.
+struct Words {
+  std::string verb, targets, targets_option, exclude, shell_line, timeout, connect_timeout, color = "auto";
+  std::string user, identity, known_hosts, config_file;
+  std::size_t fan_out = 64;
+  std::uint16_t port = 0;
+  bool help = false, version = false, no_stdin = false, maximum = false, json = false, raw = false,
+       quiet = false;
+  int verbosity = 0;
+};
+
+void declare(CLI::App& app, Words& words) {
+  app.set_help_flag();  // ours below: CLI11's would be printed before the verb is known
+  app.add_flag("-h,--help", words.help);
+  app.add_flag("--version", words.version);
+  app.add_option("verb", words.verb);
+  app.add_option("targets", words.targets);
+  app.add_option("-w,-H,--hosts", words.targets_option);
+  app.add_option("-x,--exclude", words.exclude)
+      ->multi_option_policy(CLI::MultiOptionPolicy::Join)
+      ->delimiter(',');
+  app.add_option("-f,--fan-out", words.fan_out)->check(CLI::Range(std::size_t{1}, kFanOutMax));
+  app.add_flag("-n", words.no_stdin);
+  app.add_flag("-q,--quiet", words.quiet);
+  app.add_flag("-v,--verbose", words.verbosity);
+  app.add_option("--sh", words.shell_line);
+  app.add_option("--timeout", words.timeout);
+  app.add_option("--connect-timeout", words.connect_timeout);
+  app.add_flag("-S", words.maximum);
+  app.add_flag("--json", words.json);
+  app.add_flag("--raw", words.raw);
+  app.add_option("--color", words.color)->check(CLI::IsMember({"auto", "always", "never"}));
+  app.add_option("-F", words.config_file);
+  app.add_option("-l", words.user);
+  app.add_option("--port", words.port)->check(CLI::Range(1, 65535));
+  app.add_option("--identity", words.identity);
+  app.add_option("--known-hosts", words.known_hosts);
+  for (CLI::Option* option : app.get_options()) {
+    // The later one wins, so that an alias can be overridden.
+    if (option->get_name() != "--exclude" && option->get_items_expected_max() > 0) option->take_last();
+  }
+}
+
+// A file that ssh will be told to read: a slip is found here, before anything is contacted.
+void check_file(std::string_view option, const std::string& path) {
+  if (path.empty()) return;
+  std::string ignored;
+  if (!quote_ssh_path(path, ignored))
+    throw UsageError(cat(option, ": ssh cannot take such a file name: ", printable(path)));
+  if (access(path.c_str(), R_OK) != 0)
+    throw UsageError(cat(option, " ", printable(path), ": ", std::strerror(errno)));
+}
+
+SshOptions ssh_options(const Words& words) {
+  SshOptions ssh;
+  if (!words.user.empty()) check_user(words.user);
+  if (words.config_file != "none") check_file("-F", words.config_file);
+  check_file("--identity", words.identity);
+  check_file("--known-hosts", words.known_hosts);
+  ssh.config_file = words.config_file;
+  ssh.user = words.user;
+  ssh.port = words.port;
+  ssh.identity = words.identity;
+  ssh.known_hosts = words.known_hosts;
+  if (!words.connect_timeout.empty()) ssh.connect_timeout = parse_duration(words.connect_timeout);
+  return ssh;
+}
+
+void take_command(const CLI::App& app, const Words& words, std::vector<std::string> after_dashes,
+                  Options& options) {
+  options.shell = app.count("--sh") > 0;
+  if (!options.shell) {
+    if (after_dashes.empty()) throw UsageError("no command: banyan run TARGETS -- COMMAND [ARGUMENT...]");
+    if (after_dashes[0].empty()) throw UsageError("the command's name is empty");
+    options.command = std::move(after_dashes);
+    return;
+  }
+  if (words.shell_line.empty()) throw UsageError("--sh: the line is empty");
+  options.command.push_back(words.shell_line);
+  if (after_dashes.empty()) return;
+  options.command.push_back("sh");  // $0; what follows the dashes is $1 and on
+  for (std::string& argument : after_dashes) options.command.push_back(std::move(argument));
+}
+
+void check_fits_tree(const CLI::App& app, const std::vector<std::string>& after_dashes) {
+  if (!after_dashes.empty()) throw UsageError("tree takes no command");
+  for (const char* name : {"--sh", "--timeout", "-S", "-n"}) {
+    if (app.count(name) > 0) throw UsageError(cat("tree takes no ", name));
+  }
+}
+
+Options help(Verb verb, std::string text) {
+  Options options;
+  options.verb = verb;
+  options.help = std::move(text);
+  return options;
+}
+
+}  // namespace
+
+Options parse_options(const std::vector<std::string>& arguments) {
+  auto dashes = std::ranges::find(arguments, "--");
+  std::vector<std::string> before(arguments.begin(), dashes);
+  std::vector<std::string> after;
+  const bool has_dashes = dashes != arguments.end();
+  if (has_dashes) after.assign(dashes + 1, arguments.end());
+
+  CLI::App app;
+  Words words;
+  declare(app, words);
+  std::ranges::reverse(before);  // as CLI11 wants them
+  try {
+    app.parse(std::move(before));
+  } catch (const CLI::ExtrasError& error) {
+    std::string text = printable(error.what());
+    if (words.verb == "run" && !has_dashes)
+      text += "; before the command stands --: banyan run TARGETS -- COMMAND";
+    throw UsageError(text);
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(printable(error.what()));
+  }
+
+  if (words.version) return help(Verb::kVersion, version_text());
+  if (words.verb == "help") return help(Verb::kHelp, help_text(words.targets));
+  if (words.help) return help(Verb::kHelp, help_text(words.verb));
+  if (words.verb.empty()) throw UsageError("no verb: banyan run TARGETS -- COMMAND, or banyan --help");
+
+  Options options;
+  if (words.verb == "run") {
+    options.verb = Verb::kRun;
+  } else if (words.verb == "tree") {
+    options.verb = Verb::kTree;
+    check_fits_tree(app, after);
+  } else {
+    throw UsageError(cat("'", printable(words.verb), "' is not a verb of this version: run, tree, help"));
+  }
+  if (!words.targets.empty() && !words.targets_option.empty()) {
+    throw UsageError("targets stand after the verb or after -w, not both");
+  }
+  if (words.targets.empty()) words.targets = words.targets_option;
+  options.targets = parse_targets(words.targets, words.exclude);
+  if (options.verb == Verb::kRun) take_command(app, words, std::move(after), options);
+  options.fan_out = words.fan_out;
+  if (!words.timeout.empty()) options.timeout = parse_duration(words.timeout);
+  options.no_stdin = words.no_stdin;
+  options.maximum = words.maximum;
+  options.json = words.json;
+  options.raw = words.raw;
+  options.quiet = words.quiet;
+  options.verbosity = words.verbosity;
+  options.color = words.color == "always"  ? Color::kAlways
+                  : words.color == "never" ? Color::kNever
+                                           : Color::kAuto;
+  options.ssh = ssh_options(words);
+  return options;
+}
+
+Nanos parse_duration(std::string_view text) {
+  double number = 0;
+  auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  std::string_view unit = text.substr(std::size_t(end - text.data()));
+  double seconds = unit == "ms"                  ? 0.001
+                   : unit == "s" || unit.empty() ? 1
+                   : unit == "m"                 ? 60
+                   : unit == "h"                 ? 3600
+                   : unit == "d"                 ? 86400
+                                                 : 0;
+  number *= seconds;
+  if (error != std::errc() || seconds == 0 || !(number >= 0) || number > kDurationMaxSeconds) {
+    throw UsageError(
+        cat("'", printable(text), "' is not a duration: 30s, 5m, 250ms, 2h or a number of seconds"));
+  }
+  return Nanos(std::llround(number * 1e9));
+}
+
+}  // namespace banyan::cli

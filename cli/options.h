@@ -1,0 +1,45 @@
+// cli/options.h -- the command line, taken apart. The grammar: docs/cli.md.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/targets.h"
+#include "core/loop.h"
+#include "transports/openssh.h"
+
+namespace banyan::cli {
+
+constexpr std::size_t kFanOutMax = 10'000;  // each is a process or two here
+
+enum class Verb { kHelp, kVersion, kRun, kTree };
+enum class Color { kAuto, kAlways, kNever };
+
+struct Options {
+  Verb verb = Verb::kHelp;
+  std::string help;  // kHelp, kVersion: what to print
+  TargetSet targets;
+
+  std::vector<std::string> command;  // argument vector, or with `shell` a line and its $0, $1, ...
+  bool shell = false;
+  std::size_t fan_out = 64;  // connecting or running at once
+  Nanos timeout = 0;         // of the command; 0: none
+  bool no_stdin = false;
+  bool maximum = false;  // -S: exit with the largest code
+  bool json = false;
+  bool raw = false;
+  bool quiet = false;
+  int verbosity = 0;
+  Color color = Color::kAuto;
+  SshOptions ssh;
+};
+
+// `arguments` without the program's name. Throws UsageError.
+Options parse_options(const std::vector<std::string>& arguments);
+
+// "30s", "5m", "250ms", "2h", "1.5" (seconds); 0: no limit. Throws UsageError.
+Nanos parse_duration(std::string_view text);
+
+}  // namespace banyan::cli

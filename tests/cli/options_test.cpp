@@ -1,0 +1,180 @@
+// Goal: a command line means what docs/cli.md says, and a slip is found before anything is contacted.
+// Method: whole command lines; tables of slips with a piece of the complaint.
+#include "cli/options.h"
+
+#include <catch2/catch.hpp>
+
+#include "cli/help.h"
+
+using namespace banyan;
+using namespace banyan::cli;
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+std::string complaint(const Words& words) {
+  try {
+    (void)parse_options(words);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("a plain run has the usual settings") {
+  Options options = parse_options({"run", "web1", "--", "uname", "-r"});
+  CHECK(options.verb == Verb::kRun);
+  CHECK(options.targets.one);
+  CHECK(options.targets.targets.at(0).name == "web1");
+  CHECK(options.command == Words{"uname", "-r"});
+  CHECK_FALSE(options.shell);
+  CHECK(options.fan_out == 64);
+  CHECK(options.timeout == 0);
+  CHECK(options.ssh.connect_timeout == 0);
+  CHECK_FALSE(options.no_stdin);
+  CHECK_FALSE(options.maximum);
+  CHECK_FALSE(options.json);
+  CHECK_FALSE(options.quiet);
+  CHECK_FALSE(options.raw);
+  CHECK(options.verbosity == 0);
+  CHECK(options.color == Color::kAuto);
+}
+
+TEST_CASE("every option is taken, before the verb, between, and after the targets") {
+  Options options = parse_options({"-v",         "--json",    "run",
+                                   "-f",         "4",         "web[1-9]",
+                                   "-n",         "-q",        "-vv",
+                                   "-S",         "--raw",     "-x",
+                                   "web2",       "-x",        "web[3-4],web5",
+                                   "--timeout",  "5m",        "--connect-timeout=250ms",
+                                   "-F",         "none",      "-l",
+                                   "ann",        "--port",    "2222",
+                                   "--identity", "/dev/null", "--known-hosts",
+                                   "/dev/null",  "--color",   "never",
+                                   "--",         "true"});
+  CHECK(options.verbosity == 3);
+  CHECK(options.json);
+  CHECK(options.fan_out == 4);
+  CHECK(options.no_stdin);
+  CHECK(options.quiet);
+  CHECK(options.maximum);
+  CHECK(options.raw);
+  CHECK(options.targets.targets.size() == 5);
+  CHECK(options.timeout == 300 * kSecond);
+  CHECK(options.ssh.connect_timeout == 250 * kMillisecond);
+  CHECK(options.ssh.config_file == "none");
+  CHECK(options.ssh.user == "ann");
+  CHECK(options.ssh.port == 2222);
+  CHECK(options.ssh.identity == "/dev/null");
+  CHECK(options.ssh.known_hosts == "/dev/null");
+  CHECK(options.color == Color::kNever);
+}
+
+TEST_CASE("all after the first -- is the command, whatever it looks like") {
+  CHECK(parse_options({"run", "web1", "--", "-v", "--", "--help", ""}).command ==
+        Words{"-v", "--", "--help", ""});
+  CHECK(parse_options({"run", "tree", "--", "run"}).targets.targets.at(0).name == "tree");
+}
+
+TEST_CASE("a shell line is one argument, and what follows -- are its own") {
+  Options options = parse_options({"run", "web1", "--sh", "echo $1 | cat"});
+  CHECK(options.shell);
+  CHECK(options.command == Words{"echo $1 | cat"});
+  CHECK(parse_options({"run", "web1", "--sh", "echo $1", "--", "a b"}).command ==
+        Words{"echo $1", "sh", "a b"});
+}
+
+TEST_CASE("targets may come by -w or -H, and brackets are theirs") {
+  CHECK(parse_options({"run", "-w", "web[1-2]", "--", "x"}).targets.targets.size() == 2);
+  CHECK(parse_options({"run", "-H", "web1", "--", "x"}).targets.one);
+  CHECK(parse_options({"run", "[::1]", "--", "x"}).targets.targets.at(0).host == "::1");
+  CHECK(parse_options({"run", "[1-2]", "--", "x"}).targets.targets.size() == 2);
+  CHECK(parse_options({"run", "n[1,3]", "-x", "n[3,4]", "--", "x"}).targets.targets.size() == 1);
+}
+
+TEST_CASE("the later of two wins, so that an alias can be overridden") {
+  CHECK(parse_options({"run", "-f", "4", "web1", "-f", "8", "--", "x"}).fan_out == 8);
+  CHECK(parse_options({"run", "--timeout", "4", "web1", "--timeout", "8", "--", "x"}).timeout == 8 * kSecond);
+}
+
+TEST_CASE("help and version are asked for in every usual way") {
+  CHECK(parse_options({"--version"}).help == version_text());
+  CHECK(parse_options({"--help"}).help == help_text(""));
+  CHECK(parse_options({"help"}).help == help_text(""));
+  CHECK(parse_options({"run", "--help"}).help == help_text("run"));
+  CHECK(parse_options({"help", "tree"}).help == help_text("tree"));
+  CHECK(parse_options({"-h", "run", "web1"}).help == help_text("run"));
+  CHECK(parse_options({"--help"}).verb == Verb::kHelp);
+}
+
+TEST_CASE("the help of run names every option that run takes") {
+  for (const char* option :
+       {"--sh", "--timeout", "-n ", "-S ", "-w, -H", "-x ", "-f N", "--connect-timeout", "-F FILE", "-l USER",
+        "--port", "--identity", "--known-hosts", "--json", "--raw", "--color", "-q ", "-v "}) {
+    CAPTURE(option);
+    CHECK(help_text("run").find(option) != std::string::npos);
+  }
+}
+
+TEST_CASE("a slip is an error that says what to write") {
+  struct {
+    Words words;
+    const char* complaint;
+  } table[] = {
+      {{}, "no verb"},
+      {{"fly", "web1"}, "'fly' is not a verb"},
+      {{"help", "fly"}, "'fly' is not a verb"},
+      {{"run"}, "no targets"},
+      {{"run", "--", "true"}, "no targets"},
+      {{"run", "web1"}, "no command"},
+      {{"run", "web1", "--"}, "no command"},
+      {{"run", "web1", "--", ""}, "name is empty"},
+      {{"run", "web1", "uname"}, "before the command stands --"},
+      {{"run", "web1", "uname", "-r"}, "before the command stands --"},
+      {{"run", "web1", "--bogus", "--", "x"}, "--bogus"},
+      {{"run", "web1", "--sh", ""}, "the line is empty"},
+      {{"run", "web1", "-f", "0", "--", "x"}, "--fan-out"},
+      {{"run", "web1", "-f", "many", "--", "x"}, "--fan-out"},
+      {{"run", "web1", "--port", "65536", "--", "x"}, "--port"},
+      {{"run", "web1", "--port", "0", "--", "x"}, "--port"},
+      {{"run", "web1", "--timeout", "soon", "--", "x"}, "'soon' is not a duration"},
+      {{"run", "web1", "--color", "blue", "--", "x"}, "--color"},
+      {{"run", "web1", "-l", "-oX", "--", "x"}, "begin"},
+      {{"run", "web1", "-l", "a;b", "--", "x"}, "user 'a;b'"},
+      {{"run", "web1", "--identity", "/nonexistent/key", "--", "x"}, "No such file"},
+      {{"run", "web1", "--known-hosts", "/nonexistent/k", "--", "x"}, "No such file"},
+      {{"run", "web1", "-F", "/nonexistent/c", "--", "x"}, "No such file"},
+      {{"run", "web1", "--identity", "/a\"b", "--", "x"}, "cannot take such a file name"},
+      {{"run", "web1", "-w", "web2", "--", "x"}, "not both"},
+      {{"run", "web1\x1b[2J", "--", "x"}, "\\x1b"},
+      {{"tree", "web1", "--", "x"}, "tree takes no command"},
+      {{"tree", "web1", "--sh", "x"}, "tree takes no --sh"},
+      {{"tree", "web1", "--timeout", "3"}, "tree takes no --timeout"},
+  };
+  for (const auto& row : table) {
+    std::string line;
+    for (const std::string& word : row.words) line += word + " ";
+    CAPTURE(line);
+    std::string said = complaint(row.words);
+    CAPTURE(said);
+    CHECK(said.find(row.complaint) != std::string::npos);
+  }
+}
+
+TEST_CASE("durations have units, and seconds without") {
+  CHECK(parse_duration("30s") == 30 * kSecond);
+  CHECK(parse_duration("30") == 30 * kSecond);
+  CHECK(parse_duration("5m") == 300 * kSecond);
+  CHECK(parse_duration("2h") == 7200 * kSecond);
+  CHECK(parse_duration("1d") == 86400 * kSecond);
+  CHECK(parse_duration("250ms") == 250 * kMillisecond);
+  CHECK(parse_duration("1.5") == 1500 * kMillisecond);
+  CHECK(parse_duration("0") == 0);
+  for (const char* wrong : {"", "s", "-1", "5 m", "5min", "1e3", "inf", "nan", "999999d", "5m3s", "0x10"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(parse_duration(wrong), UsageError);
+  }
+}
