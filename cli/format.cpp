@@ -1,0 +1,78 @@
+#include "cli/format.h"
+
+namespace banyan::cli {
+
+std::string PlainFormat::feed(std::string_view bytes) {
+  return escape_ ? escaper_.feed(bytes) : std::string(bytes);
+}
+
+std::string PlainFormat::finish() {
+  return escape_ ? escaper_.finish() : std::string();
+}
+
+void LineFormat::add_line(std::string& out, std::string_view line) const {
+  out += prefix_;
+  if (!escape_) {
+    out += line;
+  } else {
+    // The carriage return of a line that ends in CR LF moves nothing; any other would overwrite the prefix.
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    TerminalEscaper escaper(false);
+    out += escaper.feed(line);
+    out += escaper.finish();
+  }
+  out += '\n';
+}
+
+std::string LineFormat::feed(std::string_view bytes) {
+  std::string out;
+  while (!bytes.empty()) {
+    const std::size_t end = bytes.find('\n');
+    const std::size_t room = kLineMax - line_.size();
+    if (end != std::string_view::npos && end <= room) {
+      if (line_.empty()) {
+        add_line(out, bytes.substr(0, end));
+      } else {
+        line_ += bytes.substr(0, end);
+        add_line(out, line_);
+        line_.clear();
+      }
+      bytes.remove_prefix(end + 1);
+    } else if (bytes.size() > room) {
+      line_ += bytes.substr(0, room);
+      bytes.remove_prefix(room);
+      const std::size_t torn = unfinished_utf8(line_);  // goes to the next piece
+      add_line(out, std::string_view(line_).substr(0, line_.size() - torn));
+      line_.erase(0, line_.size() - torn);
+    } else {
+      line_ += bytes;
+      break;
+    }
+  }
+  return out;
+}
+
+std::string LineFormat::finish() {
+  std::string out;
+  if (!line_.empty()) add_line(out, line_);
+  line_.clear();
+  return out;
+}
+
+std::string JsonFormat::feed(std::string_view bytes) {
+  held_ += bytes;
+  const std::size_t whole = held_.size() - unfinished_utf8(held_);
+  if (whole == 0) return "";
+  std::string out = events_.out(target_, is_err_, std::string_view(held_).substr(0, whole));
+  held_.erase(0, whole);
+  return out;
+}
+
+std::string JsonFormat::finish() {
+  std::string out;
+  if (!held_.empty()) out = events_.out(target_, is_err_, held_);
+  held_.clear();
+  return out;
+}
+
+}  // namespace banyan::cli

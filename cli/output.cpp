@@ -1,0 +1,170 @@
+#include "cli/output.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "core/text.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr int kOut = STDOUT_FILENO, kErr = STDERR_FILENO;
+constexpr std::string_view kHostColor = "\x1b[36m", kFailColor = "\x1b[31m", kPlain = "\x1b[0m";
+
+bool same_file(int first, int second) {
+  struct stat a, b;
+  return fstat(first, &a) == 0 && fstat(second, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+std::string colored(std::string_view text, std::string_view color, bool use) {
+  return use ? cat(color, text, kPlain) : std::string(text);
+}
+
+// "0.3s", "12.4s"
+std::string short_time(Nanos took) {
+  const Nanos tenths = (took + 50 * kMillisecond) / (100 * kMillisecond);
+  return cat(tenths / 10, ".", tenths % 10, "s");
+}
+
+}  // namespace
+
+Output::Style Output::style_for(const Options& options) {
+  const bool out_is_terminal = isatty(kOut) == 1, err_is_terminal = isatty(kErr) == 1;
+  const char* no_color = std::getenv("NO_COLOR");
+  auto color = [&](bool terminal) {
+    if (options.color != Color::kAuto) return options.color == Color::kAlways;
+    return terminal && (no_color == nullptr || *no_color == '\0');
+  };
+  Style style;
+  style.one = options.targets.one;
+  style.json = options.json;
+  style.quiet = options.quiet;
+  style.escape_out = out_is_terminal && !options.raw;
+  style.escape_err = err_is_terminal && !options.raw;
+  style.color_out = color(out_is_terminal);
+  style.color_err = color(err_is_terminal);
+  style.summary = !style.one && !options.quiet && err_is_terminal;
+  return style;
+}
+
+Output::Output(Loop& loop, const Style& style, std::function<void(int error)> on_stdout_failed)
+    : style_(style), events_(style.json && style.escape_out) {
+  auto on_failed = [tell = std::move(on_stdout_failed)](int fd, int error) {
+    if (fd == kOut) tell(error);  // who does not read our stderr misses what is said there, and no more
+  };
+  out_ = std::make_unique<Writer>(loop, on_failed);
+  if (!same_file(kOut, kErr)) err_ = std::make_unique<Writer>(loop, on_failed);
+}
+
+Output::Streams::Streams(Output& output, const std::string& target) : output_(output) {
+  const Style& style = output.style_;
+  for (bool is_err : {false, true}) {
+    const bool escape = is_err ? style.escape_err : style.escape_out;
+    const bool color = is_err ? style.color_err : style.color_out;
+    std::unique_ptr<StreamFormat>& format = formats_[is_err];
+    if (style.json) {
+      format = std::make_unique<JsonFormat>(output.events_, target, is_err);
+    } else if (style.one) {
+      format = std::make_unique<PlainFormat>(escape);
+    } else {
+      format = std::make_unique<LineFormat>(colored(cat(target, ":"), kHostColor, color) + " ", escape);
+    }
+  }
+}
+
+void Output::Streams::write(bool is_err, std::string_view bytes, Charge charge) {
+  // What is held back of a line is not charged: the sender's window must not wait for a newline.
+  output_.put(is_err && !output_.style_.json ? kErr : kOut, formats_[is_err]->feed(bytes), std::move(charge));
+}
+
+void Output::Streams::finish(bool is_err) {
+  if (std::exchange(finished_[is_err], true)) return;
+  output_.put(is_err && !output_.style_.json ? kErr : kOut, formats_[is_err]->finish());
+}
+
+void Output::put(int fd, std::string bytes, Charge charge) {
+  writer(fd).write(fd, std::move(bytes), std::move(charge));
+}
+
+void Output::start(std::string_view target, ContextId context, const std::vector<std::string>& route,
+                   std::string_view transport) {
+  if (style_.json) put(kOut, events_.start(target, context, route, transport));
+}
+
+void Output::exit(std::string_view target, std::optional<int> code, std::optional<int> signal,
+                  std::string_view text, Nanos took) {
+  if (style_.json) {
+    put(kOut, events_.exit(target, code, signal, took));
+  } else if (!text.empty() && !style_.quiet) {
+    failure_line(target, name_of(Phase::kCommand), text);
+  }
+}
+
+void Output::fail(std::string_view target, const Error& error, Nanos took) {
+  if (style_.json) {
+    put(kOut, events_.fail(target, error, took));
+  } else {
+    failure_line(target, name_of(error.phase),
+                 error.remedy.empty() ? error.text : cat(error.text, " (", error.remedy, ")"));
+  }
+}
+
+void Output::failure_line(std::string_view target, std::string_view phase, std::string_view text) {
+  put(kErr, cat(colored("✗", kFailColor, style_.color_err), " ", printable(target), "  ", phase, ": ",
+                printable(text), "\n"));
+}
+
+void Output::summary(const Counts& counts, Nanos took, int exit_code) {
+  if (style_.json) {
+    put(kOut, events_.summary(counts, took, exit_code));
+    return;
+  }
+  if (!style_.summary) return;
+  std::string line = cat(counts.ok, " ok");
+  auto add = [&line](std::size_t count, std::string_view what) {
+    if (count > 0) line += cat(" · ", count, " ", what);
+  };
+  add(counts.failed, "failed");
+  add(counts.timeout, "timed out");
+  add(counts.unreachable, "unreachable");
+  add(counts.cancelled, "cancelled");
+  line += cat(" · ", short_time(took));
+  if (exit_code != 0) line += cat("  [exit ", exit_code, "]");
+  put(kErr, line + "\n");
+}
+
+void Output::context(const ContextFacts& facts) {
+  put(kOut, events_.context(facts));
+}
+
+void Output::notice(std::string_view text) {
+  put(kErr, cat(printable(text), "\n"));
+}
+
+void Output::text(std::string text) {
+  put(kOut, std::move(text));
+}
+
+void Output::when_written(std::function<void()> then) {
+  out_->when_written([this, then = std::move(then)] {
+    if (err_) {
+      err_->when_written(then);
+    } else {
+      then();
+    }
+  });
+}
+
+void Output::discard() {
+  out_->discard();
+  if (err_) err_->discard();
+}
+
+bool Output::is_idle() const {
+  return out_->is_idle() && (!err_ || err_->is_idle());
+}
+
+}  // namespace banyan::cli

@@ -1,0 +1,82 @@
+// cli/output.h -- everything the program says: output of targets, failures, events, summaries.
+//
+//   one target    its bytes, stdout and stderr apart, nothing added
+//   many          "host: line", whole lines, stderr's on our stderr
+//   --json        events on stdout, nothing else there
+// Failures, notices and the summary go to stderr (with --json they are events). Lines of our own are always
+// escaped: they carry texts from elsewhere.
+//
+// Thread: the loop's; writing happens on threads of Writer. The loop outlives it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cli/events.h"
+#include "cli/format.h"
+#include "cli/options.h"
+#include "cli/writer.h"
+
+namespace banyan::cli {
+
+class Output {
+ public:
+  struct Style {
+    bool one = false;  // transparent
+    bool json = false;
+    bool quiet = false;
+    bool escape_out = false, escape_err = false;  // a terminal, and not --raw
+    bool color_out = false, color_err = false;
+    bool summary = false;  // for people: many targets, on a terminal
+  };
+  static Style style_for(const Options& options);
+
+  // `on_stdout_failed` once, with errno, when nobody reads our standard output any more or its disk is full.
+  Output(Loop& loop, const Style& style, std::function<void(int error)> on_stdout_failed);
+
+  // One target's two streams. May outlive neither the Output nor be used after close().
+  class Streams {
+   public:
+    Streams(Output& output, const std::string& target);
+    void write(bool is_err, std::string_view bytes, Charge charge);
+    void finish(bool is_err);
+
+   private:
+    Output& output_;
+    std::unique_ptr<StreamFormat> formats_[2];
+    bool finished_[2] = {false, false};
+  };
+
+  void start(std::string_view target, ContextId context, const std::vector<std::string>& route,
+             std::string_view transport);
+  // The command ended by itself. `text`: what to say of it, empty for success.
+  void exit(std::string_view target, std::optional<int> code, std::optional<int> signal,
+            std::string_view text, Nanos took);
+  void fail(std::string_view target, const Error& error, Nanos took);
+  void summary(const Counts& counts, Nanos took, int exit_code);
+  void context(const ContextFacts& facts);  // --json
+  // A line for people, on stderr. Escaped here.
+  void notice(std::string_view text);
+  // Text of our own for standard output, with its newlines; escape foreign parts with printable().
+  void text(std::string text);
+
+  // Runs `then` when all has been written, or cannot be.
+  void when_written(std::function<void()> then);
+  void discard();
+  bool is_idle() const;
+  const Style& style() const { return style_; }
+
+ private:
+  friend class Streams;
+  void put(int fd, std::string bytes, Charge charge = {});
+  void failure_line(std::string_view target, std::string_view phase, std::string_view text);
+  Writer& writer(int fd) { return fd == 1 || !err_ ? *out_ : *err_; }
+
+  const Style style_;
+  const Events events_;
+  std::unique_ptr<Writer> out_, err_;  // no err_: both are one file, and what is said stays in order
+};
+
+}  // namespace banyan::cli

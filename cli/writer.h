@@ -1,0 +1,58 @@
+// cli/writer.h -- blocking writes to descriptors we inherited, off the loop's thread.
+//
+// Our standard output belongs to others as well (the shell, the next program's pipe), so it is never made
+// non-blocking: a thread of its own does the waiting. What is queued holds the Charge of the bytes it came
+// from until it is written, so a slow reader slows the command at the far end, and the queue is as long as
+// the windows allow.
+//
+// Thread: all of it the loop's; the writing thread sees bytes and descriptors only. The loop outlives it.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/inbox.h"
+#include "core/loop.h"
+
+namespace banyan::cli {
+
+class Writer {
+ public:
+  // `on_failed` once for a descriptor that cannot be written any more (EPIPE, ENOSPC); what is queued for it,
+  // then and later, is thrown away.
+  using OnFailed = std::function<void(int fd, int error)>;
+  Writer(Loop& loop, OnFailed on_failed);
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+  // Throws away what is not written. A thread that waits for its reader is left behind, and then the process
+  // must end by itself.
+  ~Writer();
+
+  // In order, whole: nothing comes between the bytes of one call.
+  void write(int fd, std::string bytes, Charge charge = {});
+  // Runs `then` when all that was queued up to now has been written or thrown away.
+  void when_written(std::function<void()> then);
+  // Throws away what is queued and not being written.
+  void discard();
+  // Nothing is queued or being written.
+  bool is_idle() const { return entries_.empty(); }
+
+ private:
+  struct Shared;
+  struct Entry {
+    Charge charge;
+    std::function<void()> then;
+  };
+  void add(int fd, std::string bytes, Entry entry);
+  void on_progress();
+
+  Loop& loop_;
+  OnFailed on_failed_;
+  std::deque<Entry> entries_;  // one for each item the thread has not reported yet
+  std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace banyan::cli

@@ -1,0 +1,88 @@
+// Goal: standard input arrives whole, no faster than it is used, and never keeps the program from ending.
+// Method: an InputReader over real pipes and files.
+#include "cli/input.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include "core/epoll_loop.h"
+#include "core/fd.h"
+
+using namespace banyan;
+using namespace banyan::cli;
+
+namespace {
+
+template <class Condition>
+bool run_until(EpollLoop& loop, Condition condition) {
+  const Nanos end = loop.now() + 20 * kSecond;
+  while (!condition()) {
+    if (loop.now() > end) return false;
+    loop.run_once(20 * kMillisecond);
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("a file arrives whole, then its end") {
+  FILE* file = ::tmpfile();
+  REQUIRE(file != nullptr);
+  std::string text;
+  for (int i = 0; i < 300'000; ++i) text += char('a' + i % 23);
+  REQUIRE(write_all(::fileno(file), text.data(), text.size()));
+  ::lseek(::fileno(file), 0, SEEK_SET);
+  EpollLoop loop;
+  std::string got;
+  bool ended = false;
+  std::unique_ptr<InputReader> reader;
+  reader = std::make_unique<InputReader>(loop, ::fileno(file), [&](Buffer piece) {
+    ended = piece.empty();
+    got += as_text(piece);
+    if (!ended) reader->go_on();
+  });
+  REQUIRE(run_until(loop, [&] { return ended; }));
+  CHECK(got == text);
+  reader.reset();
+  ::fclose(file);
+}
+
+TEST_CASE("the next piece is read only when the last was used") {
+  auto pipe = make_pipe();
+  REQUIRE(bool(pipe));
+  EpollLoop loop;
+  std::string got;
+  InputReader reader(loop, pipe->first.get(), [&](Buffer piece) { got += as_text(piece); });
+  REQUIRE(write_all(pipe->second.get(), "first", 5));
+  REQUIRE(run_until(loop, [&] { return got == "first"; }));
+  REQUIRE(write_all(pipe->second.get(), "second", 6));
+  loop.run_once(30 * kMillisecond);
+  CHECK(got == "first");
+  int waiting = 0;
+  REQUIRE(::ioctl(pipe->first.get(), FIONREAD, &waiting) == 0);
+  CHECK(waiting == 6);
+  reader.go_on();
+  REQUIRE(run_until(loop, [&] { return got == "firstsecond"; }));
+}
+
+TEST_CASE("a reader that waits for input ends at once, and calls nobody afterwards") {
+  auto pipe = make_pipe();
+  REQUIRE(bool(pipe));
+  EpollLoop loop;
+  for (int i = 0; i < 100; ++i) {
+    bool called = false;
+    auto reader = std::make_unique<InputReader>(loop, pipe->first.get(), [&](Buffer) { called = true; });
+    reader.reset();
+    loop.run_once(0);
+    CHECK_FALSE(called);
+  }
+  bool called = false;
+  auto reader = std::make_unique<InputReader>(loop, pipe->first.get(), [&](Buffer) { called = true; });
+  REQUIRE(write_all(pipe->second.get(), "x", 1));
+  reader.reset();
+  loop.run_once(0);
+  CHECK_FALSE(called);
+}
