@@ -148,9 +148,11 @@ void EpollLoop::dispatch(WatchId id, Ready ready) {
   if (Watch* still = find(id)) still->on_ready = std::move(on_ready);
 }
 
-void EpollLoop::dispatch_always_ready() {
-  for (std::size_t i = 0; i < watches_.size() && always_ready_ > 0; ++i)
-    if (watches_[i].is_always_ready) dispatch(watches_[i].id, {true, true});
+bool EpollLoop::has_always_ready() const {
+  if (always_ready_ == 0) return false;
+  for (const Watch& watch : watches_)
+    if (watch.is_always_ready && watch.interest != Interest{}) return true;
+  return false;
 }
 
 void EpollLoop::run_posted() {
@@ -167,12 +169,15 @@ void EpollLoop::run_posted() {
   }
 }
 
+bool EpollLoop::has_posted() {
+  MutexLock lock(mutex_);
+  return batch_at_ < batch_.size() || !posted_.empty();
+}
+
 // How many milliseconds the round may wait, rounded up: a timer never fires early. Tells post() if it is
 // long.
 int EpollLoop::wait_for(Nanos max_wait) {
-  if (batch_at_ < batch_.size()) return 0;
-  for (const Watch& watch : watches_)
-    if (always_ready_ > 0 && watch.is_always_ready && watch.interest != Interest{}) return 0;
+  if (batch_at_ < batch_.size() || has_always_ready()) return 0;
   if (!timers_.empty()) max_wait = std::min(max_wait, timers_.earliest() - now());
   if (max_wait <= 0) return 0;
   MutexLock lock(mutex_);
@@ -181,12 +186,11 @@ int EpollLoop::wait_for(Nanos max_wait) {
   return int(std::min<Nanos>((max_wait - 1) / kMillisecond + 1, INT_MAX));
 }
 
-void EpollLoop::run_once(Nanos max_wait) {
+void EpollLoop::serve_descriptors(int wait_ms) {
   epoll_event events[kEventsPerRoundMax];
-  const int wait = wait_for(max_wait);
-  const int count = ::epoll_wait(epoll_.get(), events, kEventsPerRoundMax, wait);
+  const int count = ::epoll_wait(epoll_.get(), events, kEventsPerRoundMax, wait_ms);
   ASSERT(count >= 0 || errno == EINTR);
-  if (wait > 0) {
+  if (wait_ms > 0) {
     MutexLock lock(mutex_);
     asleep_ = false;
   }
@@ -201,8 +205,17 @@ void EpollLoop::run_once(Nanos max_wait) {
     dispatch(event.data.u64,
              {failed || (event.events & EPOLLIN) != 0, failed || (event.events & EPOLLOUT) != 0});
   }
-  if (always_ready_ > 0) dispatch_always_ready();
+  for (std::size_t i = 0; i < watches_.size() && always_ready_ > 0; ++i)
+    if (watches_[i].is_always_ready) dispatch(watches_[i].id, {true, true});
+}
+
+void EpollLoop::run_due_timers() {
   if (!timers_.empty()) timers_.run_due(now());
+}
+
+void EpollLoop::run_once(Nanos max_wait) {
+  serve_descriptors(wait_for(max_wait));
+  run_due_timers();
   run_posted();
 }
 

@@ -1,4 +1,4 @@
-// core/epoll_loop.h -- the Loop of the agent, and of tests that want a real kernel beneath them.
+// core/epoll_loop.h -- the Loop of the agent, of a program's own broker thread, and beneath AsioLoop.
 //
 // A round: wait for descriptors, call their watchers, run the timers that are due, run what was posted.
 // Thread: the one that calls run() or run_once(); post() from any.
@@ -15,7 +15,7 @@
 
 namespace banyan {
 
-class EpollLoop final : public Loop {
+class EpollLoop : public Loop {
  public:
   // Aborts when the kernel has not two descriptors left: a context without a loop cannot even report it.
   EpollLoop();
@@ -40,6 +40,16 @@ class EpollLoop final : public Loop {
   IoResult write(int fd, const iovec* parts, int count) override;
   void close(int fd) override;
 
+ protected:
+  // The parts of a round, for a loop that lives inside another one (parent/api/asio_loop.h).
+  int epoll_descriptor() const { return epoll_.get(); }  // readable: a watcher may have to be called
+  void serve_descriptors(int wait_ms);
+  void run_due_timers();
+  void run_posted();
+  bool has_posted();
+  bool has_always_ready() const;
+  TimerQueue timers_;
+
  private:
   // An id is a serial above the number of the slot, so an event left over from an earlier watch matches none.
   struct Watch {
@@ -53,14 +63,11 @@ class EpollLoop final : public Loop {
   Watch* find(WatchId watch);
   void apply(Watch& watch);
   void dispatch(WatchId id, Ready ready);
-  void dispatch_always_ready();
-  void run_posted();
   int wait_for(Nanos max_wait);
 
   Fd epoll_;
   Fd wake_;
   NonblockingIo io_;
-  TimerQueue timers_;
   std::vector<Watch> watches_;
   std::vector<std::uint32_t> free_watches_;
   std::uint64_t next_serial_ = 1;

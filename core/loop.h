@@ -1,6 +1,6 @@
 // core/loop.h -- everything the outside world is to core: descriptors, time, randomness, and "later".
 //
-// Three forms: EpollLoop (core/epoll_loop.h, the agent), AsioLoop (parent/asio_loop.h, programs), SimLoop
+// Three forms: EpollLoop (core/epoll_loop.h, the agent), AsioLoop (parent/api/asio_loop.h, programs), SimLoop
 // (tests/simulation/sim_loop.h: one seed decides delays, split reads, cuts and order). Code that takes a Loop&
 // runs unchanged over all three, so what is simulated is what runs in production.
 //
@@ -21,7 +21,8 @@ constexpr Nanos kMicrosecond = 1'000;
 constexpr Nanos kMillisecond = 1'000'000;
 constexpr Nanos kSecond = 1'000'000'000;
 
-// What a watcher waits for. Error and hang-up are reported as readable and writable: read() then says which.
+// What a watcher waits for. Error and hang-up are reported as readable and as writable, as far as either was
+// asked for: read() or write() then says which. Who asks for neither is not told of them.
 struct Interest {
   bool read = false;
   bool write = false;
