@@ -1,2 +1,4 @@
 // bootstrap/agent.cpp -- the shipped program's main.
-int main() { return 0; }
+int main() {
+  return 0;
+}

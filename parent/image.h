@@ -13,10 +13,10 @@ namespace banyan {
 // All views point into storage that lives as long as the program.
 struct Image {
   std::string_view architecture;  // as uname -m says: "x86_64"
-  Bytes loader;                   // already padded to loader_bytes()
+  Bytes loader;                   // already padded to loader_bytes(), ending in kLoaderTail
   Bytes compressed;               // one zstd frame with its length and checksum
   std::uint32_t plain_bytes = 0;
-  std::uint64_t id = 0;           // of the plain bytes: the first 8 of their SHA-256
+  std::uint64_t id = 0;  // of the plain bytes: the first 8 of their SHA-256
 };
 
 // Knows the images this program carries.
@@ -25,8 +25,8 @@ class ImageStore {
   virtual ~ImageStore() = default;
   virtual const Image* find(std::string_view architecture) const = 0;  // nullptr: none
   virtual std::vector<std::string_view> architectures() const = 0;
-  // The image of this machine, decompressed into a sealed, executable memfd, made once; -1 in the Fd when there
-  // is none. The descriptor stays the store's.
+  // The image of this machine, decompressed into a sealed, executable memfd, made once; -1 in the Fd when
+  // there is none. The descriptor stays the store's.
   virtual Result<int> local_image() = 0;
 };
 
@@ -36,5 +36,8 @@ ImageStore& embedded_images();
 // What stage 0 receives before the image: the same for every architecture, so it can be asked for before the
 // architecture is known.
 std::size_t loader_bytes();
+
+// The last bytes of every padded loader, by which stage 0 knows that it has all of it.
+constexpr std::string_view kLoaderTail = "banyan";
 
 }  // namespace banyan

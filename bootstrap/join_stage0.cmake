@@ -1,0 +1,23 @@
+# cmake -DFROM=stage0.sh -DTO=stage0_text.h -P join_stage0.cmake: the shell text as one line, in a C++ header.
+file(STRINGS ${FROM} lines)
+set(text "")
+set(joint "")
+foreach(line IN LISTS lines)
+  string(STRIP "${line}" line)
+  if(line STREQUAL "" OR line MATCHES "^#")
+    continue()
+  endif()
+  string(APPEND text "${joint}${line}")
+  # After these a command goes on; after everything else it ends.
+  if(line MATCHES "([;{(]|&&|\\|\\|| in|^do|^else| do| then)$")
+    set(joint " ")
+  else()
+    set(joint ";")
+  endif()
+endforeach()
+if(text MATCHES "['\\!]")
+  message(FATAL_ERROR "${FROM}: single quote, backslash or exclamation mark: csh or fish would trip over it")
+endif()
+file(WRITE ${TO}.new "// Made from bootstrap/stage0.sh.\n#pragma once\n\
+#define BANYAN_STAGE0_TEXT R\"stage0(${text})stage0\"\n")
+file(COPY_FILE ${TO}.new ${TO} ONLY_IF_DIFFERENT)
