@@ -1,4 +1,2 @@
 // bootstrap/agent.cpp -- the shipped program's main.
-int main() {
-  return 0;
-}
+int main() { return 0; }

@@ -13,14 +13,15 @@
 
 namespace banyan {
 
-constexpr std::size_t kNoiseMax = 64 * 1024;  // banner, MOTD and rc output before the marker; beyond: not a shell
+constexpr std::size_t kNoiseMax =
+    64 * 1024;  // banner, MOTD and rc output before the marker; beyond: not a shell
 
 class Handshake {
  public:
   enum class State { kWaitingForReady, kUploading, kWaitingForHello, kLinked, kFailed };
 
-  // `expected_architecture` may be empty. With one, the caller may send what upload() gives at once, without
-  // waiting for the marker; stage 0 then refuses another machine before it takes a byte.
+  // `expected_architecture` may be empty. With one, the caller may send what take_output() gives at once,
+  // without waiting for the marker; stage 0 then refuses another machine before it takes a byte.
   Handshake(const ImageStore& images, std::uint64_t nonce, std::string expected_architecture);
 
   // Bytes from the far end, in any split.
@@ -29,20 +30,40 @@ class Handshake {
   void feed_end();
 
   State state() const { return state_; }
-  // Bytes to send now: the loader (as octal printf lines where the far side has no dd), then the image with its
-  // header. Empty when there is nothing to send; each byte is given once.
+  // Bytes to send now: the loader (as octal printf lines where the far side has no dd), then the image with
+  // its header. Empty when there is nothing to send; each byte is given once.
   Buffer take_output();
+  // All that take_output() gave has left: the upload is over, hello is what we wait for.
+  void note_sent();
   // kLinked: what came after the last byte of the handshake: the beginning of the first frame.
   Buffer take_rest();
   // kFailed: phase shell, upload or hello, what happened, the last lines of noise, the remedy.
   const Error& error() const { return error_; }
+  // kFailed because the expectation was wrong, and only so: a new try without one can succeed.
+  bool guessed_wrong() const { return guessed_wrong_; }
   const std::string& architecture() const { return architecture_; }
-  // What came before the marker, for -v and error texts; at most kNoiseMax.
+  // What came beside the dialogue, for -v and error texts; at most kNoiseMax.
   const std::string& noise() const { return noise_; }
 
  private:
+  void on_line(std::string_view line);
+  void on_ready(std::string_view report);
+  void on_error(std::string_view report);
+  void start_upload(const Image& image, bool in_octal);
+  void append_image(const Image& image);
+  void fail(Phase phase, std::string text, std::string_view remedy);
+
+  const ImageStore& images_;
+  const std::string nonce_;  // as it stands in the markers
   State state_ = State::kWaitingForReady;
-  std::string architecture_;
+  std::string architecture_;  // expected, then known
+  bool all_sent_ = false;
+  const Image* after_loader_ = nullptr;  // to be sent when the loader, sent as octal lines, is in place
+  bool guessed_wrong_ = false;
+  std::string pending_;       // the line, or the frame, that has begun
+  std::size_t searched_ = 0;  // bytes of pending_ known to hold no end of line and no frame
+  Buffer output_;
+  Buffer rest_;
   std::string noise_;
   Error error_;
 };
