@@ -1,6 +1,7 @@
 #include "core/outbox.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "core/assert.h"
 #include "core/msgpack.h"
@@ -104,6 +105,32 @@ void Outbox::on_credit(const FlowKey& key, std::uint64_t bytes) {
   f.credit = std::min(f.credit + std::min(bytes, kCreditMax), kCreditMax);
   f.blocked_told = false;
   pump(key);
+}
+
+// The rest of a message whose beginning has nobody: an aborted end in its place.
+void Outbox::abort_front(Flow& f) {
+  Message& message = f.queue.front();
+  queued_bytes_ -= message.payload.size() - message.at;
+  Header header = message.header;
+  f.queue.pop_front();
+  header.flags = kAborted | kLast;
+  header.length = 0;
+  ++f.in_link;
+  owner_.transmit(header, {});
+}
+
+void Outbox::refill(ContextId destination) {
+  std::vector<FlowKey> stuck;
+  for (const auto& [key, f] : flows_)
+    if (key.destination == destination) stuck.push_back(key);
+  for (const FlowKey& key : stuck) {
+    auto found = flows_.find(key);
+    if (found == flows_.end()) continue;
+    Flow& f = found->second;
+    f.credit = std::max<std::uint64_t>(f.credit, first_window_);
+    if (!f.queue.empty() && f.queue.front().begun && !f.pumping) abort_front(f);
+    if (flows_.contains(key)) pump(key);
+  }
 }
 
 // After anything that may have made room or emptied the flow.

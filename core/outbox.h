@@ -37,6 +37,8 @@ class Outbox {
   void post(const Header& header, Buffer payload);
   void on_sent(const Header& header);
   void on_credit(const FlowKey& flow, std::uint64_t bytes);
+  // Nothing we send to `destination` arrives, so nothing gives its credit back: let what waits go and be answered.
+  void refill(ContextId destination);
   // Throws away what was queued for flows that match, and forgets their windows.
   void drop(const std::function<bool(const FlowKey&)>& matches);
   std::size_t queued_bytes() const { return queued_bytes_; }
@@ -67,6 +69,7 @@ class Outbox {
   void pump(const FlowKey& key);
   bool send_next_frame(const FlowKey& key, Flow& flow);
   void tell_blocked(const FlowKey& key, Flow& flow);
+  void abort_front(Flow& flow);
   void settle(const FlowKey& key);
 
   Owner& owner_;

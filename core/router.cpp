@@ -193,10 +193,8 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
                   cat("messages end at ", config_.inbox.message_max, " bytes"));
       return drop(in, header);
     }
-    if (from.half_way >= config_.half_way_max) {
-      answer_dead(in, header, DeadReason::kBusy, "too many long messages at once");
-      return drop(in, header);
-    }
+    if (from.half_way >= config_.half_way_max)
+      return from.link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "too many unfinished messages", {}});
     ++from.half_way;
     half_way_[flow_of(header)] = HalfWay{in, to, false, header.handle, header.reply_to};
   } else if (!header.has(kFirst)) {
@@ -396,6 +394,11 @@ void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes pay
     return;
   }
   const Dead dead{DeadReason(reason), std::string(text.substr(0, kDeadTextMax)), header.source};
+  // What went that way reached no window that could give it back; and ids are never reused, so nothing else
+  // will.
+  const bool never_arrives = dead.reason == DeadReason::kNoRoute || dead.reason == DeadReason::kGone ||
+                             dead.reason == DeadReason::kPolicy;
+  if (never_arrives && header.source != pending.callee) outbox_.refill(pending.callee);
   complete(header.handle, Reply{{}, &dead});
 }
 
@@ -555,8 +558,12 @@ void Router::transmit(const Header& header, Bytes payload) {
   // To ourselves, or nowhere: from the loop, so that no caller is called back before it returns.
   loop_.post([this, alive = alive_, header, copy = Buffer(payload.begin(), payload.end())] {
     if (!*alive) return;
-    if (!header.has(kControl)) outbox_.on_sent(header);
-    if (header.destination == config_.id) return deliver(0, header, copy);
+    const bool to_us = header.destination == config_.id;
+    if (!header.has(kControl)) {
+      if (!to_us) outbox_.on_credit(flow_of(header), header.wire_bytes());  // it reached nobody's window
+      outbox_.on_sent(header);
+    }
+    if (to_us) return deliver(0, header, copy);
     if (header.has(kFirst)) answer_dead(0, header, DeadReason::kNoRoute, no_route_text(header.destination));
   });
 }

@@ -84,7 +84,7 @@ struct RouterConfig {
   std::vector<ContextId> ancestors;  // nearest first; empty for the root
   InboxLimits inbox;
   std::uint32_t calls_max = 65'536;    // waiting here for a reply
-  std::uint32_t half_way_max = 4'096;  // long messages one link may have half-way through us
+  std::uint32_t half_way_max = 65'536;  // unfinished messages one link may have in us: 6 MiB of table
 };
 
 class Router final : private Link::Owner, private Inbox::Owner, private Outbox::Owner {

@@ -54,14 +54,18 @@ void StreamSender::room_may_have_come() {
   if (router_.outbox_.room(flow_) == 0) return;
   starved_ = false;
   router_.loop().post([this, alive = alive_] {
-    if (*alive && on_writable) on_writable();
+    if (!*alive || !on_writable) return;
+    const auto call = on_writable;  // it may replace itself
+    call();
   });
 }
 
 void StreamSender::die(const Dead& dead) {
   dead_ = true;
   news_ = 0;
-  if (on_dead) on_dead(dead);
+  if (!on_dead) return;
+  const auto call = on_dead;  // it may destroy us
+  call(dead);
 }
 
 }  // namespace banyan

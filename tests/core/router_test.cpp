@@ -13,7 +13,7 @@
 #include "tests/support/tree.h"
 
 using namespace banyan;
-using namespace banyan::testing;
+using namespace banyan::test;
 
 namespace {
 

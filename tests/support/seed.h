@@ -6,9 +6,17 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace banyan::test {
 
 std::uint64_t seed();
+
+// `count` seeds from seed() on: the one a failure prints, given as --seed, is the first tried.
+inline std::vector<std::uint64_t> seeds(std::uint64_t count) {
+  std::vector<std::uint64_t> all;
+  for (std::uint64_t i = 0; i < count; ++i) all.push_back(seed() + i);
+  return all;
+}
 
 }  // namespace banyan::test

@@ -8,7 +8,7 @@
 #include "core/epoll_loop.h"
 #include "core/router.h"
 
-namespace banyan::testing {
+namespace banyan::test {
 
 inline RouterConfig config_of(ContextId id, std::vector<ContextId> ancestors = {}) {
   return RouterConfig{
@@ -45,4 +45,4 @@ inline bool run_until(EpollLoop& loop, const std::function<bool()>& done, Nanos 
   return true;
 }
 
-}  // namespace banyan::testing
+}  // namespace banyan::test

@@ -1,0 +1,61 @@
+#include "parent/runner.h"
+
+#include "parent/runner_job.h"
+
+namespace banyan {
+
+Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdRange ids)
+    : loop_(loop), router_(router), images_(images), ids_(ids) {}
+
+Runner::~Runner() { *alive_ = false; }
+
+Runner::StartId Runner::start(Recipe recipe, OnUp on_up, OnLost on_lost) {
+  if (recipe.nonce == 0) recipe.nonce = loop_.random();
+  const StartId id = next_++;
+  Job& job =
+      *(jobs_[id] = std::make_unique<Job>(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost)));
+  job.begin();
+  return id;
+}
+
+Runner::Job* Runner::find(StartId start) const {
+  auto found = jobs_.find(start);
+  return found == jobs_.end() ? nullptr : found->second.get();
+}
+
+void Runner::cancel(StartId start) {
+  if (Job* job = find(start)) job->cancel();
+}
+
+Phase Runner::phase_of(StartId start) const {
+  const Job* job = find(start);
+  return job ? job->phase() : Phase::kLink;
+}
+
+void Runner::shut_down(ContextId child, Nanos within, std::function<void()> done) {
+  for (auto& [id, job] : jobs_)
+    if (job->is_up() && job->context() == child) return job->shut_down(within, std::move(done));
+  loop_.post(std::move(done));
+}
+
+void Runner::shut_down_all(Nanos within, std::function<void()> done) {
+  if (jobs_.empty()) return loop_.post(std::move(done));
+  on_empty_ = std::move(done);
+  for (auto& [id, job] : jobs_) job->shut_down(within, {});
+}
+
+// From the loop: the job is still on the stack.
+void Runner::reaped(Job& job) {
+  const StartId id = job.id();
+  loop_.post([this, alive = alive_, id] {
+    if (!*alive) return;
+    auto found = jobs_.find(id);
+    if (found == jobs_.end() || !found->second->is_over()) return;
+    const std::unique_ptr<Job> gone = std::move(found->second);
+    jobs_.erase(found);
+    for (auto& done : gone->take_waiters()) done();
+    if (jobs_.empty() && on_empty_) std::exchange(on_empty_, nullptr)();
+  });
+}
+
+}  // namespace banyan

@@ -1,0 +1,367 @@
+#include "parent/runner_job.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "core/msgpack.h"
+#include "core/spawn.h"
+#include "core/text.h"
+
+namespace banyan {
+
+namespace {
+
+constexpr std::size_t kComplaintsMax = 8 * 1024;  // of a transport's stderr: its last words are what matters
+constexpr std::size_t kReadMax = 64 * 1024;
+// How long a transport whose channel has ended may take to end by itself: ssh still has to say why.
+constexpr Nanos kLastWords = kSecond;
+
+Error cancelled() { return Error{ErrorClass::kCancelled, Phase::kConnect, "cancelled", {}}; }
+
+// The last line that says something.
+std::string_view last_line(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = text.find_last_not_of("\r\n \t");
+    if (end == std::string_view::npos) return {};
+    text = text.substr(0, end + 1);
+    const std::size_t begin = text.find_last_of('\n');
+    return begin == std::string_view::npos ? text : text.substr(begin + 1);
+  }
+  return {};
+}
+
+}  // namespace
+
+Runner::Job::Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost on_lost)
+    : runner_(runner),
+      id_(id),
+      recipe_(std::move(recipe)),
+      on_up_(std::move(on_up)),
+      on_lost_(std::move(on_lost)),
+      began_(runner.loop_.now()) {
+  child_.name = recipe_.name;
+  child_.method = recipe_.method;
+}
+
+Runner::Job::~Job() {
+  *alive_ = false;
+  for (const Loop::TimerId timer : {phase_timer_, total_timer_, end_timer_}) runner_.loop_.cancel(timer);
+  close_channel();
+  if (complaints_watch_ != 0) runner_.loop_.unwatch(complaints_watch_);
+  if (complaints_) runner_.loop_.close(complaints_.release());
+}
+
+// --- reaching it ---
+
+void Runner::Job::begin() {
+  if (!spawn()) {
+    process_over_ = true;
+    return settle();
+  }
+  if (recipe_.deadlines.total > 0)
+    total_timer_ = runner_.loop_.after(recipe_.deadlines.total, [this] {
+      if (!is_up()) fail(Error{ErrorClass::kTimeout, phase_, "not up within the time allowed", {}});
+    });
+  if (recipe_.boot == Recipe::Boot::kImage) return make_link({});
+  enter(Phase::kConnect, recipe_.deadlines.until_ready);
+  handshake_ = std::make_unique<Handshake>(runner_.images_, recipe_.nonce, recipe_.architecture);
+  channel_watch_ = runner_.loop_.watch(channel_.get(), {.read = true}, [this](Ready ready) { talk(ready); });
+  advance();
+}
+
+bool Runner::Job::spawn() {
+  Result<FdPair> channel = make_socketpair();
+  Result<FdPair> complaints = make_pipe();
+  for (const Result<FdPair>* made : {&channel, &complaints})
+    if (!*made) {
+      failure_ = made->error();
+      return false;
+    }
+  SpawnOptions options;
+  options.environment = recipe_.environment;
+  options.new_session = true;      // a Ctrl-C at our terminal is ours to pass on
+  options.die_with_parent = true;  // a booster: the end of the channel is what tells it
+  std::optional<SpawnPlan> plan;
+  std::string what;
+  if (recipe_.boot == Recipe::Boot::kImage) {
+    const Result<int> image = runner_.images_.local_image();
+    if (!image) {
+      failure_ = image.error();
+      return false;
+    }
+    what = "the agent";
+    plan.emplace(*image, std::vector<std::string>{"banyan-agent", hex64(recipe_.nonce)}, std::move(options));
+  } else {
+    what = recipe_.argv.front();
+    plan.emplace(recipe_.argv, std::move(options));
+  }
+  const int far_end = channel->second.get();
+  const Spawned spawned = plan->run({.in = far_end, .out = far_end, .err = complaints->second.get()});
+  if (spawned.pid < 0) {
+    const bool no_resources = spawned.step == SpawnStep::kFork || spawned.step == SpawnStep::kDescriptors;
+    failure_ = system_error(no_resources ? ErrorClass::kResource : ErrorClass::kBootstrap, Phase::kConnect,
+                            cat("starting ", what), spawned.error);
+    return false;
+  }
+  process_ = std::make_unique<ChildProcess>(runner_.loop_, spawned.pid, [this](int status) { on_process_end(status); });
+  channel_ = std::move(channel->first);
+  complaints_ = std::move(complaints->first);
+  ::fcntl(complaints_.get(), F_SETFL, O_NONBLOCK);
+  complaints_watch_ = runner_.loop_.watch(complaints_.get(), {.read = true}, [this](Ready) { read_complaints(); });
+  return true;
+}
+
+void Runner::Job::enter(Phase phase, Nanos deadline) {
+  phase_ = phase;
+  runner_.loop_.cancel(phase_timer_);
+  phase_timer_ = runner_.loop_.after(deadline, [this, deadline] {
+    fail(Error{ErrorClass::kTimeout, phase_, cat("nothing came of it within ", deadline / kSecond, " s"), {}});
+  });
+}
+
+void Runner::Job::talk(Ready ready) {
+  if (ready.write && waiting_for_room_) write_upload();
+  if (!ready.read || !channel_) return;
+  Buffer bytes(kReadMax);
+  const IoResult result = runner_.loop_.read(channel_.get(), bytes.data(), bytes.size());
+  if (result.status == IoResult::Status::kWouldBlock) return;
+  if (result.status == IoResult::Status::kOk) {
+    handshake_->feed(Bytes(bytes).first(result.bytes));
+  } else {
+    channel_ended_ = true;
+    handshake_->feed_end();
+  }
+  advance();
+}
+
+void Runner::Job::advance() {
+  Buffer more = handshake_->take_output();
+  upload_.insert(upload_.end(), more.begin(), more.end());
+  write_upload();
+  switch (handshake_->state()) {
+    case Handshake::State::kWaitingForReady:
+      return;
+    case Handshake::State::kUploading:
+      if (phase_ == Phase::kConnect) enter(Phase::kUpload, recipe_.deadlines.upload);
+      return;
+    case Handshake::State::kWaitingForHello:
+      if (phase_ != Phase::kHello) enter(Phase::kUpload, recipe_.deadlines.upload + recipe_.deadlines.hello);
+      return;
+    case Handshake::State::kFailed:
+      return channel_ended_ ? transport_ended(handshake_->error()) : fail(handshake_->error());
+    case Handshake::State::kLinked: {
+      const Buffer rest = handshake_->take_rest();
+      return make_link(rest);
+    }
+  }
+}
+
+void Runner::Job::write_upload() {
+  while (channel_ && uploaded_ < upload_.size()) {
+    const iovec part{upload_.data() + uploaded_, upload_.size() - uploaded_};
+    const IoResult result = runner_.loop_.write(channel_.get(), &part, 1);
+    if (result.status != IoResult::Status::kOk) break;  // full, or broken: reading will say which
+    uploaded_ += result.bytes;
+    child_.bytes_sent += result.bytes;
+  }
+  const bool wait = uploaded_ < upload_.size();
+  if (!channel_ || channel_watch_ == 0 || wait == waiting_for_room_) return;
+  waiting_for_room_ = wait;
+  runner_.loop_.change(channel_watch_, {.read = true, .write = wait});
+}
+
+// --- greeting ---
+
+void Runner::Job::make_link(Bytes early) {
+  if (channel_watch_ != 0) runner_.loop_.unwatch(channel_watch_);
+  channel_watch_ = 0;
+  enter(Phase::kHello, recipe_.deadlines.hello);
+  const int fd = channel_.release();
+  greeting_ = std::make_unique<Link>(runner_.loop_, LinkFds{fd, fd}, static_cast<Link::Owner&>(*this), runner_.limits_,
+                                     runner_.router_.window_budget(), false);
+  greeting_->take_early_bytes(early);
+  link_over_ = false;
+}
+
+void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
+  if (failure_ || is_up()) return;
+  if (!header.has(kControl) || header.handle != kHello)
+    return fail(Error{ErrorClass::kProtocol, Phase::kHello, "its first frame was not a hello", {}});
+  const Result<Hello> hello = Hello::decode(payload);
+  if (!hello) return fail(hello.error());
+  if (hello->nonce != recipe_.nonce)
+    return fail(Error{ErrorClass::kProtocol, Phase::kHello, "it is not the process that was started", {}});
+  welcome(*hello);
+}
+
+void Runner::Job::welcome(const Hello& hello) {
+  const auto ids = runner_.ids_.take(1 + kFirstGrant);
+  if (!ids) return fail(Error{ErrorClass::kResource, Phase::kHello, "this context has no more ids to give", {}});
+  Router& router = runner_.router_;
+  Identity identity;
+  identity.id = ids->first;
+  identity.first_id = ids->first + 1;
+  identity.id_count = kFirstGrant;
+  identity.ancestors = router.config().ancestors;
+  identity.ancestors.insert(identity.ancestors.begin(), router.id());
+  identity.name = recipe_.name.substr(0, kNameMax);
+  identity.sideways = router.config().sideways;
+  identity.message_max = router.config().inbox.message_max;
+  identity.log_level = runner_.log_level_;
+  identity.limits = runner_.limits_;
+
+  runner_.loop_.cancel(phase_timer_);
+  runner_.loop_.cancel(total_timer_);
+  phase_ = Phase::kLink;
+  child_.id = identity.id;
+  child_.hello = hello;
+  child_.took = runner_.loop_.now() - began_;
+  greeting_->send_control(handshake_header(kIdentity), identity.encode());
+  router.add_child(std::move(greeting_), identity.id, [this, alive = alive_](const Error& error) {
+    if (*alive) on_link_down(error);
+  });
+  handshake_.reset();
+  upload_ = Buffer();
+  // From the loop: we are in the middle of the link's own reading.
+  runner_.loop_.post([this, alive = alive_] {
+    if (*alive && on_up_) std::exchange(on_up_, nullptr)(child_);
+  });
+}
+
+// --- what goes wrong ---
+
+void Runner::Job::on_down(Link&, const Error& error, std::deque<QueuedFrame>) {
+  link_over_ = true;
+  if (failure_) return settle();
+  Error ended = error;
+  ended.phase = Phase::kHello;
+  if (ended.error_class == ErrorClass::kLost) {
+    ended.error_class = ErrorClass::kBootstrap;
+    ended.text = "the agent ended before it said hello";
+  }
+  transport_ended(std::move(ended));
+}
+
+// For a fault of ours to report while the transport still runs: it is ended, reaped, then the asker is told.
+void Runner::Job::fail(Error error) {
+  if (!failure_ && !is_up()) failure_ = std::move(error);
+  runner_.loop_.cancel(phase_timer_);
+  close_channel();
+  if (process_ && !process_over_) process_->end();
+  settle();
+}
+
+// The far end closed first: the transport is about to say why on its stderr, and to end.
+void Runner::Job::transport_ended(Error error) {
+  if (!failure_) failure_ = std::move(error);
+  runner_.loop_.cancel(phase_timer_);
+  close_channel();
+  if (process_over_) return settle();
+  end_timer_ = runner_.loop_.after(kLastWords, [this] { process_->end(); });
+}
+
+void Runner::Job::close_channel() {
+  if (channel_watch_ != 0) runner_.loop_.unwatch(channel_watch_);
+  channel_watch_ = 0;
+  if (channel_) runner_.loop_.close(channel_.release());
+  if (greeting_) {
+    greeting_->close();
+    link_over_ = true;
+  }
+}
+
+void Runner::Job::read_complaints() {
+  std::uint8_t bytes[4096];
+  for (;;) {
+    const IoResult result = runner_.loop_.read(complaints_.get(), bytes, sizeof bytes);
+    if (result.status == IoResult::Status::kWouldBlock) return;
+    if (result.status != IoResult::Status::kOk) {
+      runner_.loop_.unwatch(complaints_watch_);
+      complaints_watch_ = 0;
+      runner_.loop_.close(complaints_.release());
+      return;
+    }
+    complaint_text_.append(as_text(Bytes(bytes, result.bytes)));
+    if (complaint_text_.size() > 2 * kComplaintsMax)
+      complaint_text_.erase(0, complaint_text_.size() - kComplaintsMax);
+  }
+}
+
+// What the transport said on its stderr often tells more than the silence that followed.
+Error Runner::Job::explained(Error error) const {
+  if (error.error_class == ErrorClass::kCancelled) return error;
+  if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
+    for (const Symptom& symptom : recipe_.symptoms) {
+      const std::size_t at = complaint_text_.find(symptom.text);
+      if (at == std::string::npos) continue;
+      const std::size_t before = complaint_text_.rfind('\n', at);
+      const std::string_view line = std::string_view(complaint_text_).substr(before == std::string::npos ? 0 : before + 1);
+      error.phase = symptom.phase;
+      error.error_class = symptom.error_class;
+      error.text = std::string(last_line(line.substr(0, line.find('\n'))));
+      error.remedy = symptom.remedy;
+      return error;
+    }
+  }
+  const std::string_view last = last_line(complaint_text_);
+  if (!last.empty()) error.text = cat(error.text, "; last words: ", last);
+  return error;
+}
+
+void Runner::Job::on_process_end(int status) {
+  process_over_ = true;
+  exit_status_ = status;
+  runner_.loop_.cancel(end_timer_);
+  if (complaints_) read_complaints();
+  if (is_up()) {
+    // Its link ends by itself, when all it said has been read; unless a stranger holds the other end.
+    if (!link_over_)
+      end_timer_ = runner_.loop_.after(kLastWords, [this] {
+        runner_.router_.drop_child(child_.id, Error{ErrorClass::kLost, Phase::kLink, "its process ended", {}});
+      });
+  } else if (!failure_ && !handshake_ && !greeting_) {
+    failure_ = Error{ErrorClass::kBootstrap, phase_, "it ended before anything was said", {}};
+  }
+  settle();
+}
+
+// --- the end ---
+
+void Runner::Job::on_link_down(const Error& error) {
+  link_over_ = true;
+  if (!ending_ && on_lost_) std::exchange(on_lost_, nullptr)(child_.id, explained(error));
+  if (!process_over_) {
+    runner_.loop_.cancel(end_timer_);
+    end_timer_ = runner_.loop_.after(kLastWords, [this] { process_->end(); });
+  }
+  settle();
+}
+
+void Runner::Job::cancel() {
+  if (!is_up() && !failure_) fail(cancelled());
+}
+
+void Runner::Job::shut_down(Nanos within, std::function<void()> done) {
+  if (done) waiters_.push_back(std::move(done));
+  if (!is_up()) return cancel();
+  if (std::exchange(ending_, true) || link_over_) return;
+  runner_.router_.send_control(child_.id, kShutdown,
+                               Packer().array(1).number(std::uint64_t(within / kMillisecond)).buffer());
+  end_timer_ = runner_.loop_.after(within, [this] {
+    runner_.router_.drop_child(child_.id, Error{ErrorClass::kTimeout, Phase::kLink, "it did not end when told to", {}});
+    if (!process_over_) process_->end();
+  });
+}
+
+void Runner::Job::settle() {
+  if (!is_over()) return;
+  if (failure_ && on_up_) {
+    const Error error = explained(*failure_);
+    runner_.loop_.post([on_up = std::exchange(on_up_, nullptr), error] { on_up(error); });
+  }
+  runner_.reaped(*this);
+}
+
+}  // namespace banyan

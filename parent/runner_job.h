@@ -1,0 +1,89 @@
+// parent/runner_job.h -- one child from its start to its end: transport process, dialogue, link, farewell.
+//
+// Part of the Runner; nobody else includes this.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/reaper.h"
+#include "parent/handshake.h"
+#include "parent/runner.h"
+
+namespace banyan {
+
+class Runner::Job final : private Link::Owner {
+ public:
+  Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost on_lost);
+  ~Job();
+
+  void begin();
+  void cancel();
+  void shut_down(Nanos within, std::function<void()> done);
+
+  StartId id() const { return id_; }
+  Phase phase() const { return phase_; }
+  bool is_up() const { return child_.id != 0; }
+  ContextId context() const { return child_.id; }
+  // Nothing is left of it but its callbacks.
+  bool is_over() const { return process_over_ && link_over_; }
+  std::vector<std::function<void()>> take_waiters() { return std::move(waiters_); }
+
+ private:
+  // Link::Owner, until the hello; then the router is.
+  void on_frame(Link& link, const Header& header, Bytes payload) override;
+  void on_sent(Link&, std::uint32_t, const Header&) override {}
+  void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) override;
+
+  bool spawn();
+  void talk(Ready ready);   // the dialogue with stage 0
+  void advance();           // after each of its steps
+  void write_upload();
+  void make_link(Bytes early);
+  void welcome(const Hello& hello);
+  void on_link_down(const Error& error);
+
+  void enter(Phase phase, Nanos deadline);
+  void fail(Error error);
+  void transport_ended(Error error);
+  void read_complaints();
+  Error explained(Error error) const;
+  void on_process_end(int status);
+  void close_channel();
+  void settle();
+
+  Runner& runner_;
+  const StartId id_;
+  const Recipe recipe_;
+  OnUp on_up_;
+  OnLost on_lost_;
+  Child child_;
+  const Nanos began_;
+  Phase phase_ = Phase::kConnect;
+  Loop::TimerId phase_timer_ = 0, total_timer_ = 0, end_timer_ = 0;
+
+  std::unique_ptr<ChildProcess> process_;
+  bool process_over_ = false, link_over_ = true;
+  int exit_status_ = 0;
+
+  Fd channel_;                 // to the transport, until a link owns it
+  Loop::WatchId channel_watch_ = 0;
+  std::unique_ptr<Handshake> handshake_;
+  Buffer upload_;
+  std::size_t uploaded_ = 0;
+  bool waiting_for_room_ = false;
+  bool channel_ended_ = false;
+
+  Fd complaints_;              // the transport's stderr
+  Loop::WatchId complaints_watch_ = 0;
+  std::string complaint_text_;  // its end
+
+  std::unique_ptr<Link> greeting_;  // the link until it is the router's
+  std::optional<Error> failure_;
+  bool ending_ = false;             // we asked for it
+  std::vector<std::function<void()>> waiters_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace banyan
