@@ -9,39 +9,12 @@
 #include <memory>
 #include <string>
 
-#include "core/router.h"
+#include "core/identity.h"
+#include "parent/ids.h"
 #include "parent/image.h"
 #include "parent/recipe.h"
 
 namespace banyan {
-
-// What a new context says of itself in its first frame.
-struct Hello {
-  std::string architecture, kernel, host_name, user_name;
-  std::uint32_t uid = 0;
-  std::int64_t pid = 0;
-  std::uint64_t image_id = 0;
-  std::uint64_t nonce = 0;
-
-  Buffer encode() const;
-  static Result<Hello> decode(Bytes bytes);
-};
-
-// What its parent makes it, in answer.
-struct Identity {
-  ContextId id = 0;
-  ContextId first_id = 0;  // first of the range it may give to children of its own
-  std::uint32_t id_count = 0;
-  std::vector<ContextId> ancestors;  // nearest first
-  std::string name;
-  Sideways sideways = Sideways::kVertical;
-  std::uint32_t message_max = kMessageMax;
-  std::uint8_t log_level = 0;  // core/log.h
-  LinkLimits limits;
-
-  Buffer encode() const;
-  static Result<Identity> decode(Bytes bytes);
-};
 
 // A context that is up.
 struct Child {
@@ -58,7 +31,8 @@ class Runner {
   using OnLost = std::function<void(ContextId, const Error&)>;
   using StartId = std::uint64_t;
 
-  Runner(Loop& loop, Router& router, ImageStore& images);
+  // `ids` is what this context may give to its children and they to theirs.
+  Runner(Loop& loop, Router& router, ImageStore& images, IdRange ids = kAllIds);
   ~Runner();
 
   // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking.
@@ -72,7 +46,28 @@ class Runner {
   // when it is reaped.
   void shut_down(ContextId child, Nanos within, std::function<void()> done);
   void shut_down_all(Nanos within, std::function<void()> done);
-  std::size_t count() const;
+  std::size_t count() const { return jobs_.size(); }  // processes not reaped yet
+
+  // For children started from now on.
+  void set_log_level(std::uint8_t level) { log_level_ = level; }
+  void set_limits(const LinkLimits& limits) { limits_ = limits; }
+
+ private:
+  class Job;  // one child, from its start to its end
+  Job* find(StartId start) const;
+  void reaped(Job& job);
+
+  Loop& loop_;
+  Router& router_;
+  ImageStore& images_;
+  IdAllocator ids_;
+  std::uint8_t log_level_ = 0;
+  LinkLimits limits_;
+  StartId next_ = 1;
+  std::map<StartId, std::unique_ptr<Job>> jobs_;
+  std::function<void()> on_empty_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
+
 
 }  // namespace banyan
