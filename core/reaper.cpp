@@ -1,0 +1,73 @@
+#include "core/reaper.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434  // the same on every architecture, as the next
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
+namespace banyan {
+
+namespace {
+constexpr Nanos kLookDelayMax = 50 * kMillisecond;  // what a missing pidfd may cost in latency
+}
+
+ChildProcess::ChildProcess(Loop& loop, pid_t pid, std::function<void(int)> on_end)
+    : loop_(loop), pid_(pid), on_end_(std::move(on_end)), pidfd_(int(::syscall(SYS_pidfd_open, pid, 0))) {
+  if (pidfd_) {
+    watch_ = loop_.watch(pidfd_.get(), {.read = true}, [this](Ready) { look(); });
+  } else {
+    look_timer_ = loop_.after(look_delay_, [this] { look(); });
+  }
+}
+
+ChildProcess::~ChildProcess() {
+  loop_.unwatch(watch_);
+  loop_.cancel(look_timer_);
+  loop_.cancel(kill_timer_);
+  if (!ended_) {
+    signal(SIGKILL);
+    retry([&] { return ::waitpid(pid_, nullptr, 0); });
+  }
+  if (pidfd_) loop_.close(pidfd_.release());
+}
+
+void ChildProcess::look() {
+  int status = kStatusUnknown;
+  if (retry([&] { return ::waitpid(pid_, &status, WNOHANG); }) == 0) {
+    if (!pidfd_) {
+      look_delay_ = std::min(look_delay_ * 2, kLookDelayMax);
+      look_timer_ = loop_.after(look_delay_, [this] { look(); });
+    }
+    return;
+  }
+  ended_ = true;
+  loop_.unwatch(std::exchange(watch_, 0));
+  loop_.cancel(std::exchange(kill_timer_, 0));
+  const auto on_end = std::move(on_end_);
+  on_end(status);
+}
+
+void ChildProcess::signal(int number) {
+  if (ended_) return;
+  // By number it is as safe, as long as we have not reaped it; but others in a program might have.
+  if (pidfd_ && ::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0) == 0) return;
+  if (!pidfd_ || errno == ENOSYS) ::kill(pid_, number);
+}
+
+void ChildProcess::end() {
+  if (ended_ || kill_timer_ != 0) return;
+  signal(SIGTERM);
+  signal(SIGCONT);
+  kill_timer_ = loop_.after(kGrace, [this] { signal(SIGKILL); });
+}
+
+}  // namespace banyan

@@ -1,0 +1,48 @@
+// core/reaper.h -- waiting for a child process without blocking, and ending it.
+//
+// By a pidfd on the loop; where the kernel has none (before 5.3, some emulators), by asking ever more slowly.
+// Thread: the loop's.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+
+#include "core/fd.h"
+#include "core/loop.h"
+
+namespace banyan {
+
+constexpr Nanos kGrace = 1 * kSecond;  // between SIGTERM and SIGKILL, for everything we end
+constexpr int kStatusUnknown = -1;  // somebody else reaped it: the program ignores SIGCHLD, or waits for all
+
+class ChildProcess {
+ public:
+  // `pid` is a child of ours that nobody else waits for. `on_end` gets its wait status once, from the loop,
+  // and may destroy this.
+  ChildProcess(Loop& loop, pid_t pid, std::function<void(int status)> on_end);
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+  ~ChildProcess();  // one that still runs is killed and reaped: that blocks only until the kernel has ended
+                    // it
+
+  pid_t pid() const { return pid_; }
+  bool has_ended() const { return ended_; }
+  void signal(int number);
+  // SIGTERM now, and SIGCONT in case it was stopped; SIGKILL after kGrace.
+  void end();
+
+ private:
+  void look();
+
+  Loop& loop_;
+  const pid_t pid_;
+  std::function<void(int)> on_end_;
+  Fd pidfd_;
+  Loop::WatchId watch_ = 0;
+  Loop::TimerId look_timer_ = 0, kill_timer_ = 0;
+  Nanos look_delay_ = kMillisecond;
+  bool ended_ = false;
+};
+
+}  // namespace banyan

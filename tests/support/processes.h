@@ -1,0 +1,70 @@
+// tests/support/processes.h -- finding the processes a test has started, however they hide: by a mark in
+// their environment, which every descendant inherits.
+#pragma once
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "core/fd.h"
+#include "core/text.h"
+
+namespace banyan::testing {
+
+inline std::string read_file(const std::string& path) {
+  std::string text;
+  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char bytes[4096];
+  ssize_t count;
+  while (file && (count = retry([&] { return ::read(file.get(), bytes, sizeof bytes); })) > 0)
+    text.append(bytes, std::size_t(count));
+  return text;
+}
+
+// One field of /proc/PID/stat after the name: 0 state, 1 parent, 2 group, 3 session. "" when it is gone.
+inline std::string stat_field(pid_t pid, int field) {
+  const std::string stat = read_file(cat("/proc/", pid, "/stat"));
+  std::size_t at = stat.rfind(')');
+  if (at == stat.npos) return "";
+  at += 2;
+  for (; field > 0; --field) at = stat.find(' ', at) + 1;
+  return stat.substr(at, stat.find(' ', at) - at);
+}
+
+inline pid_t parent_of(pid_t pid) {
+  return std::atoi(stat_field(pid, 1).c_str());
+}
+
+// False for one that only waits to be reaped.
+inline bool is_running(pid_t pid) {
+  const std::string state = stat_field(pid, 0);
+  return !state.empty() && state != "Z" && state != "X";
+}
+
+// Those with NAME=VALUE in their environment: "MARK=123".
+inline std::vector<pid_t> processes_marked(const std::string& mark) {
+  std::vector<pid_t> found;
+  DIR* proc = ::opendir("/proc");
+  while (const dirent* entry = ::readdir(proc)) {
+    const pid_t pid = std::atoi(entry->d_name);
+    if (pid <= 0 || pid == ::getpid()) continue;
+    const std::string environment = read_file(cat("/proc/", pid, "/environ"));
+    if (environment.find(mark) != environment.npos && is_running(pid)) found.push_back(pid);
+  }
+  ::closedir(proc);
+  return found;
+}
+
+// Kills one that a command left in the background, and reaps it if it has become ours.
+inline void kill_leftover(pid_t pid) {
+  ::kill(pid, SIGKILL);
+  retry([&] { return ::waitpid(pid, nullptr, 0); });
+}
+
+}  // namespace banyan::testing
