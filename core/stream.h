@@ -28,8 +28,9 @@ class StreamSender {
   void finish();
   bool is_dead() const { return dead_; }
 
-  std::function<void()> on_writable;         // room() has become positive after it was 0; from the loop
-  std::function<void(const Dead&)> on_dead;  // nobody listens any more; once, from the loop; room() stays 0
+  // Both come from the loop, and may destroy the sender.
+  std::function<void()> on_writable;         // room() has become positive after it was 0
+  std::function<void(const Dead&)> on_dead;  // nobody listens any more; once; room() stays 0
 
  private:
   friend class Outbox;
