@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "parent/api/stage0.h"
 
 namespace banyan {
 namespace {
@@ -178,6 +179,20 @@ const std::vector<Symptom>& openssh_symptoms() {
     return made;
   }();
   return symptoms;
+}
+
+Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t nonce,
+               std::string_view architecture) {
+  Recipe recipe;
+  recipe.name = target.name;
+  recipe.method = "ssh";
+  recipe.boot = Recipe::Boot::kStage0;
+  recipe.nonce = nonce;
+  recipe.architecture = architecture;
+  recipe.argv = openssh_argv(target, options, stage0_command(nonce, architecture));
+  recipe.symptoms = openssh_symptoms();
+  recipe.deadlines.total = options.connect_timeout;
+  return recipe;
 }
 
 }  // namespace banyan

@@ -5,6 +5,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "parent/api/stage0.h"
+
 using namespace banyan;
 
 namespace {
@@ -168,4 +170,19 @@ TEST_CASE("harmless lines are no symptom") {
     CAPTURE(text);
     CHECK(find_symptom(openssh_symptoms(), text) == nullptr);
   }
+}
+
+TEST_CASE("a recipe carries the nonce, the guess and the limit to whoever runs it") {
+  SshOptions options;
+  options.connect_timeout = 7 * kSecond;
+  const Recipe recipe = openssh({"deploy@web1", "deploy", "web1", 0}, options, 0x1122334455667788, "x86_64");
+  CHECK(recipe.name == "deploy@web1");
+  CHECK(recipe.method == "ssh");
+  CHECK(recipe.boot == Recipe::Boot::kStage0);
+  CHECK(recipe.nonce == 0x1122334455667788);
+  CHECK(recipe.architecture == "x86_64");
+  CHECK(recipe.deadlines.total == 7 * kSecond);
+  CHECK(recipe.symptoms.size() == openssh_symptoms().size());
+  CHECK(recipe.argv.back() == stage0_command(0x1122334455667788, "x86_64"));
+  CHECK(recipe.argv.back().find("1122334455667788") != std::string::npos);
 }
