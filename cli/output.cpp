@@ -113,6 +113,7 @@ void Output::fail(std::string_view target, const Error& error, Nanos took) {
 }
 
 void Output::failure_line(std::string_view target, std::string_view phase, std::string_view text) {
+  if (hushed_) return;
   put(kErr, cat(colored("✗", kFailColor, style_.color_err), " ", printable(target), "  ", phase, ": ",
                 printable(text), "\n"));
 }
@@ -122,7 +123,7 @@ void Output::summary(const Counts& counts, Nanos took, int exit_code) {
     put(kOut, events_.summary(counts, took, exit_code));
     return;
   }
-  if (!style_.summary) return;
+  if (!style_.summary || hushed_) return;
   std::string line = cat(counts.ok, " ok");
   auto add = [&line](std::size_t count, std::string_view what) {
     if (count > 0) line += cat(" · ", count, " ", what);

@@ -65,6 +65,9 @@ class Output {
   // Runs `then` when all has been written, or cannot be.
   void when_written(std::function<void()> then);
   void discard();
+  // From here on nothing is said of targets that fail, and no summary: our reader has gone, as ours would
+  // have.
+  void hush() { hushed_ = true; }
   bool is_idle() const;
   const Style& style() const { return style_; }
 
@@ -76,6 +79,7 @@ class Output {
 
   const Style style_;
   const Events events_;
+  bool hushed_ = false;
   std::unique_ptr<Writer> out_, err_;  // no err_: both are one file, and what is said stays in order
 };
 
