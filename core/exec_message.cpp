@@ -44,7 +44,7 @@ Result<ExecRequest> ExecRequest::decode(Bytes bytes) {
   request.directory = take_string(in, has_nul);
   for (std::uint32_t left = in.map(); left > 0 && in.ok(); --left) {
     std::string name = take_string(in, has_nul);
-    bad_name = bad_name || name.empty() || name.find('=') != name.npos;
+    bad_name = bad_name || name.empty() || name.find('=') != std::string::npos;
     request.environment.emplace_back(std::move(name), take_string(in, has_nul));
   }
   request.has_stdin = in.boolean();

@@ -96,7 +96,7 @@ struct SpawnPlan::Child {
 SpawnPlan::SpawnPlan(std::vector<std::string> argv, SpawnOptions options)
     : SpawnPlan(-1, std::move(argv), std::move(options)) {
   const std::string& name = argv_[0];
-  if (name.find('/') != name.npos) {
+  if (name.find('/') != std::string::npos) {
     candidates_.push_back(name);
     return;
   }
@@ -108,7 +108,7 @@ SpawnPlan::SpawnPlan(std::vector<std::string> argv, SpawnOptions options)
     const std::size_t end = path.find(':');
     const std::string_view folder = path.substr(0, end);
     candidates_.push_back(cat(folder.empty() ? std::string_view(".") : folder, '/', name));
-    if (end == path.npos) return;
+    if (end == std::string_view::npos) return;
     path.remove_prefix(end + 1);
   }
 }
@@ -141,10 +141,9 @@ Spawned SpawnPlan::run(const Stdio& stdio) const {
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
 
   Child child{*this, stdio, ::getpid(), {}, 0};
-  auto top = reinterpret_cast<std::uintptr_t>(stack_.data() + stack_.size());
-  top -= top % kStackAlignment;
-  const pid_t pid =
-      ::clone(child_main, reinterpret_cast<void*>(top), CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
+  std::uint8_t* top = stack_.data() + stack_.size();
+  top -= reinterpret_cast<std::uintptr_t>(top) % kStackAlignment;
+  const pid_t pid = ::clone(child_main, top, CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
   const int fork_error = pid < 0 ? errno : 0;
 
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -1,5 +1,5 @@
-// Goal: a started program gets exactly what it was to get, and one that cannot be started says at which step
-// and why. Method: real programs; what they see of themselves comes back through a pipe.
+// Goal: a program gets what it was to get and nothing else, and a failure names its step and reason.
+// Method: real programs; what they see of themselves comes back through a pipe.
 #include "core/spawn.h"
 
 #include <fcntl.h>

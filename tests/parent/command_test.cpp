@@ -1,6 +1,5 @@
-// Goal: a command run in another context behaves as it would behind ssh, and its end is an end: on time-out,
-// cancel or loss nothing of it is left, however it hides. Method: two routers joined by a socketpair, real
-// guards and processes; what hides is found by a mark in its environment.
+// Goal: a remote command behaves as it would behind ssh; cut short, nothing of it is left.
+// Method: two routers joined by a socketpair, real guards; a mark in their environment finds what hides.
 #include "parent/command.h"
 
 #include <fcntl.h>
@@ -236,8 +235,7 @@ TEST_CASE("who writes to a command that has closed its input is told, and the co
   ExecRequest request = line("exec <&-; echo closed; while ! test -e /proc/$PPID/never; do sleep 0.05; done");
   request.has_stdin = true;
   run.start(request);
-  CHECK(tree.until([&] { return run.input_closed; }));
-  CHECK(run.out == "closed\n");
+  CHECK(tree.until([&] { return run.input_closed && run.out == "closed\n"; }));
   CHECK(run.done == 0);
   run.command->cancel();
   REQUIRE(run.finish());
