@@ -18,8 +18,6 @@
 #include "core/epoll_loop.h"
 #include "core/exec.h"
 #include "core/identity.h"
-#include "core/info.h"
-#include "core/log.h"
 #include "core/nonblocking.h"
 
 namespace banyan {
@@ -92,7 +90,6 @@ class Agent final : private Link::Owner {
     router_.on_shutdown = [this](Nanos remaining) { end(std::min(remaining, kEndDeadline)); };
     link_->set_limits(identity->limits);
     exec_ = std::make_unique<ExecService>(loop_, router_);
-    info_ = std::make_unique<InfoService>(loop_, router_, *exec_);
     router_.set_parent(std::move(link_), [this](const Error&) { end(kEndDeadline); });
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
@@ -124,7 +121,6 @@ class Agent final : private Link::Owner {
   Loop::TimerId deadline_ = 0;
   bool ending_ = false;
   std::unique_ptr<ExecService> exec_;
-  std::unique_ptr<InfoService> info_;
 };
 
 }  // namespace

@@ -15,7 +15,7 @@
 #include "core/fd.h"
 #include "core/text.h"
 
-namespace banyan::testing {
+namespace banyan::test {
 
 inline std::string read_file(const std::string& path) {
   std::string text;
@@ -67,4 +67,4 @@ inline void kill_leftover(pid_t pid) {
   retry([&] { return ::waitpid(pid, nullptr, 0); });
 }
 
-}  // namespace banyan::testing
+}  // namespace banyan::test
