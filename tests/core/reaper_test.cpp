@@ -29,7 +29,7 @@ TEST_CASE("a child's status is reported once, and the callback may destroy the w
     status = with;
     child.reset();
   });
-  REQUIRE(testing::run_until(loop, [&] { return told > 0; }));
+  REQUIRE(test::run_until(loop, [&] { return told > 0; }));
   loop.run_once(0);
   CHECK(told == 1);
   CHECK(WEXITSTATUS(status) == 3);
@@ -44,7 +44,7 @@ TEST_CASE("a child that obeys SIGTERM is given the time to") {
   char byte;
   REQUIRE(::read(pipe->first.get(), &byte, 1) == 1);
   child.end();
-  REQUIRE(testing::run_until(loop, [&] { return status != -2; }));
+  REQUIRE(test::run_until(loop, [&] { return status != -2; }));
   REQUIRE(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 5);
 }
@@ -59,7 +59,7 @@ TEST_CASE("a child that ignores SIGTERM is killed a second later, a stopped one 
   REQUIRE(::read(pipe->first.get(), &byte, 1) == 1);
   const Nanos begin = loop.now();
   child.end();
-  REQUIRE(testing::run_until(loop, [&] { return status != -2; }));
+  REQUIRE(test::run_until(loop, [&] { return status != -2; }));
   CHECK(WTERMSIG(status) == SIGKILL);
   CHECK(loop.now() - begin >= kGrace);
   CHECK(loop.now() - begin < kGrace + kSecond);
@@ -71,7 +71,7 @@ TEST_CASE("destroying the watcher of a running child kills and reaps it") {
   {
     ChildProcess child(loop, pid, [](int) { FAIL("nobody was to be told"); });
   }
-  CHECK(testing::stat_field(pid, 0).empty());
+  CHECK(test::stat_field(pid, 0).empty());
 }
 
 TEST_CASE("a child that somebody else reaped is not waited for for ever") {
@@ -80,7 +80,7 @@ TEST_CASE("a child that somebody else reaped is not waited for for ever") {
   int status = -2;
   ChildProcess child(loop, pid, [&](int with) { status = with; });
   retry([&] { return ::waitpid(pid, nullptr, 0); });
-  REQUIRE(testing::run_until(loop, [&] { return status != -2; }));
+  REQUIRE(test::run_until(loop, [&] { return status != -2; }));
   CHECK(status == kStatusUnknown);
 }
 

@@ -170,7 +170,7 @@ TEST_CASE("descriptors arrive where they belong although one of them has the num
 
 TEST_CASE("an open executable runs without a name") {
   Fd memory(::memfd_create("program", MFD_CLOEXEC));
-  const std::string program = testing::read_file("/bin/echo");
+  const std::string program = test::read_file("/bin/echo");
   REQUIRE(write_all(memory.get(), program.data(), program.size()));
   CHECK(run(SpawnPlan(memory.get(), {"any name", "hello"}, {})).out == "hello\n");
 }

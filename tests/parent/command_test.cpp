@@ -17,25 +17,25 @@
 namespace banyan {
 namespace {
 
-using testing::processes_marked;
+using test::processes_marked;
 using Kind = ExecOutcome::Kind;
 using Ended = ExecOutcome::Ended;
 
 struct Tree {
   EpollLoop loop;
-  Router root{loop, testing::config_of(0)};
-  Router agent{loop, testing::config_of(1, {0})};
+  Router root{loop, test::config_of(0)};
+  Router agent{loop, test::config_of(1, {0})};
   std::unique_ptr<ExecService> exec = std::make_unique<ExecService>(loop, agent);
   std::string mark = cat("BANYAN_TEST_MARK=", hex64(loop.random()));
 
-  Tree() { testing::join(loop, root, agent); }
+  Tree() { test::join(loop, root, agent); }
   ~Tree() {
     // Guards need a moment to go after their last word.
     CHECK(until([this] { return exec == nullptr || exec->running() == 0; }));
   }
 
   bool until(const std::function<bool()>& done, Nanos within = 10 * kSecond) {
-    return testing::run_until(loop, done, within);
+    return test::run_until(loop, done, within);
   }
   bool is_clean() const { return processes_marked(mark).empty(); }
 };
@@ -289,7 +289,7 @@ TEST_CASE("what a command wrote before it ended arrives, also after a reader tha
   // More than the first window, and less than what the pipe holds beside it: so the command ends, and waits
   // for nobody.
   run.start(line("head -c 200000 /dev/zero; echo end >&2"));
-  CHECK(tree.until([&] { return run.has_started && !testing::is_running(pid_t(run.started.pid)); }));
+  CHECK(tree.until([&] { return run.has_started && !test::is_running(pid_t(run.started.pid)); }));
   CHECK(run.done == 0);
   reading = true;
   unread.clear();
@@ -310,7 +310,7 @@ TEST_CASE(
   const pid_t left = std::atoi(run.out.c_str());
   REQUIRE(tree.until([&] { return tree.exec->running() == 0; }));
   CHECK(processes_marked(tree.mark) == std::vector<pid_t>{left});
-  testing::kill_leftover(left);
+  test::kill_leftover(left);
 }
 
 // --- ends ---
@@ -353,7 +353,7 @@ TEST_CASE("a stopped command is ended like any other") {
   Tree tree;
   Run run(tree, line("(kill -STOP $$; sleep 1000) & kill -STOP 0"));
   REQUIRE(
-      tree.until([&] { return run.has_started && testing::stat_field(pid_t(run.started.pid), 0) == "T"; }));
+      tree.until([&] { return run.has_started && test::stat_field(pid_t(run.started.pid), 0) == "T"; }));
   run.command->cancel();
   REQUIRE(run.finish());
   CHECK(run.outcome.ended == Ended::kCancelled);
@@ -405,8 +405,8 @@ TEST_CASE("a command dies with its guard") {
   Tree tree;
   Run run(tree, line("(trap '' TERM HUP; sleep 1000) & sleep 1000"));
   REQUIRE(tree.until([&] { return run.has_started && processes_marked(tree.mark).size() >= 3; }));
-  const pid_t guard = testing::parent_of(pid_t(run.started.pid));
-  REQUIRE(testing::read_file(cat("/proc/", guard, "/comm")) == "banyan-guard\n");
+  const pid_t guard = test::parent_of(pid_t(run.started.pid));
+  REQUIRE(test::read_file(cat("/proc/", guard, "/comm")) == "banyan-guard\n");
   ::kill(guard, SIGKILL);
   REQUIRE(run.finish());
   CHECK(run.outcome.kind == Kind::kSignalled);
@@ -433,7 +433,7 @@ TEST_CASE("commands die with their context, killed as it may be") {
   CHECK(::read(ends->first.get(), bytes, 2) == 2);
   ::kill(context, SIGKILL);
   retry([&] { return ::waitpid(context, nullptr, 0); });
-  CHECK(testing::run_until(
+  CHECK(test::run_until(
       loop, [&] { return processes_marked(mark).empty(); }, 2500 * kMillisecond));
 }
 
@@ -463,7 +463,7 @@ TEST_CASE("shutting down does not wait for a reader that has stopped") {
   Run run(tree);
   run.on_output = [&](bool, Bytes, Charge charge) { unread.push_back(std::move(charge)); };
   run.start(line("head -c 200000 /dev/zero"));
-  REQUIRE(tree.until([&] { return run.has_started && !testing::is_running(pid_t(run.started.pid)); }));
+  REQUIRE(tree.until([&] { return run.has_started && !test::is_running(pid_t(run.started.pid)); }));
   bool down = false;
   tree.exec->shut_down([&] { down = true; });
   CHECK(tree.until([&] { return down; }));
