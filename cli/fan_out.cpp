@@ -1,0 +1,176 @@
+#include "cli/fan_out.h"
+
+#include <utility>
+
+#include "core/text.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr Nanos kFarewell = 2 * kSecond;    // for a context to end its processes and itself
+constexpr Nanos kGrace = 3 * kSecond;       // for what was cancelled to say that it has ended
+constexpr Nanos kLastMoment = kSecond / 2;  // for a reader of our output, once we were told to end
+constexpr std::size_t kNamesShown = 20;     // of those still running
+
+}  // namespace
+
+Error make_error(ErrorClass error_class, Phase phase, std::string text, Started started) {
+  Error error;
+  error.error_class = error_class;
+  error.phase = phase;
+  error.text = std::move(text);
+  error.started = started;
+  return error;
+}
+
+std::string in_seconds(Nanos time) {
+  const Nanos tenths = time / (100 * kMillisecond);
+  return cat(tenths / 10, ".", tenths % 10, "s");
+}
+
+FanOut::FanOut(const Machinery& machinery, OnOver on_over)
+    : loop_(machinery.loop),
+      router_(machinery.router),
+      runner_(machinery.runner),
+      cache_(machinery.cache),
+      output_(machinery.output),
+      options_(machinery.options),
+      on_over_(std::move(on_over)),
+      reach_(loop_, runner_, cache_, options_.ssh),
+      jobs_(options_.targets.targets.size()) {
+  for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
+}
+
+FanOut::~FanOut() {
+  loop_.cancel(grace_);
+}
+
+void FanOut::begin() {
+  began_ = loop_.now();
+  start_more();
+}
+
+void FanOut::start_more() {
+  while (!ending_ && active_ < options_.fan_out && next_ < jobs_.size()) {
+    const Index index = next_++;
+    Job& job = jobs_[index];
+    ++active_;
+    job.state = State::kReaching;
+    job.began = loop_.now();
+    job.way = reach_.start(
+        *job.target, [this, index](Result<Child> child) { on_up(index, std::move(child)); },
+        [&job](ContextId, const Error& error) { job.lost = error; });
+  }
+  if (active_ == 0 && next_ == jobs_.size()) finish();
+}
+
+void FanOut::on_up(Index index, Result<Child> child) {
+  Job& job = jobs_[index];
+  if (!child) {
+    const bool cancelled = child.error().error_class == ErrorClass::kCancelled;
+    return fail(index, child.error(), cancelled ? Verdict::kCancelled : Verdict::kUnreachable, job.began);
+  }
+  job.context = child->id;
+  if (ending_) {
+    return fail(index, make_error(ErrorClass::kCancelled, Phase::kHello, "cancelled", Started::kNo),
+                Verdict::kCancelled, job.began);
+  }
+  job.state = State::kWorking;
+  job.work_began = loop_.now();
+  if (options_.verbosity > 0) {
+    output_.notice(cat(job.target->name, ": context ", child->id, " up after ", in_seconds(child->took), ": ",
+                       child->hello.architecture, ", ", child->hello.kernel, ", pid ", child->hello.pid, ", ",
+                       child->bytes_sent, " bytes sent"));
+  }
+  start_work(index, *child);
+}
+
+void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since) {
+  end_work(index);
+  output_.fail(jobs_[index].target->name, error, loop_.now() - since);
+  conclude(index, {verdict, 0});
+}
+
+void FanOut::conclude(Index index, const Ending& ending) {
+  Job& job = jobs_[index];
+  ASSERT(job.state == State::kReaching || job.state == State::kWorking);
+  job.state = State::kLeaving;
+  end_work(index);
+  tally_.add(ending);
+  if (job.context == 0 || job.lost) return loop_.post([this, index] { leave(index); });
+  runner_.shut_down(job.context, kFarewell, [this, index] { leave(index); });
+}
+
+void FanOut::leave(Index index) {
+  if (std::exchange(jobs_[index].state, State::kOver) == State::kOver) return;
+  --active_;
+  start_more();
+}
+
+void FanOut::interrupt() {
+  if (std::exchange(interrupted_, true)) return end_all(kExitInterrupted);
+  std::string line;
+  std::size_t running = 0;
+  for (const Job& job : jobs_) {
+    const bool working = job.state == State::kWorking;
+    if ((job.state != State::kReaching && !working) || ++running > kNamesShown) continue;
+    const Phase phase = working ? Phase::kCommand : reach_.phase_of(job.way);
+    line += cat(line.empty() ? "" : ", ", job.target->name, " (", name_of(phase), " ",
+                in_seconds(loop_.now() - (working ? job.work_began : job.began)), ")");
+  }
+  if (running > kNamesShown) line += cat(" and ", running - kNamesShown, " more");
+  if (next_ < jobs_.size()) line += cat("; ", jobs_.size() - next_, " waiting");
+  output_.notice(cat("still running: ", line.empty() ? "none" : line,
+                     "; once more to end them, a third time to leave them"));
+}
+
+void FanOut::end_all(int exit_code) {
+  if (ending_) return;
+  ending_ = exit_code;
+  if (finishing_) return give_up_waiting();  // only the reader of our output is waited for
+  for (; next_ < jobs_.size(); ++next_) {
+    Job& job = jobs_[next_];
+    job.state = State::kOver;
+    tally_.add({Verdict::kCancelled, 0});
+    if (output_.style().json) {
+      output_.fail(
+          job.target->name,
+          make_error(ErrorClass::kCancelled, Phase::kResolve, "cancelled before it began", Started::kNo), 0);
+    }
+  }
+  // Output that nobody takes must not hold up the end of those who write it.
+  output_.discard();
+  for (Index i = 0; i < jobs_.size(); ++i) {
+    if (jobs_[i].state == State::kReaching) reach_.cancel(jobs_[i].way);
+    if (jobs_[i].state == State::kWorking) cancel_work(i);
+  }
+  grace_ = loop_.after(kGrace, [this] {
+    for (Index i = 0; i < jobs_.size(); ++i) {
+      if (jobs_[i].state == State::kWorking) give_up_work(i);
+    }
+  });
+  if (active_ == 0) finish();
+}
+
+void FanOut::finish() {
+  if (std::exchange(finishing_, true)) return;
+  loop_.cancel(grace_);
+  cache_.save();
+  report();
+  runner_.shut_down_all(kFarewell, [this] {
+    const int code = tally_.exit_code(options_.targets.one, options_.maximum);
+    output_.summary(tally_.counts(), loop_.now() - began_, ending_.value_or(code));
+    output_.when_written([this, code] {
+      if (on_over_) std::exchange(on_over_, nullptr)(ending_.value_or(code));
+    });
+    if (ending_) give_up_waiting();
+  });
+}
+
+void FanOut::give_up_waiting() {
+  grace_ = loop_.after(kLastMoment, [this] {
+    if (on_over_) std::exchange(on_over_, nullptr)(*ending_);
+  });
+}
+
+}  // namespace banyan::cli

@@ -1,0 +1,114 @@
+// cli/fan_out.h -- what every verb that connects does: reach many targets, so many at a time, and leave
+// nothing.
+//
+// A target goes: waiting -> reaching (a context comes up there) -> working (what the verb is for) -> leaving
+// (the context is ended) -> over. Each gets exactly one Ending, whatever breaks and whoever interrupts.
+//
+// Thread: the loop's. All that is given outlives it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/reach.h"
+#include "cli/tally.h"
+#include "core/router.h"
+
+namespace banyan::cli {
+
+struct Machinery {
+  Loop& loop;
+  Router& router;
+  Runner& runner;
+  ArchCache& cache;
+  Output& output;
+  const Options& options;
+};
+
+class FanOut {
+ public:
+  // `on_over` once, when all is written and nothing is left of any target: with the exit code.
+  using OnOver = std::function<void(int exit_code)>;
+  FanOut(const Machinery& machinery, OnOver on_over);
+  FanOut(const FanOut&) = delete;
+  FanOut& operator=(const FanOut&) = delete;
+  virtual ~FanOut();
+
+  void begin();
+  // Ctrl-C: the first says who is still running, the second ends them.
+  void interrupt();
+  // Ends everything everywhere; the exit code will be this one.
+  void end_all(int exit_code);
+  bool is_ending() const { return ending_.has_value(); }
+
+ protected:
+  using Index = std::size_t;  // of a target
+
+  // The context is up. The verb's business from here, until it calls conclude() or fail() once.
+  virtual void start_work(Index index, const Child& child) = 0;
+  // Asked to end: conclude() soon. Else give_up_work() is called after a grace, and must conclude at once.
+  virtual void cancel_work(Index index) = 0;
+  virtual void give_up_work(Index index) = 0;
+  // It has concluded: let go of what belongs to it.
+  virtual void end_work(Index) {}
+  // All are over: the verb's last words, before the summary.
+  virtual void report() {}
+
+  void conclude(Index index, const Ending& ending);
+  // Says why, and concludes. `since` is where its seconds begin.
+  void fail(Index index, const Error& error, Verdict verdict, Nanos since);
+
+  const Target& target(Index index) const { return *jobs_[index].target; }
+  ContextId context(Index index) const { return jobs_[index].context; }
+  bool is_working(Index index) const { return jobs_[index].state == State::kWorking; }
+  Nanos work_began(Index index) const { return jobs_[index].work_began; }
+  // What its link said when it broke: better than what those say who waited for it.
+  const std::optional<Error>& lost(Index index) const { return jobs_[index].lost; }
+  std::size_t count() const { return jobs_.size(); }
+
+  Loop& loop_;
+  Router& router_;
+  Runner& runner_;
+  ArchCache& cache_;
+  Output& output_;
+  const Options& options_;
+
+ private:
+  enum class State { kWaiting, kReaching, kWorking, kLeaving, kOver };
+  struct Job {
+    const Target* target = nullptr;
+    State state = State::kWaiting;
+    Nanos began = 0, work_began = 0;
+    Reach::Id way = 0;
+    ContextId context = 0;
+    std::optional<Error> lost;
+  };
+
+  void start_more();
+  void on_up(Index index, Result<Child> child);
+  void leave(Index index);
+  void finish();
+  void give_up_waiting();
+
+  OnOver on_over_;
+  Reach reach_;
+  std::vector<Job> jobs_;
+  Index next_ = 0;          // the first that waits
+  std::size_t active_ = 0;  // reaching, working or leaving
+  Tally tally_;
+  Nanos began_ = 0;
+  bool interrupted_ = false;
+  bool finishing_ = false;
+  std::optional<int> ending_;  // the exit code, once somebody ended us all
+  Loop::TimerId grace_ = 0;
+};
+
+Error make_error(ErrorClass error_class, Phase phase, std::string text, Started started);
+// "3.2s"
+std::string in_seconds(Nanos time);
+
+}  // namespace banyan::cli

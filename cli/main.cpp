@@ -1,0 +1,158 @@
+// The banyan program: parts are built here and handed to each other.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/run.h"
+#include "core/text.h"
+#include "parent/api/asio_loop.h"
+
+namespace banyan::cli {
+namespace {
+
+// Descriptors of ours for each target at a time, with room; and for everything else.
+constexpr rlim_t kFilesPerTarget = 8, kFilesOfOurs = 64;
+
+// A descriptor 0, 1 or 2 that is closed would be given to the next socket, and be written to as standard
+// output.
+void fill_standard_descriptors() {
+  int fd = ::open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd < 2) fd = ::dup(fd);
+  if (fd > 2) ::close(fd);
+}
+
+// The usual soft limit of 1,024 is less than a large fan-out needs. How many fit at once.
+std::size_t raise_file_limit(std::size_t fan_out) {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return fan_out;
+  const rlim_t needed = kFilesOfOurs + kFilesPerTarget * fan_out;
+  if (limit.rlim_cur < needed) {
+    limit.rlim_cur = std::min(needed, limit.rlim_max);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  if (limit.rlim_cur >= needed) return fan_out;
+  return std::max<std::size_t>(1,
+                               (limit.rlim_cur - std::min(limit.rlim_cur, kFilesOfOurs)) / kFilesPerTarget);
+}
+
+// Ignored by whoever started us (nohup, a shell's background job): then it stays so.
+bool is_ignored(int signal) {
+  struct sigaction action;
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+class Program {
+ public:
+  explicit Program(Options options)
+      : options_(std::move(options)),
+        loop_(context_),
+        router_(loop_, root_config()),
+        runner_(loop_, router_, embedded_images()),
+        cache_(ArchCache::default_folder()),
+        output_(loop_, Output::style_for(options_), [this](int error) { on_stdout_failed(error); }),
+        signals_(context_) {}
+
+  // Returns the exit code. What is not written by then nobody wants: is_idle().
+  int run() {
+    std::unique_ptr<FanOut> verb;
+    auto on_over = [this](int exit_code) {
+      exit_code_ = exit_code;
+      context_.stop();
+    };
+    const Machinery machinery{loop_, router_, runner_, cache_, output_, options_};
+    verb = std::make_unique<Run>(machinery, on_over);
+    verb_ = verb.get();
+    for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+      if (!is_ignored(signal)) signals_.add(signal);
+    }
+    wait_for_signal();
+    loop_.post([this] { verb_->begin(); });
+    context_.run();
+    if (!output_.is_idle()) ::_exit(exit_code_);  // a thread of ours waits for a reader who does not read
+    return exit_code_;
+  }
+
+ private:
+  static RouterConfig root_config() {
+    RouterConfig config;
+    config.sideways = Sideways::kVertical;
+    return config;
+  }
+
+  void wait_for_signal() {
+    signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+      if (error) return;
+      on_signal(signal);
+      wait_for_signal();
+    });
+  }
+
+  void on_signal(int signal) {
+    const int exit_code = kExitSignalBase + signal;
+    if (verb_->is_ending()) ::_exit(exit_code);  // the agents see our end and end themselves
+    if (signal == SIGINT) {
+      verb_->interrupt();
+    } else {
+      verb_->end_all(exit_code);
+    }
+  }
+
+  void on_stdout_failed(int error) {
+    if (error != EPIPE)
+      output_.notice(cat("banyan: standard output: ", std::string_view(std::strerror(error))));
+    output_.hush();
+    verb_->end_all(error == EPIPE ? kExitSignalBase + SIGPIPE : kExitUnreachable);
+  }
+
+  const Options options_;
+  boost::asio::io_context context_{1};
+  AsioLoop loop_;
+  Router router_;
+  Runner runner_;
+  ArchCache cache_;
+  Output output_;
+  boost::asio::signal_set signals_;
+  FanOut* verb_ = nullptr;
+  int exit_code_ = 0;
+};
+
+int run_program(int argc, char** argv) {
+  fill_standard_descriptors();
+  ::signal(SIGPIPE, SIG_IGN);
+  Options options;
+  try {
+    options = parse_options({argv + 1, argv + argc});
+  } catch (const UsageError& error) {
+    std::fprintf(stderr, "banyan: %s\n", error.what());
+    return kExitUsage;
+  }
+  if (options.verb == Verb::kHelp || options.verb == Verb::kVersion) {
+    const bool written = std::fputs(options.help.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+    return written ? 0 : 1;
+  }
+  const std::size_t wanted = std::min(options.fan_out, options.targets.targets.size());
+  options.fan_out = raise_file_limit(wanted);
+  if (options.fan_out < wanted && !options.quiet) {
+    std::fprintf(stderr, "banyan: %zu at once: the limit of open files (ulimit -n) allows no more\n",
+                 options.fan_out);
+  }
+  return Program(std::move(options)).run();
+}
+
+}  // namespace
+}  // namespace banyan::cli
+
+int main(int argc, char** argv) {
+  return banyan::cli::run_program(argc, argv);
+}

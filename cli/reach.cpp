@@ -1,0 +1,68 @@
+#include "cli/reach.h"
+
+#include <utility>
+
+#include "core/text.h"
+#include "transports/local.h"
+
+namespace banyan::cli {
+
+Reach::Reach(Loop& loop, Runner& runner, ArchCache& cache, const SshOptions& ssh)
+    : loop_(loop), runner_(runner), cache_(cache), ssh_(ssh) {}
+
+Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost) {
+  const Id id = next_++;
+  Way& way = ways_[id];
+  way.target = target;
+  way.on_up = std::move(on_up);
+  way.on_lost = std::move(on_lost);
+  try_now(id, true);
+  return id;
+}
+
+void Reach::try_now(Id id, bool may_guess) {
+  Way& way = ways_.at(id);
+  way.guess = may_guess && !way.target.local ? cache_.find(cache_key(way.target)) : "";
+  const Target& target = way.target;
+  Recipe recipe = target.local ? local(target.name, ssh_.connect_timeout)
+                               : openssh({target.name, target.user, target.host, target.port}, ssh_,
+                                         loop_.random(), way.guess);
+  way.start = runner_.start(
+      std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); }, way.on_lost);
+}
+
+void Reach::on_up(Id id, Result<Child> child) {
+  auto it = ways_.find(id);
+  ASSERT(it != ways_.end());
+  Way& way = it->second;
+  if (!child && !way.guess.empty() && child.error().error_class == ErrorClass::kBootstrap && !way.cancelled) {
+    cache_.forget(cache_key(way.target));
+    return try_now(id, false);
+  }
+  if (child && !way.target.local) cache_.learn(cache_key(way.target), child->hello.architecture);
+  Runner::OnUp on_up = std::move(way.on_up);
+  ways_.erase(it);
+  on_up(std::move(child));
+}
+
+void Reach::cancel(Id id) {
+  auto it = ways_.find(id);
+  if (it == ways_.end()) return;
+  it->second.cancelled = true;
+  runner_.cancel(it->second.start);
+}
+
+Phase Reach::phase_of(Id id) const {
+  auto it = ways_.find(id);
+  return it == ways_.end() ? Phase::kLink : runner_.phase_of(it->second.start);
+}
+
+// The user does not matter to it; the configuration does, since a name may mean another machine there.
+std::string Reach::cache_key(const Target& target) const {
+  const std::uint16_t port = target.port != 0 ? target.port : ssh_.port;
+  std::string key = cat(target.host, " ", port);
+  if (!ssh_.config_file.empty()) key += cat(" ", ssh_.config_file);
+  return key;
+}
+
+}  // namespace banyan::cli

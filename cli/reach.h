@@ -1,0 +1,53 @@
+// cli/reach.h -- the way from a target to a context: its recipe, and the guess at its architecture.
+//
+// A known host is sent loader and image without waiting. Where the guess was wrong nothing has happened there
+// yet: it is forgotten, and the host is asked.
+//
+// Thread: the loop's. All that is given outlives it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "cli/targets.h"
+#include "parent/runner.h"
+#include "transports/arch_cache.h"
+#include "transports/openssh.h"
+
+namespace banyan::cli {
+
+class Reach {
+ public:
+  using Id = std::uint64_t;
+
+  Reach(Loop& loop, Runner& runner, ArchCache& cache, const SshOptions& ssh);
+
+  // As Runner::start.
+  Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost);
+  // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
+  void cancel(Id id);
+  Phase phase_of(Id id) const;
+
+ private:
+  struct Way {
+    Target target;
+    Runner::OnUp on_up;
+    Runner::OnLost on_lost;
+    Runner::StartId start = 0;
+    std::string guess;
+    bool cancelled = false;
+  };
+  void try_now(Id id, bool may_guess);
+  void on_up(Id id, Result<Child> child);
+  std::string cache_key(const Target& target) const;
+
+  Loop& loop_;
+  Runner& runner_;
+  ArchCache& cache_;
+  const SshOptions& ssh_;
+  std::map<Id, Way> ways_;  // not up yet
+  Id next_ = 1;
+};
+
+}  // namespace banyan::cli
