@@ -18,7 +18,10 @@
 #include "core/epoll_loop.h"
 #include "core/exec.h"
 #include "core/identity.h"
+#include "core/info.h"
+#include "core/log.h"
 #include "core/nonblocking.h"
+#include "core/text.h"
 
 namespace banyan {
 namespace {
@@ -76,8 +79,10 @@ class Agent final : private Link::Owner {
     loop_.watch(signals_.get(), {.read = true}, [this](Ready) {
       signalfd_siginfo signal;
       if (loop_.read(signals_.get(), reinterpret_cast<std::uint8_t*>(&signal), sizeof signal).status ==
-          IoResult::Status::kOk)
+          IoResult::Status::kOk) {
+        logger_.log(LogLevel::kWarning, cat("ending: signal ", signal.ssi_signo));
         end(kEndDeadline);
+      }
     });
   }
 
@@ -90,7 +95,11 @@ class Agent final : private Link::Owner {
     router_.on_shutdown = [this](Nanos remaining) { end(std::min(remaining, kEndDeadline)); };
     link_->set_limits(identity->limits);
     exec_ = std::make_unique<ExecService>(loop_, router_);
+    info_ = std::make_unique<InfoService>(loop_, router_, *exec_);
+    logger_.set_level(LogLevel(std::min<std::uint8_t>(identity->log_level, kLogLevelCount - 1)));
     router_.set_parent(std::move(link_), [this](const Error&) { end(kEndDeadline); });
+    if (logger_.wants(LogLevel::kDebug))
+      logger_.log(LogLevel::kDebug, cat("up as context ", identity->id, ", process ", ::getpid()));
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
   void on_down(Link&, const Error&, std::deque<QueuedFrame>) override { loop_.stop(); }
@@ -121,6 +130,8 @@ class Agent final : private Link::Owner {
   Loop::TimerId deadline_ = 0;
   bool ending_ = false;
   std::unique_ptr<ExecService> exec_;
+  std::unique_ptr<InfoService> info_;
+  Logger logger_{router_, LogLevel::kError};
 };
 
 }  // namespace
