@@ -17,7 +17,7 @@ _x=
 # q WORD: leave nothing behind and say why, unless the ready line has said it.
 q() {
   _e=$?
-  trap - 0 1 2 13 15
+  trap - 1 2 13 15
   if [ "$_f" ]; then rm -f "$_f"; fi
   if [ "$1" ]; then
     echo
@@ -39,8 +39,9 @@ fi
 _m=$(uname -m 2>/dev/null)
 
 # The first folder where we may write and execute. Running the file, still empty, is the only sure test for noexec.
+# Where something is missing none is made: perhaps it could not be removed.
 _t=
-for _d in ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR"} /dev/shm /tmp /var/tmp ${HOME:+"$HOME"} .; do
+[ "$_x" ] || for _d in ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR"} /dev/shm /tmp /var/tmp ${HOME:+"$HOME"} .; do
   _f=$_d/.banyan-@nonce@.$$
   { true >"$_f"; } 2>/dev/null && {
     chmod 700 "$_f" && "$_f" && break
@@ -73,6 +74,7 @@ else
   echo "BANYAN-""LOADED @nonce@"
 fi
 
+# Several shells just end when exec fails. Without arguments the loader does nothing and says that it can run.
+"$_f" || q exec
 umask $_u
-trap "q exec" 0
 exec "$_f" "$_f" @nonce@

@@ -1,6 +1,7 @@
 // bootstrap/loader/loader.cpp -- takes an image from standard input into memory and becomes it.
 //
 //   loader FILE NONCE
+//   loader              does nothing, successfully: stage 0 asks whether it can be executed at all
 //
 // FILE is the loader's own and is removed first: whatever happens, nothing stays behind. NONCE goes to the
 // image, and into the one line that says what failed: "\nBANYAN-ERROR <nonce> <code> <word>\n" on standard
@@ -133,7 +134,8 @@ long run_from_file(const Plain& plain, const char* file, const char* nonce, char
 
 extern "C" int loader_main(int argc, char** argv, char** environment) {
   using namespace banyan::loader;
-  if (argc > 1) system_call(__NR_unlinkat, AT_FDCWD, word(argv[1]), 0);
+  if (argc == 1) return 0;
+  system_call(__NR_unlinkat, AT_FDCWD, word(argv[1]), 0);
   if (argc != 3) return 2;
   const char* nonce = argv[2];
   Plain plain;

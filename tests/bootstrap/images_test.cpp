@@ -1,0 +1,103 @@
+// Goal: what the program carries is what was built, as small as promised, and cannot be changed once it is
+// out. Method: looks at the embedded images themselves, and runs the local one's bytes through other tools.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include <catch2/catch.hpp>
+#include <sstream>
+
+#include "core/text.h"
+#include "parent/image.h"
+#include "parent/image_header.h"
+
+using namespace banyan;
+
+namespace {
+
+constexpr std::size_t kBudget = 64 * 1024;  // of loader and agent as sent
+constexpr std::size_t kAim = 40 * 1024;
+
+// The store keeps this descriptor, so it is opened before any test can seem to leave it behind.
+const bool kOpened = bool(embedded_images().local_image());
+
+std::string hash_of(int fd) {
+  std::FILE* pipe = ::popen(cat("sha256sum </proc/", ::getpid(), "/fd/", fd).c_str(), "r");
+  char line[65] = {};
+  auto count = std::fread(line, 1, 64, pipe);
+  ::pclose(pipe);
+  return {line, count};
+}
+
+}  // namespace
+
+TEST_CASE("loader and agent together are sent within the budget") {
+  std::istringstream small(BANYAN_SMALL_IMAGES);
+  std::size_t checked = 0;
+  for (std::string architecture; small >> architecture; ++checked) {
+    const Image* image = embedded_images().find(architecture);
+    REQUIRE(image != nullptr);
+    std::size_t sent = image->loader.size() + kImageHeaderBytes + image->compressed.size();
+    std::printf("sent to %s: loader %zu + agent %zu = %zu bytes of %zu (aim %zu)\n", architecture.c_str(),
+                image->loader.size(), kImageHeaderBytes + image->compressed.size(), sent, kBudget, kAim);
+    CHECK(sent <= kBudget);
+  }
+  if (checked == 0)
+    WARN("no image was built small (musl and zstd's decoder source): the budget is not tested");
+}
+
+TEST_CASE("every loader has the one size stage 0 asks for, and its end mark") {
+  for (auto architecture : embedded_images().architectures()) {
+    const Image* image = embedded_images().find(architecture);
+    REQUIRE(image != nullptr);
+    CHECK(image->loader.size() == loader_bytes());
+    CHECK(as_text(image->loader).ends_with(kLoaderTail));
+    CHECK(as_text(image->loader)
+              .starts_with("\x7f"
+                           "ELF"));
+  }
+  CHECK(loader_bytes() % 512 == 0);
+  CHECK(embedded_images().find("pdp11") == nullptr);
+}
+
+TEST_CASE("every image is one frame with its size and checksum, and is what its id says") {
+  for (auto architecture : embedded_images().architectures()) {
+    const Image* image = embedded_images().find(architecture);
+    REQUIRE(image != nullptr);
+    CHECK(ZSTD_getFrameContentSize(image->compressed.data(), image->compressed.size()) == image->plain_bytes);
+    CHECK((image->compressed[4] & 4) != 0);  // checksum flag
+    CHECK(ZSTD_findFrameCompressedSize(image->compressed.data(), image->compressed.size()) ==
+          image->compressed.size());
+    Buffer plain(image->plain_bytes);
+    CHECK(ZSTD_decompress(plain.data(), plain.size(), image->compressed.data(), image->compressed.size()) ==
+          plain.size());
+  }
+}
+
+TEST_CASE("the local image is made once, sealed, and the bytes its id was made of") {
+  utsname machine{};
+  ::uname(&machine);
+  const Image* image = embedded_images().find(machine.machine);
+  if (!image) {
+    WARN("no image for this machine");
+    return;
+  }
+  auto fd = embedded_images().local_image();
+  REQUIRE(kOpened);
+  REQUIRE(fd);
+  CHECK(*embedded_images().local_image() == *fd);
+
+  struct stat status {};
+  REQUIRE(::fstat(*fd, &status) == 0);
+  CHECK(status.st_size == image->plain_bytes);
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  CHECK((::fcntl(*fd, F_GET_SEALS) & kSeals) == kSeals);
+  CHECK(::write(*fd, "x", 1) < 0);
+  CHECK(::access(cat("/proc/self/fd/", *fd).c_str(), X_OK) == 0);
+
+  std::string id;
+  for (int i = 0; i < 8; ++i) id += hex64(image->id >> (8 * i) & 0xff).substr(14);
+  CHECK(hash_of(*fd).substr(0, 16) == id);
+}
