@@ -147,7 +147,8 @@ void Runner::Job::advance() {
       if (phase_ == Phase::kConnect) enter(Phase::kUpload, recipe_.deadlines.upload);
       return;
     case Handshake::State::kWaitingForHello:
-      if (phase_ != Phase::kHello) enter(Phase::kUpload, recipe_.deadlines.upload + recipe_.deadlines.hello);
+      // All has left us, and may still be on a slow line.
+      if (phase_ != Phase::kHello) enter(Phase::kHello, recipe_.deadlines.upload + recipe_.deadlines.hello);
       return;
     case Handshake::State::kFailed:
       return channel_ended_ ? transport_ended(handshake_->error()) : fail(handshake_->error());
@@ -166,6 +167,7 @@ void Runner::Job::write_upload() {
     uploaded_ += result.bytes;
     child_.bytes_sent += result.bytes;
   }
+  if (handshake_ && uploaded_ == upload_.size() && uploaded_ > 0) handshake_->note_sent();
   const bool wait = uploaded_ < upload_.size();
   if (!channel_ || channel_watch_ == 0 || wait == waiting_for_room_) return;
   waiting_for_room_ = wait;
