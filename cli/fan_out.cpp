@@ -45,6 +45,13 @@ FanOut::~FanOut() {
   loop_.cancel(grace_);
 }
 
+std::string FanOut::name_of(ContextId context) const {
+  for (const Job& job : jobs_) {
+    if (job.context == context && context != 0) return job.target->name;
+  }
+  return cat("context ", context);
+}
+
 void FanOut::begin() {
   began_ = loop_.now();
   start_more();
@@ -115,7 +122,7 @@ void FanOut::interrupt() {
     const bool working = job.state == State::kWorking;
     if ((job.state != State::kReaching && !working) || ++running > kNamesShown) continue;
     const Phase phase = working ? Phase::kCommand : reach_.phase_of(job.way);
-    line += cat(line.empty() ? "" : ", ", job.target->name, " (", name_of(phase), " ",
+    line += cat(line.empty() ? "" : ", ", job.target->name, " (", banyan::name_of(phase), " ",
                 in_seconds(loop_.now() - (working ? job.work_began : job.began)), ")");
   }
   if (running > kNamesShown) line += cat(" and ", running - kNamesShown, " more");

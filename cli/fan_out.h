@@ -44,6 +44,8 @@ class FanOut {
   // Ends everything everywhere; the exit code will be this one.
   void end_all(int exit_code);
   bool is_ending() const { return ending_.has_value(); }
+  // As the person typed it; "context 7" for one that is no target.
+  std::string name_of(ContextId context) const;
 
  protected:
   using Index = std::size_t;  // of a target

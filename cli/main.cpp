@@ -15,8 +15,10 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/run.h"
+#include "cli/tree.h"
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
+#include "parent/log_sink.h"
 
 namespace banyan::cli {
 namespace {
@@ -61,7 +63,13 @@ class Program {
         runner_(loop_, router_, embedded_images()),
         cache_(ArchCache::default_folder()),
         output_(loop_, Output::style_for(options_), [this](int error) { on_stdout_failed(error); }),
-        signals_(context_) {}
+        log_(router_, [this](ContextId origin, LogLevel level,
+                             std::string_view text) { on_record(origin, level, text); }),
+        signals_(context_) {
+    // Warnings always, and a level more for each -v.
+    const int level = std::min(int(LogLevel::kWarning) + options_.verbosity, int(LogLevel::kTrace));
+    runner_.set_log_level(std::uint8_t(options_.quiet ? int(LogLevel::kError) : level));
+  }
 
   // Returns the exit code. What is not written by then nobody wants: is_idle().
   int run() {
@@ -71,7 +79,11 @@ class Program {
       context_.stop();
     };
     const Machinery machinery{loop_, router_, runner_, cache_, output_, options_};
-    verb = std::make_unique<Run>(machinery, on_over);
+    if (options_.verb == Verb::kTree) {
+      verb = std::make_unique<Tree>(machinery, on_over);
+    } else {
+      verb = std::make_unique<Run>(machinery, on_over);
+    }
     verb_ = verb.get();
     for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
       if (!is_ignored(signal)) signals_.add(signal);
@@ -108,6 +120,10 @@ class Program {
     }
   }
 
+  void on_record(ContextId origin, LogLevel level, std::string_view text) {
+    output_.notice(cat(verb_->name_of(origin), ": ", name_of(level), ": ", text));
+  }
+
   void on_stdout_failed(int error) {
     if (error != EPIPE)
       output_.notice(cat("banyan: standard output: ", std::string_view(std::strerror(error))));
@@ -122,6 +138,7 @@ class Program {
   Runner runner_;
   ArchCache cache_;
   Output output_;
+  LogSink log_;
   boost::asio::signal_set signals_;
   FanOut* verb_ = nullptr;
   int exit_code_ = 0;
