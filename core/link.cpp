@@ -192,9 +192,9 @@ bool Link::on_link_control(const Header& header, Bytes payload) {
   std::uint64_t number = 0;
   switch (header.handle) {
     case kHeartbeat:
+      if (!unpack_number(payload, number)) break;
       // One answer at a time: a flood of questions must not become a queue.
       if (echo_pending_) return true;
-      if (!unpack_number(payload, number)) break;
       echo_pending_ = true;
       send_control(control_header(kHeartbeatEcho), pack_number(number));
       return true;
