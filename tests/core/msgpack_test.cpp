@@ -68,10 +68,16 @@ TEST_CASE("a number in a wider form than it needs is read all the same") {
     CHECK(in.number() == 5);
     CHECK(in.finish());
   }
-  const Buffer minus_two = raw({0xd2, 0xff, 0xff, 0xff, 0xfe});
-  Unpacker in(minus_two);
-  CHECK(in.signed_number() == -2);
-  CHECK(in.finish());
+  for (const Buffer& minus_one :
+       {raw({0xff}), raw({0xd0, 0xff}), raw({0xd1, 0xff, 0xff}), raw({0xd2, 0xff, 0xff, 0xff, 0xff}),
+        raw({0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})}) {
+    Unpacker in(minus_one);
+    CHECK(in.signed_number() == -1);
+    CHECK(in.finish());
+    Unpacker as_unsigned(minus_one);
+    as_unsigned.number();
+    CHECK_FALSE(as_unsigned.ok());
+  }
 }
 
 TEST_CASE("a number above its limit fails") {
