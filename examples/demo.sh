@@ -37,20 +37,20 @@ show() {
 
 # --- what there is before, to compare with afterwards --------------------------------------------------------
 
-# Files we could leave: what lies in the folders that an image is sent to.
+# Files we could leave: in the folders that an image is sent to.
 files() {
   local folder
   for folder in "${XDG_RUNTIME_DIR-}" /dev/shm /tmp /var/tmp "$HOME"; do
-    [[ -d $folder ]] && find "$folder" -maxdepth 1 -user "$me" -newer "$demo/started" ! -path "$demo" ! -path "$folder" 2>/dev/null
+    [[ -d $folder ]] && find "$folder" -maxdepth 1 -name '.banyan*' -user "$me" -newer "$demo/started" 2>/dev/null
   done | sort -u
 }
 
-# Processes that run our program, or something that has no file: an image in memory.
+# Processes that run our program, or an image of ours in memory.
 processes() {
   local exe
   for exe in /proc/[0-9]*/exe; do
     case $(readlink "$exe" 2>/dev/null) in
-      "$program"* | '/memfd:'*) echo "$(basename "$(dirname "$exe")") $(tr '\0' ' ' <"${exe%/exe}/cmdline")" ;;
+      "$program"* | '/memfd:banyan'*) echo "$(basename "$(dirname "$exe")") $(tr '\0' ' ' <"${exe%/exe}/cmdline")" ;;
     esac
   done
 }
@@ -62,6 +62,7 @@ finish() {
   rm -rf "$demo"
 }
 trap finish EXIT
+export BANYAN_CACHE=$demo/cache # what it learns about hosts; usually under ~/.cache
 touch "$demo/started"
 mapfile -t before < <(processes)
 
@@ -122,7 +123,7 @@ show banyan run local -- uname -srm
 
 say "Three contexts side by side. Each line says where it comes from."
 # shellcheck disable=SC2016  # expanded by the shell over there
-show banyan run 'local[1-3]' --sh 'echo "agent $PPID runs shell $$"'
+show banyan run 'local[1-3]' --sh 'echo "shell $$, started by $(readlink /proc/$PPID/exe)"'
 
 start_server
 say "An SSH host that has nothing but a shell: here a throw-away server on the loopback interface."

@@ -26,6 +26,7 @@ class LeakCheck {
  private:
   std::string folder_;
   std::set<int> descriptors_;
+  std::set<std::string> images_;
 };
 
 }  // namespace banyan::test
