@@ -103,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Of what is all frames sometimes enough to fill the link's read buffer, and to make it start over.
   std::size_t whole = 0;
   for (const Seen& seen : frames_in(bytes)) whole += seen.header.wire_bytes();
-  if (size > 0 && size % 8 == 0 && whole == size)
+  if (size > 0 && size % 64 == 0 && whole == size)
     while (bytes.size() < kRepeatedBytes) bytes.insert(bytes.end(), data, data + size);
   const Story first = tell(bytes, 1);
   const Story second = tell(bytes, size + 2);

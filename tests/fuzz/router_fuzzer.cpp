@@ -25,6 +25,10 @@ struct Nobody final : Link::Owner {
   void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
 };
 
+[[noreturn]] void never(const char* what) {
+  assertion_failed(what, __FILE__, __LINE__);
+}
+
 bool is_hostile(ContextId context) {
   return context == kHostile || context == kBeneathHostile;
 }
@@ -72,14 +76,14 @@ class Scene {
     watch_raw_ends();
 
     us_.add_handler(kForAncestors, Access::ancestors(),
-                    [](Incoming&) { ASSERT(!"only our parent may, and it is silent"); });
+                    [](Incoming&) { never("only our parent may, and it is silent"); });
     us_.add_handler(kForHonest, Access::only(kHonest),
-                    [](Incoming&) { ASSERT(!"the honest child did not call"); });
+                    [](Incoming&) { never("the honest child did not call"); });
     us_.add_handler(kForAnyone, Access::anyone(), [this](Incoming& in) {
       ASSERT(is_hostile(in.header.source) && is_hostile(in.header.authority));
       if (in.header.reply_to != kNoReply && in.header.reply_to != kIsDead) us_.reply(in.header, {});
     });
-    us_.on_shutdown = [](Nanos) { ASSERT(!"a child may not end its parent"); };
+    us_.on_shutdown = [](Nanos) { never("a child may not end its parent"); };
     honest_.add_handler(kForAnyone, Access::anyone(), [this](Incoming& in) {
       ASSERT(in.header.source == kUs && in.header.authority == kUs);
       const Header to = in.header;
@@ -88,7 +92,7 @@ class Scene {
         honest_.reply(to, Buffer(reply.begin(), reply.end()));
       });
     });
-    honest_.on_shutdown = [](Nanos) { ASSERT(!"nobody ended the tree"); };
+    honest_.on_shutdown = [](Nanos) { never("nobody ended the tree"); };
 
     honest_call_ = us_.call(kHonest, kForAnyone, {}, [this](const Reply& reply) {
       ASSERT(reply.dead == nullptr && as_text(reply.payload) == kHonestReply);
