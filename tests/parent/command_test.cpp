@@ -352,8 +352,7 @@ TEST_CASE("a command that obeys SIGTERM has the time to clean up, and its exit c
 TEST_CASE("a stopped command is ended like any other") {
   Tree tree;
   Run run(tree, line("(kill -STOP $$; sleep 1000) & kill -STOP 0"));
-  REQUIRE(
-      tree.until([&] { return run.has_started && test::stat_field(pid_t(run.started.pid), 0) == "T"; }));
+  REQUIRE(tree.until([&] { return run.has_started && test::stat_field(pid_t(run.started.pid), 0) == "T"; }));
   run.command->cancel();
   REQUIRE(run.finish());
   CHECK(run.outcome.ended == Ended::kCancelled);
