@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
+#include <list>
 
 #include "core/guard.h"
 #include "core/stream.h"
@@ -125,7 +125,7 @@ class ExecService::Command final : private Guard::Owner {
   Fd input_;
   Handle input_handle_ = 0;
   Loop::WatchId input_watch_ = 0;
-  std::deque<Input> input_queue_;  // as long as the stream's window lets it be
+  std::list<Input> input_queue_;  // as long as the stream's window lets it be
   bool input_ended_ = false;
 
   ExecOutcome::Ended ended_by_ = ExecOutcome::Ended::kItself;
@@ -355,7 +355,8 @@ void ExecService::Command::close_input() {
 
 // --- ExecService ---
 
-ExecService::ExecService(Loop& loop, Router& router) : loop_(loop), router_(router) {
+ExecService::ExecService(Loop& loop, Router& router, std::size_t commands_max)
+    : loop_(loop), router_(router), commands_max_(commands_max) {
   router_.add_handler(kExec, Access::ancestors(), [this](Incoming& request) { on_request(request); });
   router_.on_cancel = [this](ContextId source, Handle call) { on_cancel(source, call); };
 }
@@ -370,8 +371,9 @@ ExecService::~ExecService() {
 void ExecService::on_request(Incoming& request) {
   if (ending_)
     return router_.reply_dead(request.header, DeadReason::kEnding, "this context is shutting down");
-  if (commands_.size() >= kExecMax)
-    return router_.reply_dead(request.header, DeadReason::kBusy, cat(kExecMax, " commands run here already"));
+  if (commands_.size() >= commands_max_)
+    return router_.reply_dead(request.header, DeadReason::kBusy,
+                              cat(commands_max_, " commands run here already"));
   auto decoded = ExecRequest::decode(request.payload);
   if (!decoded) return router_.reply_dead(request.header, DeadReason::kRefused, decoded.error().text);
   const std::uint64_t id = next_++;

@@ -66,8 +66,10 @@ struct ExecOutcome {
 class ExecService {
  public:
   // Registers itself for kExec (ancestors only) and for on_cancel.
-  ExecService(Loop& loop, Router& router);
-  ~ExecService();  // kills without grace whatever still runs
+  ExecService(Loop& loop, Router& router, std::size_t commands_max = kExecMax);
+  ExecService(const ExecService&) = delete;
+  ExecService& operator=(const ExecService&) = delete;
+  ~ExecService();  // kills without grace whatever still runs, and waits for that (core/guard.h)
 
   // Ends every command: SIGTERM now, SIGKILL after a second; `done` once all are reaped. From here on
   // requests are answered dead (ending), and output that nobody has taken is dropped.
@@ -85,6 +87,7 @@ class ExecService {
 
   Loop& loop_;
   Router& router_;
+  const std::size_t commands_max_;
   std::map<std::uint64_t, std::unique_ptr<Command>> commands_;
   std::uint64_t next_ = 1;
   bool ending_ = false;

@@ -12,7 +12,6 @@
 namespace banyan {
 
 namespace {
-constexpr int kKillWaitMax = 500;  // milliseconds a destructor gives a guard to kill what it watches
 constexpr Nanos kStuckAfter =
     kGrace + 7 * kSecond;  // its own limits are shorter: then something holds the guard
 }  // namespace
@@ -45,7 +44,7 @@ Guard::~Guard() {
     // Readable too when it has something to say; all that counts is the end of the socket, which is its end.
     GuardReport report;
     pollfd fd = {control_.get(), POLLIN, 0};
-    while (::poll(&fd, 1, kKillWaitMax) > 0 &&
+    while (::poll(&fd, 1, int(kKillWaitMax / kMillisecond)) > 0 &&
            ::recv(control_.get(), &report, sizeof report, MSG_DONTWAIT) > 0) {
     }
   }

@@ -18,6 +18,9 @@
 
 namespace banyan {
 
+constexpr Nanos kKillWaitMax =
+    kSecond / 2;  // what the destructor of a guard waits for the end of its command
+
 class Guard {
  public:
   class Owner {

@@ -59,6 +59,12 @@ NO_SANITIZER long close_between(unsigned first, unsigned last) {
   return first > last ? 0 : ::syscall(SYS_close_range, first, last, 0);
 }
 
+NO_SANITIZER int power_of_ten_below(int number) {
+  int power = 1;
+  while (number / power >= 10) power *= 10;
+  return power;
+}
+
 // All from `first` on but `kept` (-1: none).
 NO_SANITIZER void close_others(int first, int kept) {
   if (kept < first) {
@@ -193,6 +199,14 @@ NO_SANITIZER int SpawnPlan::child_main(void* argument) {
   char* const* environment = plan.environment_pointers_.data();
   if (executable >= 0) {
     ::syscall(SYS_execveat, executable, "", argv, environment, AT_EMPTY_PATH);
+    if (errno == ENOSYS) {  // an emulator: by the name that /proc gives it
+      char path[] = "/proc/self/fd/2147483647";
+      char* digit = path + sizeof "/proc/self/fd/" - 1;
+      for (int unit = power_of_ten_below(executable); unit > 0; unit /= 10)
+        *digit++ = char('0' + executable / unit % 10);
+      *digit = '\0';
+      ::syscall(SYS_execve, path, argv, environment);
+    }
     child.fail(SpawnStep::kExecute);
   }
   // As execvp: a place where it is not is passed over; one where it may not be executed is remembered.

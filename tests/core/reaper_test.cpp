@@ -3,6 +3,7 @@
 #include "core/reaper.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,6 +83,20 @@ TEST_CASE("a child that somebody else reaped is not waited for for ever") {
   retry([&] { return ::waitpid(pid, nullptr, 0); });
   REQUIRE(test::run_until(loop, [&] { return status != -2; }));
   CHECK(status == kStatusUnknown);
+}
+
+TEST_CASE("the end of a child is heard also when there is no pidfd to be had") {
+  EpollLoop loop;
+  const pid_t pid = start("exit 3");
+  rlimit before = {};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none = {0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  int status = -2;
+  ChildProcess child(loop, pid, [&](int with) { status = with; });
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  REQUIRE(test::run_until(loop, [&] { return status != -2; }));
+  CHECK(WEXITSTATUS(status) == 3);
 }
 
 }  // namespace

@@ -3,15 +3,21 @@
 #include "core/spawn.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
+#include <initializer_list>
 
 #include "core/fd.h"
 #include "core/text.h"
@@ -201,6 +207,34 @@ TEST_CASE("a program that is to die with its parent does") {
 
   retry([&] { return ::waitpid(parent, nullptr, 0); });
   CHECK(::read(pipe->first.get(), bytes, sizeof bytes) == 0);  // the last writer is gone
+}
+
+// From here on the kernel of this process is one that has never heard of them.
+bool forget_system_calls(std::initializer_list<int> numbers) {
+  std::vector<sock_filter> filter = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const int number : numbers) {
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, std::uint32_t(number), 0, 1));
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
+  }
+  filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST_CASE("on a kernel without close_range and execveat, programs start as well") {
+  const pid_t old_kernel = ::fork();
+  if (old_kernel == 0) {
+    if (!forget_system_calls({SYS_close_range, SYS_execveat})) ::_exit(1);
+    ::dup2(2, 77);
+    const bool closed = run({"ls", "/proc/self/fd"}).out == "0\n1\n2\n3\n";
+    const Fd shell(::open("/bin/echo", O_RDONLY | O_CLOEXEC));
+    const bool executed = run(SpawnPlan(shell.get(), {"name", "hello"}, {})).out == "hello\n";
+    ::_exit(closed && executed ? 0 : 2);
+  }
+  int status = -1;
+  retry([&] { return ::waitpid(old_kernel, &status, 0); });
+  CHECK(status == 0);
 }
 
 }  // namespace

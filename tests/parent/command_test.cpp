@@ -3,7 +3,9 @@
 #include "parent/command.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -434,6 +436,27 @@ TEST_CASE("commands die with their context, killed as it may be") {
   retry([&] { return ::waitpid(context, nullptr, 0); });
   CHECK(test::run_until(
       loop, [&] { return processes_marked(mark).empty(); }, 2500 * kMillisecond));
+}
+
+TEST_CASE("without /proc a command is ended all the same, with its process group") {
+  const pid_t blind = ::fork();
+  if (blind == 0) {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      ::_exit(77);
+    if (::mount("none", "/proc", "tmpfs", 0, nullptr) != 0) ::_exit(77);
+    Tree tree;
+    Run run(tree, line("trap '' TERM; (trap '' TERM; echo up; while :; do sleep 1000; done) & while :; do "
+                       "sleep 1000; done"));
+    bool good = tree.until([&] { return run.out == "up\n"; });
+    run.command->cancel();
+    good = good && run.finish() && run.outcome.signal == SIGKILL && run.outcome.ended == Ended::kCancelled;
+    good = good && tree.until([&] { return tree.exec->running() == 0; });
+    ::_exit(good ? 0 : 1);
+  }
+  int status = -1;
+  retry([&] { return ::waitpid(blind, &status, 0); });
+  REQUIRE(WIFEXITED(status));
+  CHECK((WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77));  // 77: we may not mount
 }
 
 TEST_CASE("shutting down ends every command and answers who waits, and new ones are refused") {
