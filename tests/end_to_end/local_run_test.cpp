@@ -20,12 +20,6 @@ using banyan::cat;
 
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kMemoryIsOurs = false;  // the sanitizer's own memory hides ours
-#else
-constexpr bool kMemoryIsOurs = true;
-#endif
-
 Words run(const std::string& targets, const Words& rest) {
   Words words = {"run", targets};
   words.insert(words.end(), rest.begin(), rest.end());
@@ -36,27 +30,6 @@ Words shell(const std::string& targets, const std::string& line, const Words& op
   Words words = run(targets, options);
   words.insert(words.end(), {"--sh", line});
   return words;
-}
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
-}
-
-std::string random_bytes(std::size_t count) {
-  std::string bytes(count, '\0');
-  std::uint32_t state = 12345;
-  for (char& byte : bytes) {
-    state = state * 1664525 + 1013904223;
-    byte = char(state >> 24);
-  }
-  return bytes;
-}
-
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

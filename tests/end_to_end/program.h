@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -101,6 +102,11 @@ class Program {
     });
   }
 
+  // Reads until standard output has given so many bytes in all.
+  bool read_output(std::size_t bytes) {
+    return pump("", [&] { return out_text_.size() >= bytes; }) && out_text_.size() >= bytes;
+  }
+
   // Feeds `input` and its end, takes all there is to read, and waits for the exit.
   Finished finish(std::string_view input = {}) {
     const bool all_read = pump(input, [] { return false; });
@@ -175,6 +181,34 @@ inline std::string fresh_mark() {
   static int serial = 0;
   return cat("BANYAN_TEST_MARK=", std::int64_t(::getpid()), "-", ++serial, ".");
 }
+
+inline std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+inline bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+// The same ones each time.
+inline std::string random_bytes(std::size_t count) {
+  std::string bytes(count, '\0');
+  std::uint32_t state = 12345;
+  for (char& byte : bytes) {
+    state = state * 1664525 + 1013904223;
+    byte = char(state >> 24);
+  }
+  return bytes;
+}
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kMemoryIsOurs = false;  // the sanitizer's own memory hides ours
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
 
 // Waits until no process carries the mark any more.
 inline bool all_gone(const std::string& mark, std::chrono::seconds within = std::chrono::seconds(20)) {
