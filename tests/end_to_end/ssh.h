@@ -1,0 +1,55 @@
+// tests/end_to_end/ssh.h -- banyan over a server of the test's own: words, events, and who is who over there.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "tests/end_to_end/program.h"
+#include "tests/support/sshd.h"
+
+namespace banyan::test {
+
+inline Words over(const Sshd& server, const std::string& targets, const Words& rest) {
+  Words words = {"run", "-F", server.client_config(), targets};
+  words.insert(words.end(), rest.begin(), rest.end());
+  return words;
+}
+
+inline std::vector<nlohmann::json> events_of(const std::string& out) {
+  std::vector<nlohmann::json> events;
+  for (const std::string& line : lines_of(out)) events.push_back(nlohmann::json::parse(line));
+  return events;
+}
+
+// The one event of that name; null when there is none, or more than one.
+inline nlohmann::json the_event(const std::string& out, std::string_view name) {
+  nlohmann::json found;
+  for (const nlohmann::json& event : events_of(out)) {
+    if (event.value("event", "") != name) continue;
+    if (!found.is_null()) return nullptr;
+    found = event;
+  }
+  return found;
+}
+
+// The one process of that name that carries the mark; -1 when there is none, or more than one.
+inline pid_t marked(const std::string& mark, const std::string& name) {
+  pid_t found = -1;
+  for (pid_t pid : processes_marked(mark)) {
+    if (read_file(cat("/proc/", pid, "/comm")) != name + "\n") continue;
+    if (found > 0) return -1;
+    found = pid;
+  }
+  return found;
+}
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace banyan::test
