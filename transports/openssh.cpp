@@ -19,6 +19,8 @@ std::int64_t connect_seconds(Nanos connect_timeout) {
 constexpr std::string_view kReach = "check the name, the network and that sshd listens there";
 constexpr std::string_view kNewKey =
     "connect once by hand with ssh and compare the fingerprint, or name a file with --known-hosts";
+constexpr std::string_view kChangedKey =
+    "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
 constexpr std::string_view kKey =
     "check the user (-l) and the key (--identity, ssh-add -l); no password is asked for";
 constexpr std::string_view kCrowded =
@@ -122,9 +124,8 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"open failed: administratively prohibited", P::kConnect, C::kRefused, kJump},
         {"stdio forwarding failed", P::kConnect, C::kUnreachable, kJump},
         // Host keys, before the general line that follows them.
-        {"REMOTE HOST IDENTIFICATION HAS CHANGED", P::kKex, C::kHostKey,
-         "the host was made anew, or somebody stands in between: find out which before you change "
-         "known_hosts"},
+        {"has changed and you have requested strict checking", P::kKex, C::kHostKey, kChangedKey},
+        {"REMOTE HOST IDENTIFICATION HAS CHANGED", P::kKex, C::kHostKey, kChangedKey},
         {"POSSIBLE DNS SPOOFING DETECTED", P::kKex, C::kHostKey, kNewKey},
         {"REVOKED HOST KEY", P::kKex, C::kHostKey,
          "this key must not be used any more: ask who runs the host"},
@@ -147,7 +148,7 @@ const std::vector<Symptom>& openssh_symptoms() {
         {": Network is unreachable", P::kConnect, C::kUnreachable, kReach},
         {"ssh: connect to host", P::kConnect, C::kUnreachable, kReach},
         // Who we are.
-        {"UNPROTECTED PRIVATE KEY FILE", P::kAuth, C::kAuth, "chmod 600 the key file"},
+        {"are too open", P::kAuth, C::kAuth, "chmod 600 the key file"},
         {"agent refused operation", P::kAuth, C::kAuth, "the key agent did not sign: ssh-add -l"},
         {"Too many authentication failures", P::kAuth, C::kAuth,
          "the key agent holds many keys: name one with --identity"},

@@ -129,7 +129,8 @@ TEST_CASE("what OpenSSH prints becomes a phase and a class") {
        "127.0.0.1 port "
        "22\r\n",
        Phase::kAuth, ErrorClass::kAuth},
-      {"WARNING: UNPROTECTED PRIVATE KEY FILE!\r\nLoad key \"k\": bad permissions\r\nu@h: Permission denied "
+      {"WARNING: UNPROTECTED PRIVATE KEY FILE!\r\nPermissions 0644 for 'k' are too open.\r\nLoad key \"k\": "
+       "bad permissions\r\nu@h: Permission denied "
        "(publickey).\r\n",
        Phase::kAuth, ErrorClass::kAuth},
       {"sign_and_send_pubkey: signing failed for ED25519 \"k\" from agent: agent refused operation\r\nu@h: "
