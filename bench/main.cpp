@@ -1,0 +1,62 @@
+// banyan_bench [GROUP...] -- what banyan costs beside the least it could cost, as Markdown
+// tables. docs/performance.md keeps a copy of what it prints, and explains.
+
+#include <signal.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/groups.h"
+#include "bench/measure.h"
+
+namespace {
+
+struct Group {
+  std::string_view name;
+  void (*measure)();
+};
+
+constexpr Group kGroups[] = {
+    {"local", banyan::bench::measure_local},
+    {"frames/trips", banyan::bench::measure_round_trips},
+    {"frames/hops", banyan::bench::measure_hops},
+    {"frames/streams", banyan::bench::measure_streams},
+    {"frames/calls", banyan::bench::measure_many_calls},
+    {"ssh", banyan::bench::measure_ssh},
+    {"bytes", banyan::bench::measure_bytes},
+};
+
+// "frames" stands for all that begin with "frames/".
+bool is_meant(const Group& group, std::string_view name) {
+  return group.name == name ||
+         (group.name.starts_with(name) && group.name.substr(name.size()).starts_with('/'));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_IGN);
+  const std::vector<std::string_view> wanted(argv + 1, argv + argc);
+  for (const std::string_view name : wanted) {
+    if (std::any_of(std::begin(kGroups), std::end(kGroups),
+                    [&](const Group& g) { return is_meant(g, name); }))
+      continue;
+    std::fprintf(stderr,
+                 "usage: banyan_bench [GROUP...], the groups being local frames ssh bytes, or one of:\n");
+    for (const Group& group : kGroups) std::fprintf(stderr, "  %s\n", std::string(group.name).c_str());
+    return 2;
+  }
+  std::printf("`./dev bench");
+  for (const std::string_view name : wanted) std::printf(" %s", std::string(name).c_str());
+  std::printf("` on %s; load at the start %.2f\n", banyan::bench::machine().c_str(), banyan::bench::load());
+  for (const Group& group : kGroups) {
+    const bool is_wanted = std::any_of(wanted.begin(), wanted.end(),
+                                       [&](std::string_view name) { return is_meant(group, name); });
+    if (wanted.empty() || is_wanted) group.measure();
+  }
+  return 0;
+}

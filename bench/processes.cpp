@@ -1,0 +1,52 @@
+#include "bench/processes.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "bench/measure.h"
+#include "core/fd.h"
+
+namespace banyan::bench {
+
+Children::~Children() {
+  for (const pid_t pid : pids_) ::kill(pid, SIGKILL);
+  for (const pid_t pid : pids_) retry([&] { return ::waitpid(pid, nullptr, 0); });
+}
+
+void Children::start(const std::function<void()>& main) {
+  std::fflush(stdout);
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) die("cannot fork");
+  if (pid == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(1);
+    main();
+    ::_exit(0);
+  }
+  pids_.push_back(pid);
+}
+
+SharedCounters::SharedCounters(std::size_t count) : count_(count) {
+  void* memory = ::mmap(nullptr, count * kStride * sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) die("no shared memory");
+  counters_ = static_cast<std::uint64_t*>(memory);
+}
+
+SharedCounters::~SharedCounters() {
+  ::munmap(counters_, count_ * kStride * sizeof(std::uint64_t));
+}
+
+std::uint64_t SharedCounters::sum() const {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < count_; ++i) sum += *static_cast<volatile std::uint64_t*>(at(i));
+  return sum;
+}
+
+}  // namespace banyan::bench

@@ -1,0 +1,46 @@
+// bench/processes.h -- the processes a measurement forks, and memory they share with it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace banyan::bench {
+
+// Killed and waited for at the end: they hold nothing that needs a farewell, and perhaps copies of
+// descriptors whose closing others wait for.
+class Children {
+ public:
+  Children() = default;
+  Children(const Children&) = delete;
+  Children& operator=(const Children&) = delete;
+  ~Children();
+
+  // Runs `main` in a fork of this process, which then ends.
+  void start(const std::function<void()>& main);
+  std::size_t count() const { return pids_.size(); }
+  pid_t pid(std::size_t index) const { return pids_[index]; }
+
+ private:
+  std::vector<pid_t> pids_;
+};
+
+// Numbers on a page that forks share; each is written by one process.
+class SharedCounters {
+ public:
+  explicit SharedCounters(std::size_t count);
+  SharedCounters(const SharedCounters&) = delete;
+  SharedCounters& operator=(const SharedCounters&) = delete;
+  ~SharedCounters();
+  std::uint64_t* at(std::size_t index) const { return counters_ + index * kStride; }
+  std::uint64_t sum() const;
+
+ private:
+  static constexpr std::size_t kStride = 8;  // a cache line each
+  std::size_t count_;
+  std::uint64_t* counters_;
+};
+
+}  // namespace banyan::bench

@@ -1,0 +1,33 @@
+// bench/root.h -- the root of a tree, as a program would build one, and the times its children take.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "core/epoll_loop.h"
+#include "core/router.h"
+#include "parent/runner.h"
+
+namespace banyan::bench {
+
+class Root {
+ public:
+  Root();
+
+  struct Times {          // microseconds since the start
+    double hello = 0;     // of the last one
+    double answered = 0;  // the last one's reply to a first call
+    double gone = 0;      // all ended and waited for
+    std::uint64_t bytes_sent = 0;
+  };
+  // Starts them all at once, calls each when it is up, then ends them. `while_up` is called in between.
+  Times bring_up(std::vector<Recipe> recipes,
+                 const std::function<void(const std::vector<Child>&)>& while_up = {});
+
+ private:
+  EpollLoop loop_;
+  Router router_;
+  Runner runner_;
+};
+
+}  // namespace banyan::bench
