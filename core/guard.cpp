@@ -32,7 +32,7 @@ Guard::Guard(Loop& loop, Owner& owner, Fd control, pid_t pid)
     : loop_(loop),
       owner_(owner),
       control_(std::move(control)),
-      process_(loop, pid, [this](int) { on_guard_end(); }) {
+      process_(loop, pid, false, [this](int) { on_guard_end(); }) {
   watch_ = loop_.watch(control_.get(), {.read = true}, [this](Ready) { on_readable(); });
 }
 

@@ -20,8 +20,12 @@ namespace {
 constexpr Nanos kLookDelayMax = 50 * kMillisecond;  // what a missing pidfd may cost in latency
 }
 
-ChildProcess::ChildProcess(Loop& loop, pid_t pid, std::function<void(int)> on_end)
-    : loop_(loop), pid_(pid), on_end_(std::move(on_end)), pidfd_(int(::syscall(SYS_pidfd_open, pid, 0))) {
+ChildProcess::ChildProcess(Loop& loop, pid_t pid, bool leads_group, std::function<void(int)> on_end)
+    : loop_(loop),
+      pid_(pid),
+      leads_group_(leads_group),
+      on_end_(std::move(on_end)),
+      pidfd_(int(::syscall(SYS_pidfd_open, pid, 0))) {
   if (pidfd_) {
     watch_ = loop_.watch(pidfd_.get(), {.read = true}, [this](Ready) { look(); });
   } else {
@@ -41,6 +45,7 @@ ChildProcess::~ChildProcess() {
 }
 
 void ChildProcess::look() {
+  end_group_of_the_dead();
   int status = kStatusUnknown;
   if (retry([&] { return ::waitpid(pid_, &status, WNOHANG); }) == 0) {
     if (!pidfd_) {
@@ -56,8 +61,20 @@ void ChildProcess::look() {
   on_end(status);
 }
 
+// Before it is reaped: until then its number, and so its group's, is nobody else's.
+void ChildProcess::end_group_of_the_dead() {
+  if (!leads_group_) return;
+  siginfo_t info{};
+  if (::waitid(P_PID, id_t(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0)
+    ::kill(-pid_, SIGKILL);
+}
+
 void ChildProcess::signal(int number) {
   if (ended_) return;
+  if (leads_group_) {
+    ::kill(-pid_, number);
+    return;
+  }
   // By number it is as safe, as long as we have not reaped it; but others in a program might have.
   if (pidfd_ && ::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0) == 0) return;
   if (!pidfd_ || errno == ENOSYS) ::kill(pid_, number);

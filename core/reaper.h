@@ -20,7 +20,9 @@ class ChildProcess {
  public:
   // `pid` is a child of ours that nobody else waits for. `on_end` gets its wait status once, from the loop,
   // and may destroy this.
-  ChildProcess(Loop& loop, pid_t pid, std::function<void(int status)> on_end);
+  // `leads_group`: it was started in a process group of its own; signals go to all of that, and what is left
+  // of the group when it ends is killed.
+  ChildProcess(Loop& loop, pid_t pid, bool leads_group, std::function<void(int status)> on_end);
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
   ~ChildProcess();  // one that still runs is killed and reaped: that blocks only until the kernel has ended
@@ -34,9 +36,11 @@ class ChildProcess {
 
  private:
   void look();
+  void end_group_of_the_dead();
 
   Loop& loop_;
   const pid_t pid_;
+  const bool leads_group_;
   std::function<void(int)> on_end_;
   Fd pidfd_;
   Loop::WatchId watch_ = 0;

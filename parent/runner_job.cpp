@@ -18,7 +18,9 @@ constexpr std::size_t kReadMax = 64 * 1024;
 // How long a transport whose channel has ended may take to end by itself: ssh still has to say why.
 constexpr Nanos kLastWords = kSecond;
 
-Error cancelled() { return Error{ErrorClass::kCancelled, Phase::kConnect, "cancelled", {}}; }
+Error cancelled() {
+  return Error{ErrorClass::kCancelled, Phase::kConnect, "cancelled", {}};
+}
 
 // The last line that says something.
 std::string_view last_line(std::string_view text) {
@@ -105,11 +107,14 @@ bool Runner::Job::spawn() {
                             cat("starting ", what), spawned.error);
     return false;
   }
-  process_ = std::make_unique<ChildProcess>(runner_.loop_, spawned.pid, [this](int status) { on_process_end(status); });
+  link_over_ = false;
+  process_ = std::make_unique<ChildProcess>(runner_.loop_, spawned.pid, true,
+                                            [this](int status) { on_process_end(status); });
   channel_ = std::move(channel->first);
   complaints_ = std::move(complaints->first);
   ::fcntl(complaints_.get(), F_SETFL, O_NONBLOCK);
-  complaints_watch_ = runner_.loop_.watch(complaints_.get(), {.read = true}, [this](Ready) { read_complaints(); });
+  complaints_watch_ =
+      runner_.loop_.watch(complaints_.get(), {.read = true}, [this](Ready) { read_complaints(); });
   return true;
 }
 
@@ -117,7 +122,8 @@ void Runner::Job::enter(Phase phase, Nanos deadline) {
   phase_ = phase;
   runner_.loop_.cancel(phase_timer_);
   phase_timer_ = runner_.loop_.after(deadline, [this, deadline] {
-    fail(Error{ErrorClass::kTimeout, phase_, cat("nothing came of it within ", deadline / kSecond, " s"), {}});
+    fail(
+        Error{ErrorClass::kTimeout, phase_, cat("nothing came of it within ", deadline / kSecond, " s"), {}});
   });
 }
 
@@ -181,10 +187,9 @@ void Runner::Job::make_link(Bytes early) {
   channel_watch_ = 0;
   enter(Phase::kHello, recipe_.deadlines.hello);
   const int fd = channel_.release();
-  greeting_ = std::make_unique<Link>(runner_.loop_, LinkFds{fd, fd}, static_cast<Link::Owner&>(*this), runner_.limits_,
-                                     runner_.router_.window_budget(), false);
+  greeting_ = std::make_unique<Link>(runner_.loop_, LinkFds{fd, fd}, static_cast<Link::Owner&>(*this),
+                                     runner_.limits_, runner_.router_.window_budget(), false);
   greeting_->take_early_bytes(early);
-  link_over_ = false;
 }
 
 void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
@@ -200,7 +205,8 @@ void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
 
 void Runner::Job::welcome(const Hello& hello) {
   const auto ids = runner_.ids_.take(1 + kFirstGrant);
-  if (!ids) return fail(Error{ErrorClass::kResource, Phase::kHello, "this context has no more ids to give", {}});
+  if (!ids)
+    return fail(Error{ErrorClass::kResource, Phase::kHello, "this context has no more ids to give", {}});
   Router& router = runner_.router_;
   Identity identity;
   identity.id = ids->first;
@@ -267,7 +273,10 @@ void Runner::Job::transport_ended(Error error) {
 void Runner::Job::close_channel() {
   if (channel_watch_ != 0) runner_.loop_.unwatch(channel_watch_);
   channel_watch_ = 0;
-  if (channel_) runner_.loop_.close(channel_.release());
+  if (channel_) {
+    runner_.loop_.close(channel_.release());
+    link_over_ = true;
+  }
   if (greeting_) {
     greeting_->close();
     link_over_ = true;
@@ -299,7 +308,8 @@ Error Runner::Job::explained(Error error) const {
       const std::size_t at = complaint_text_.find(symptom.text);
       if (at == std::string::npos) continue;
       const std::size_t before = complaint_text_.rfind('\n', at);
-      const std::string_view line = std::string_view(complaint_text_).substr(before == std::string::npos ? 0 : before + 1);
+      const std::string_view line =
+          std::string_view(complaint_text_).substr(before == std::string::npos ? 0 : before + 1);
       error.phase = symptom.phase;
       error.error_class = symptom.error_class;
       error.text = std::string(last_line(line.substr(0, line.find('\n'))));
@@ -312,20 +322,19 @@ Error Runner::Job::explained(Error error) const {
   return error;
 }
 
-void Runner::Job::on_process_end(int status) {
+// What it said last may still lie in the channel; the end of that comes by itself, unless a stranger holds
+// the other end.
+void Runner::Job::on_process_end(int) {
   process_over_ = true;
-  exit_status_ = status;
   runner_.loop_.cancel(end_timer_);
   if (complaints_) read_complaints();
-  if (is_up()) {
-    // Its link ends by itself, when all it said has been read; unless a stranger holds the other end.
-    if (!link_over_)
-      end_timer_ = runner_.loop_.after(kLastWords, [this] {
-        runner_.router_.drop_child(child_.id, Error{ErrorClass::kLost, Phase::kLink, "its process ended", {}});
-      });
-  } else if (!failure_ && !handshake_ && !greeting_) {
-    failure_ = Error{ErrorClass::kBootstrap, phase_, "it ended before anything was said", {}};
-  }
+  if (!link_over_)
+    end_timer_ = runner_.loop_.after(kLastWords, [this] {
+      Error ended{ErrorClass::kLost, phase_, "its process ended", {}};
+      if (is_up()) return runner_.router_.drop_child(child_.id, ended);
+      ended.error_class = ErrorClass::kBootstrap;
+      fail(std::move(ended));
+    });
   settle();
 }
 
@@ -352,7 +361,8 @@ void Runner::Job::shut_down(Nanos within, std::function<void()> done) {
   runner_.router_.send_control(child_.id, kShutdown,
                                Packer().array(1).number(std::uint64_t(within / kMillisecond)).buffer());
   end_timer_ = runner_.loop_.after(within, [this] {
-    runner_.router_.drop_child(child_.id, Error{ErrorClass::kTimeout, Phase::kLink, "it did not end when told to", {}});
+    runner_.router_.drop_child(child_.id,
+                               Error{ErrorClass::kTimeout, Phase::kLink, "it did not end when told to", {}});
     if (!process_over_) process_->end();
   });
 }

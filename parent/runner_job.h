@@ -64,8 +64,8 @@ class Runner::Job final : private Link::Owner {
   Loop::TimerId phase_timer_ = 0, total_timer_ = 0, end_timer_ = 0;
 
   std::unique_ptr<ChildProcess> process_;
-  bool process_over_ = false, link_over_ = true;
-  int exit_status_ = 0;
+  bool process_over_ = false;
+  bool link_over_ = true;  // neither channel nor link is open
 
   Fd channel_;                 // to the transport, until a link owns it
   Loop::WatchId channel_watch_ = 0;

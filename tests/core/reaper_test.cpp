@@ -25,7 +25,7 @@ TEST_CASE("a child's status is reported once, and the callback may destroy the w
   EpollLoop loop;
   int told = 0, status = 0;
   std::unique_ptr<ChildProcess> child;
-  child = std::make_unique<ChildProcess>(loop, start("exit 3"), [&](int with) {
+  child = std::make_unique<ChildProcess>(loop, start("exit 3"), false, [&](int with) {
     ++told;
     status = with;
     child.reset();
@@ -41,7 +41,8 @@ TEST_CASE("a child that obeys SIGTERM is given the time to") {
   auto pipe = make_pipe();
   const SpawnPlan plan({"/bin/sh", "-c", "trap 'exit 5' TERM; echo; while :; do sleep 0.01; done"}, {});
   int status = -2;
-  ChildProcess child(loop, plan.run({-1, pipe->second.get(), -1}).pid, [&](int with) { status = with; });
+  ChildProcess child(loop, plan.run({-1, pipe->second.get(), -1}).pid, false,
+                     [&](int with) { status = with; });
   char byte;
   REQUIRE(::read(pipe->first.get(), &byte, 1) == 1);
   child.end();
@@ -55,7 +56,8 @@ TEST_CASE("a child that ignores SIGTERM is killed a second later, a stopped one 
   auto pipe = make_pipe();
   const SpawnPlan plan({"/bin/sh", "-c", "trap '' TERM; echo; kill -STOP $$; exec sleep 1000"}, {});
   int status = -2;
-  ChildProcess child(loop, plan.run({-1, pipe->second.get(), -1}).pid, [&](int with) { status = with; });
+  ChildProcess child(loop, plan.run({-1, pipe->second.get(), -1}).pid, false,
+                     [&](int with) { status = with; });
   char byte;
   REQUIRE(::read(pipe->first.get(), &byte, 1) == 1);
   const Nanos begin = loop.now();
@@ -70,7 +72,7 @@ TEST_CASE("destroying the watcher of a running child kills and reaps it") {
   EpollLoop loop;
   const pid_t pid = start("exec sleep 1000");
   {
-    ChildProcess child(loop, pid, [](int) { FAIL("nobody was to be told"); });
+    ChildProcess child(loop, pid, false, [](int) { FAIL("nobody was to be told"); });
   }
   CHECK(test::stat_field(pid, 0).empty());
 }
@@ -79,7 +81,7 @@ TEST_CASE("a child that somebody else reaped is not waited for for ever") {
   EpollLoop loop;
   const pid_t pid = start("exit 0");
   int status = -2;
-  ChildProcess child(loop, pid, [&](int with) { status = with; });
+  ChildProcess child(loop, pid, false, [&](int with) { status = with; });
   retry([&] { return ::waitpid(pid, nullptr, 0); });
   REQUIRE(test::run_until(loop, [&] { return status != -2; }));
   CHECK(status == kStatusUnknown);
@@ -93,7 +95,7 @@ TEST_CASE("the end of a child is heard also when there is no pidfd to be had") {
   const rlimit none = {0, before.rlim_max};
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
   int status = -2;
-  ChildProcess child(loop, pid, [&](int with) { status = with; });
+  ChildProcess child(loop, pid, false, [&](int with) { status = with; });
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
   REQUIRE(test::run_until(loop, [&] { return status != -2; }));
   CHECK(WEXITSTATUS(status) == 3);

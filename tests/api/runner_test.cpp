@@ -1,0 +1,209 @@
+// Goal: whoever asks for a context is told exactly once, whatever becomes of it, and nothing of it is left.
+// Method: real processes on a real loop: the agent itself, and shell commands that misbehave in its place.
+
+#include "parent/runner.h"
+
+#include <sys/types.h>
+
+#include <catch2/catch.hpp>
+#include <csignal>
+
+#include "core/text.h"
+#include "parent/api/stage0.h"
+#include "tests/support/tree.h"
+
+using namespace banyan;
+using namespace banyan::test;
+
+namespace {
+
+// The image is decompressed once in a program's life: before the leak check counts descriptors.
+const bool kOpened = bool(embedded_images().local_image());
+
+struct Root {
+  EpollLoop loop;
+  Router router{loop, config_of(0)};
+  Runner runner{loop, router, embedded_images()};
+  int told = 0, lost = 0;
+  std::optional<Child> child;
+  Error error;
+
+  Runner::StartId start(Recipe recipe) {
+    recipe.name = "it";
+    return runner.start(
+        std::move(recipe),
+        [this](Result<Child> result) {
+          ++told;
+          if (result) {
+            child = *result;
+          } else {
+            error = result.error();
+          }
+        },
+        [this](ContextId, const Error& why) {
+          ++lost;
+          error = why;
+        });
+  }
+  // Everything that may still come has come: every process is reaped.
+  bool settle() {
+    return run_until(loop, [&] { return runner.count() == 0; });
+  }
+  ~Root() {
+    bool done = false;
+    runner.shut_down_all(2 * kSecond, [&] { done = true; });
+    run_until(loop, [&] { return done; });
+  }
+};
+
+Recipe local() {
+  Recipe recipe;
+  recipe.method = "local";
+  return recipe;
+}
+
+Recipe through_shell() {
+  Recipe recipe;
+  recipe.method = "shell";
+  recipe.boot = Recipe::Boot::kStage0;
+  recipe.nonce = 0xfeed;
+  return recipe;
+}
+
+// The far end runs `script` where a login shell would run stage 0.
+Recipe shell(std::string script) {
+  Recipe recipe = through_shell();
+  recipe.argv = {"sh", "-c", std::move(script)};
+  return recipe;
+}
+
+}  // namespace
+
+TEST_CASE("a local child comes up, says what it is, and is gone when it was shut down") {
+  REQUIRE(kOpened);
+  Root root;
+  root.start(local());
+  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+  REQUIRE(root.child.has_value());
+  CHECK(root.child->id == 1);
+  CHECK(root.child->hello.uid == ::getuid());
+  CHECK(::kill(pid_t(root.child->hello.pid), 0) == 0);
+  bool done = false;
+
+  root.runner.shut_down(root.child->id, 2 * kSecond, [&] { done = true; });
+
+  REQUIRE(run_until(root.loop, [&] { return done; }));
+  CHECK(::kill(pid_t(root.child->hello.pid), 0) != 0);
+  CHECK(root.told == 1);
+  CHECK(root.lost == 0);
+  CHECK(root.runner.count() == 0);
+}
+
+TEST_CASE("a child brought up through a shell is the same as a local one") {
+  Root root;
+  Recipe recipe = through_shell();
+  recipe.argv = {"sh", "-c", stage0_command(recipe.nonce, "")};
+
+  root.start(recipe);
+
+  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+  INFO(root.error.text);
+  REQUIRE(root.child.has_value());
+  CHECK(root.child->bytes_sent > 20'000);
+}
+
+// The transport's end and the end of its channel are two events that may come in either order; when the
+// process was reaped first, nobody was told, and `banyan run` waited for ever.
+TEST_CASE("a transport that ends at once is an error told once, in whatever order its ends arrive") {
+  for (int i = 0; i < 100; ++i) {
+    CAPTURE(i);
+    Root root;
+    root.start(shell(i % 2 ? "echo nothing here >&2; exit 3" : "exit 0"));
+
+    REQUIRE(root.settle());
+    REQUIRE(run_until(
+        root.loop, [&] { return root.told > 0; }, kSecond));
+    CHECK(root.told == 1);
+    CHECK_FALSE(root.child.has_value());
+    CHECK(root.error.error_class == ErrorClass::kBootstrap);
+    if (i % 2) CHECK(root.error.text.find("nothing here") != std::string::npos);
+  }
+}
+
+TEST_CASE("a transport that cannot be started is an error that names it") {
+  Root root;
+  Recipe recipe = shell("");
+  recipe.argv = {"/nonexistent/transport"};
+
+  root.start(recipe);
+
+  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+  CHECK(root.error.text.find("/nonexistent/transport") != std::string::npos);
+}
+
+TEST_CASE("a transport that says nothing is given up at the deadline and killed") {
+  Root root;
+  Recipe recipe = shell("trap '' TERM; while :; do sleep 1000; done");
+  recipe.deadlines.until_ready = 200 * kMillisecond;
+
+  root.start(recipe);
+
+  REQUIRE(root.settle());
+  CHECK(root.told == 1);
+  CHECK(root.error.error_class == ErrorClass::kTimeout);
+}
+
+TEST_CASE("a start that is cancelled before it ever said hello is killed, reaped and told once") {
+  Root root;
+  const Runner::StartId start = root.start(shell("sleep 1000"));
+  root.loop.run_once(0);
+
+  root.runner.cancel(start);
+
+  REQUIRE(root.settle());
+  CHECK(root.told == 1);
+  CHECK(root.error.error_class == ErrorClass::kCancelled);
+}
+
+TEST_CASE("a process of another nonce is not taken for the one that was started") {
+  Root root;
+  Recipe recipe = through_shell();
+  // Stage 0 as it should be, and then somebody else's hello.
+  const std::string command = stage0_command(recipe.nonce, "");
+  const std::size_t last = command.rfind("000000000000feed");
+  REQUIRE(last != std::string::npos);
+  recipe.argv = {"sh", "-c", std::string(command).replace(last, 16, "000000000000beef")};
+
+  root.start(recipe);
+
+  REQUIRE(root.settle());
+  CHECK(root.error.text == "it is not the process that was started");
+}
+
+TEST_CASE("a child that is killed is lost, once, and its process reaped") {
+  Root root;
+  root.start(local());
+  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+
+  ::kill(pid_t(root.child->hello.pid), SIGKILL);
+
+  REQUIRE(root.settle());
+  CHECK(root.lost == 1);
+  CHECK(root.error.error_class == ErrorClass::kLost);
+}
+
+TEST_CASE("a hundred local children come up and go, each with an id of its own") {
+  Root root;
+  std::vector<ContextId> ids;
+  for (int i = 0; i < 100; ++i)
+    root.runner.start(
+        local(), [&](Result<Child> child) { ids.push_back(child ? child->id : 0); },
+        [](ContextId, const Error&) {});
+
+  REQUIRE(run_until(
+      root.loop, [&] { return ids.size() == 100; }, 60 * kSecond));
+
+  std::sort(ids.begin(), ids.end());
+  CHECK(ids.front() > 0);
+  CHECK(std::adjacent_find(ids.begin(), ids.end()) == ids.end());
+}
