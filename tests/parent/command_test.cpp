@@ -278,7 +278,7 @@ TEST_CASE("fifty megabytes wait for a reader that stops, in bounded memory, and 
   CHECK(sum == kTotal);
 }
 
-TEST_CASE("what a command wrote before it ended arrives, also after a reader that was slow") {
+TEST_CASE("what a command wrote arrives after a slow reader, though another holds the pipe open") {
   Tree tree;
   Run run(tree);
   std::deque<Charge> unread;
@@ -290,13 +290,42 @@ TEST_CASE("what a command wrote before it ended arrives, also after a reader tha
   };
   // More than the first window, and less than what the pipe holds beside it: so the command ends, and waits
   // for nobody.
-  run.start(line("head -c 200000 /dev/zero; echo end >&2"));
-  CHECK(tree.until([&] { return run.has_started && !test::is_running(pid_t(run.started.pid)); }));
+  run.start(line("sleep 1000 & head -c 200000 /dev/zero"));
+  REQUIRE(tree.until([&] { return run.has_started; }));
+  const pid_t guard = test::parent_of(pid_t(run.started.pid));
+  REQUIRE(tree.until([&] { return test::stat_field(guard, 0).empty(); }));
+  CHECK(received < 200'000);
   CHECK(run.done == 0);
   reading = true;
   unread.clear();
   REQUIRE(run.finish());
-  CHECK(received == 200'004);
+  CHECK(received == 200'000);
+  for (const pid_t left : processes_marked(tree.mark)) test::kill_leftover(left);
+}
+
+TEST_CASE("a command that does not read its input holds its writer back") {
+  Tree tree;
+  Run run(tree);
+  std::size_t written = 0;
+  run.on_input_room = [&] {
+    std::size_t room;
+    while ((room = run.command->input_room()) > 0) {
+      run.command->write_input(as_bytes(std::string(room, 'x')));
+      written += room;
+    }
+  };
+  ExecRequest request = line("sleep 1000");
+  request.has_stdin = true;
+  run.start(request);
+  REQUIRE(tree.until([&] { return written > 0; }));
+  std::size_t before = 0;
+  while (written != before && written < 10'000'000) {
+    before = written;
+    tree.until([] { return false; }, 100 * kMillisecond);
+  }
+  CHECK(written <= 4 * InboxLimits().stream_window);  // a window, and what the pipe holds
+  run.command->cancel();
+  REQUIRE(run.finish());
 }
 
 TEST_CASE(
@@ -351,14 +380,21 @@ TEST_CASE("a command that obeys SIGTERM has the time to clean up, and its exit c
   CHECK(run.outcome.ended == Ended::kTimeout);
 }
 
-TEST_CASE("a stopped command is ended like any other") {
+TEST_CASE("a stopped command is ended like any other, with its time to clean up") {
   Tree tree;
-  Run run(tree, line("(kill -STOP $$; sleep 1000) & kill -STOP 0"));
-  REQUIRE(tree.until([&] { return run.has_started && test::stat_field(pid_t(run.started.pid), 0) == "T"; }));
+  // One leads the command's group, and one has left it.
+  Run run(tree,
+          line("setsid sh -c 'trap \"echo cleaned; exit\" TERM; kill -STOP $$; sleep 1000' & kill -STOP $$"));
+  REQUIRE(tree.until([&] {
+    int stopped = 0;
+    for (const pid_t pid : processes_marked(tree.mark)) stopped += test::stat_field(pid, 0) == "T" ? 1 : 0;
+    return run.has_started && stopped == 2;
+  }));
   run.command->cancel();
   REQUIRE(run.finish());
   CHECK(run.outcome.ended == Ended::kCancelled);
   CHECK(run.outcome.signal == SIGTERM);
+  CHECK(run.out == "cleaned\n");
   CHECK(tree.is_clean());
 }
 
@@ -415,16 +451,15 @@ TEST_CASE("a command dies with its guard") {
   CHECK(tree.until([&] { return tree.is_clean(); }, 2 * kSecond));
 }
 
-TEST_CASE("commands die with their context, killed as it may be") {
-  EpollLoop loop;
-  const std::string mark = cat("BANYAN_TEST_MARK=", hex64(loop.random()));
+// A context in a process of its own that runs one command; ready when so many processes of it are up.
+pid_t fork_context(const std::string& mark, const char* command, std::size_t processes) {
   auto ends = make_socketpair();
   const pid_t context = ::fork();
   if (context == 0) {
     Tree tree;
     tree.mark = mark;
-    Run run(tree, line(kStubborn));
-    tree.until([&] { return processes_marked(mark).size() >= 5; });
+    Run run(tree, line(command));
+    tree.until([&] { return processes_marked(mark).size() >= processes; });
     write_all(ends->second.get(), "up", 2);
     tree.until([] { return false; }, 100 * kSecond);
     ::_exit(0);
@@ -432,10 +467,33 @@ TEST_CASE("commands die with their context, killed as it may be") {
   char bytes[2];
   ends->second.reset();
   CHECK(::read(ends->first.get(), bytes, 2) == 2);
+  return context;
+}
+
+TEST_CASE("commands die with their context, killed as it may be") {
+  EpollLoop loop;
+  const std::string mark = cat("BANYAN_TEST_MARK=", hex64(loop.random()));
+  const pid_t context = fork_context(mark, kStubborn, 5);
   ::kill(context, SIGKILL);
   retry([&] { return ::waitpid(context, nullptr, 0); });
   CHECK(test::run_until(
       loop, [&] { return processes_marked(mark).empty(); }, 2500 * kMillisecond));
+}
+
+TEST_CASE("a command dies although its context and its guard are killed at once") {
+  EpollLoop loop;
+  const std::string mark = cat("BANYAN_TEST_MARK=", hex64(loop.random()));
+  const pid_t context = fork_context(mark, "exec sleep 1000", 1);
+  const std::vector<pid_t> commands = processes_marked(mark);
+  REQUIRE(commands.size() == 1);
+  const pid_t guard = test::parent_of(commands[0]);
+  REQUIRE(guard > 1);
+  ::kill(guard, SIGSTOP);
+  ::kill(context, SIGKILL);
+  ::kill(guard, SIGKILL);
+  retry([&] { return ::waitpid(context, nullptr, 0); });
+  CHECK(test::run_until(
+      loop, [&] { return processes_marked(mark).empty(); }, kSecond));
 }
 
 TEST_CASE("without /proc a command is ended all the same, with its process group") {
