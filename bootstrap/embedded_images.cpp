@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "bootstrap/branches.h"
 #include "core/fd.h"
 #include "core/text.h"
 #include "parent/image.h"
@@ -55,6 +56,7 @@ Result<Fd> make_executable(const Image& image) {
   std::size_t count =
       ZSTD_decompress(plain.data(), plain.size(), image.compressed.data(), image.compressed.size());
   ASSERT(count == plain.size());  // we made it ourselves
+  write_targets(plain.data(), plain.size(), Targets::kByDistance);
 
   Result<Fd> in_memory = make_memory_file(plain);
   if (in_memory) return in_memory;

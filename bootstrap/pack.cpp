@@ -1,13 +1,18 @@
-// bootstrap/pack.cpp -- build tool: compresses an image, or pads a loader.
+// bootstrap/pack.cpp -- build tool: trims and compresses an image, or pads a loader.
 //
-//   pack compress FILE TO       one zstd frame, level 19, with content size and checksum
-//   pack pad FILE TO BYTES      zeros, then the word that tells stage 0 the file is whole
+//   pack trim FILE TO           without the table of sections, which is for debuggers
+//   pack compress FILE TO       targets of branches by place, one zstd frame, level 19, with its size and
+//   checksum pack pad FILE TO BYTES      zeros, then the word that tells stage 0 the file is whole
+#include <elf.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 
+#include "bootstrap/branches.h"
 #include "parent/image.h"
 
 namespace {
@@ -33,7 +38,36 @@ void write_file(const char* name, const std::string& bytes) {
     fail(std::string("cannot write ") + name);
 }
 
-std::string compress(const std::string& plain) {
+Elf64_Ehdr elf_header(const std::string& image) {
+  Elf64_Ehdr header;
+  if (image.size() < sizeof header) fail("not an ELF file");
+  std::memcpy(&header, image.data(), sizeof header);
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64)
+    fail("not a 64-bit ELF file");
+  return header;
+}
+
+std::string trim(std::string image) {
+  Elf64_Ehdr header = elf_header(image);
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+    end = std::max<std::size_t>(end, segment.p_offset + segment.p_filesz);
+  }
+  header.e_shoff = header.e_shnum = header.e_shstrndx = 0;
+  std::memcpy(image.data(), &header, sizeof header);
+  image.resize(end);
+  return image;
+}
+
+std::string compress(std::string plain) {
+  auto* bytes = reinterpret_cast<std::uint8_t*>(plain.data());
+  const auto machine = elf_header(plain).e_machine;
+  if (machine == EM_X86_64)
+    banyan::write_targets_x86_64(bytes, std::int32_t(plain.size()), banyan::Targets::kByPlace);
+  if (machine == EM_AARCH64)
+    banyan::write_targets_aarch64(bytes, std::int32_t(plain.size()), banyan::Targets::kByPlace);
   ZSTD_CCtx* context = ZSTD_createCCtx();
   ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 19);
   ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
@@ -55,10 +89,12 @@ std::string pad(std::string loader, std::size_t bytes) {
 
 int main(int argc, char** argv) {
   std::string verb = argc > 1 ? argv[1] : "";
-  if (verb == "compress" && argc == 4)
+  if (verb == "trim" && argc == 4)
+    write_file(argv[3], trim(read_file(argv[2])));
+  else if (verb == "compress" && argc == 4)
     write_file(argv[3], compress(read_file(argv[2])));
   else if (verb == "pad" && argc == 5)
     write_file(argv[3], pad(read_file(argv[2]), std::strtoul(argv[4], nullptr, 10)));
   else
-    fail("usage: pack compress FILE TO | pack pad FILE TO BYTES");
+    fail("usage: pack trim FILE TO | pack compress FILE TO | pack pad FILE TO BYTES");
 }

@@ -15,7 +15,7 @@ namespace {
   banyan::assertion_failed(what, "libstdc++", 0);
 }
 
-void* allocate(std::size_t bytes) {
+[[gnu::noinline]] void* allocate(std::size_t bytes) {
   void* memory = std::malloc(bytes == 0 ? 1 : bytes);
   ASSERT(memory != nullptr);
   return memory;

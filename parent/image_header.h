@@ -2,7 +2,8 @@
 // only.
 //
 // magic u32, compressed length u32, plain length u32, all little-endian; then one zstd frame of exactly that
-// compressed length, with its content size and checksum.
+// compressed length, with its content size and checksum. In it the targets of branches are written as places
+// (bootstrap/branches.h).
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 #include "bootstrap/loader/receive.h"
 
+#include "bootstrap/branches.h"
 #include "bootstrap/loader/decode.h"
 #include "core/bytes.h"
 #include "parent/image_header.h"
@@ -51,6 +52,7 @@ Failure decompress(const std::uint8_t* frame, std::size_t frame_bytes, std::uint
   int code = banyan_decode(frame, frame_bytes, plain, plain_bytes);
   if (code < 0) return {"frame", 0};
   if (code > 0) return {"corrupt", code};
+  write_targets(plain, plain_bytes, Targets::kByDistance);
   return {};
 }
 

@@ -1,5 +1,5 @@
 // bootstrap/loader/start.cpp -- where the loader begins when it has no C library, and the functions the
-// compiler and zstd then still call.
+// compiler and zstd then still call. `used`: by calls that are not there yet while the whole is optimised.
 #include <cstddef>
 
 #include "bootstrap/loader/system.h"
@@ -9,7 +9,7 @@ extern "C" {
 int loader_main(int argc, char** argv, char** environment);
 
 // The kernel leaves argc, argv and the environment on the stack.
-[[noreturn]] void loader_start(long* stack) {
+[[noreturn, gnu::used]] void loader_start(long* stack) {
   auto argc = int(stack[0]);
   auto** argv = reinterpret_cast<char**>(stack + 1);
   int code = loader_main(argc, argv, argv + argc + 1);
@@ -22,7 +22,7 @@ asm(".globl _start\n_start:\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n
 asm(".globl _start\n_start:\n mov x29, #0\n mov x30, #0\n mov x0, sp\n bl loader_start\n");
 #endif
 
-void* memcpy(void* to, const void* from, std::size_t count) {
+[[gnu::used]] void* memcpy(void* to, const void* from, std::size_t count) {
 #if defined(__x86_64__)
   void* at = to;
   asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(count) : : "memory");
@@ -34,7 +34,7 @@ void* memcpy(void* to, const void* from, std::size_t count) {
   return to;
 }
 
-void* memmove(void* to, const void* from, std::size_t count) {
+[[gnu::used]] void* memmove(void* to, const void* from, std::size_t count) {
   auto* t = static_cast<unsigned char*>(to);
   auto* f = static_cast<const unsigned char*>(from);
   if (t <= f) return memcpy(to, from, count);
@@ -42,7 +42,7 @@ void* memmove(void* to, const void* from, std::size_t count) {
   return to;
 }
 
-void* memset(void* to, int value, std::size_t count) {
+[[gnu::used]] void* memset(void* to, int value, std::size_t count) {
   auto* t = static_cast<unsigned char*>(to);
   while (count-- > 0) *t++ = static_cast<unsigned char>(value);
   return to;
@@ -51,7 +51,7 @@ void* memset(void* to, int value, std::size_t count) {
 // zstd frees what a context owns; ours is static and owns nothing.
 void free(void*) {}
 
-int memcmp(const void* left, const void* right, std::size_t count) {
+[[gnu::used]] int memcmp(const void* left, const void* right, std::size_t count) {
   auto* l = static_cast<const unsigned char*>(left);
   auto* r = static_cast<const unsigned char*>(right);
   for (; count > 0; --count, ++l, ++r)

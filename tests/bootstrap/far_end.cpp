@@ -19,6 +19,7 @@
 #include <fstream>
 #include <random>
 
+#include "bootstrap/branches.h"
 #include "core/text.h"
 #include "parent/api/stage0.h"
 #include "tests/support/seed.h"
@@ -40,6 +41,9 @@ class EchoImages final : public ImageStore {
       std::ifstream file(cat(BANYAN_IMAGE_FOLDERS, "/", architecture, "/echo.image"), std::ios::binary);
       std::string plain((std::istreambuf_iterator<char>(file)), {});
       REQUIRE(!plain.empty());
+      auto* bytes = reinterpret_cast<std::uint8_t*>(plain.data());
+      (architecture == "x86_64" ? write_targets_x86_64 : write_targets_aarch64)(
+          bytes, std::int32_t(plain.size()), Targets::kByPlace);
       ZSTD_CCtx* context = ZSTD_createCCtx();
       ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
       frames_.emplace_back(ZSTD_compressBound(plain.size()), '\0');
