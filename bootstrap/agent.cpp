@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <memory>
 
 #include "core/epoll_loop.h"
@@ -141,7 +140,7 @@ int main(int argc, char** argv) {
   // A session of our own: a Ctrl-C at somebody's terminal is not for us, the root passes it on as a message.
   ::setsid();
   ::prctl(PR_SET_NAME, "banyan-agent");
-  const std::uint64_t nonce = argc > 1 ? std::strtoull(argv[1], nullptr, 16) : 0;
+  const std::uint64_t nonce = argc > 1 ? banyan::parse_hex(argv[1]) : 0;
   banyan::Agent agent(nonce);
   return agent.run();
 }

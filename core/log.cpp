@@ -12,15 +12,18 @@ constexpr std::string_view kCutMark = "...";
 void append_escaped(std::string& out, unsigned char c) {
   switch (c) {
     case '\n':
-      return append(out, "\\n");
+      out.append("\\n");
+      return;
     case '\t':
-      return append(out, "\\t");
+      out.append("\\t");
+      return;
     case '\r':
-      return append(out, "\\r");
+      out.append("\\r");
+      return;
     default:
-      append(out, "\\x");
-      append(out, "0123456789abcdef"[c >> 4]);
-      append(out, "0123456789abcdef"[c & 15]);
+      out.append("\\x");
+      out.push_back("0123456789abcdef"[c >> 4]);
+      out.push_back("0123456789abcdef"[c & 15]);
   }
 }
 
@@ -38,14 +41,14 @@ std::string one_line(std::string_view text) {
     if (byte < 0x20 || byte == 0x7f) {
       append_escaped(out, byte);
     } else {
-      append(out, c);
+      out.push_back(c);
     }
     if (out.size() <= kLogTextMax) continue;
     out.resize(kLogTextMax - kCutMark.size());
     // Not in the middle of a character.
     while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0) == 0x80) out.pop_back();
     if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xc0) out.pop_back();
-    append(out, kCutMark);
+    out.append(kCutMark);
     break;
   }
   return out;

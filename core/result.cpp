@@ -24,11 +24,17 @@ std::string_view name_of(Started started) {
   return kNames[static_cast<std::uint8_t>(started)];
 }
 
+Error::Error() = default;
+Error::Error(ErrorClass its_class, Phase its_phase, std::string_view its_text, std::string_view its_remedy)
+    : error_class(its_class), phase(its_phase), text(its_text), remedy(its_remedy) {}
+Error::Error(const Error& other) = default;
+Error::Error(Error&& other) noexcept = default;
+Error& Error::operator=(const Error& other) = default;
+Error& Error::operator=(Error&& other) noexcept = default;
+Error::~Error() = default;
+
 Error system_error(ErrorClass error_class, Phase phase, std::string_view what, int error_number) {
-  Error error;
-  error.error_class = error_class;
-  error.phase = phase;
-  error.text = cat(what, ": ", std::string_view(std::strerror(error_number)));
+  Error error(error_class, phase, cat(what, ": ", std::strerror(error_number)));
   error.system_error = error_number;
   return error;
 }

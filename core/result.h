@@ -56,7 +56,16 @@ std::string_view name_of(ErrorClass error_class);
 std::string_view name_of(Phase phase);
 std::string_view name_of(Started started);
 
+// Made, copied and destroyed in many places, so out of line.
 struct Error {
+  Error();
+  Error(ErrorClass error_class, Phase phase, std::string_view text, std::string_view remedy = {});
+  Error(const Error& other);
+  Error(Error&& other) noexcept;
+  Error& operator=(const Error& other);
+  Error& operator=(Error&& other) noexcept;
+  ~Error();
+
   ErrorClass error_class = ErrorClass::kIo;
   Phase phase = Phase::kLink;
   std::string text;    // one sentence, no trailing full stop

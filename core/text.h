@@ -2,40 +2,45 @@
 // agent.
 #pragma once
 
-#include <charconv>
 #include <concepts>
+#include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
 namespace banyan {
 
-inline void append(std::string& out, std::string_view text) {
-  out.append(text);
-}
-inline void append(std::string& out, char c) {
-  out.push_back(c);
-}
+// What cat() puts together: a string, a character or an integer. Views what it was made of.
+class TextPart {
+ public:
+  TextPart(std::string_view text) : kind_(Kind::kText), text_(text.data()), number_(text.size()) {}  // NOLINT
+  TextPart(const std::string& text) : TextPart(std::string_view(text)) {}                            // NOLINT
+  TextPart(const char* text) : TextPart(std::string_view(text)) {}                                   // NOLINT
+  TextPart(const char& c) : TextPart(std::string_view(&c, 1)) {}                                     // NOLINT
+  template <std::integral T>
+  TextPart(T number)  // NOLINT
+      : kind_(number < T(0) ? Kind::kNegative : Kind::kNumber), number_(std::uint64_t(number)) {}
 
-template <std::integral T>
-void append(std::string& out, T number) {
-  char digits[24];
-  auto [end, error] = std::to_chars(digits, digits + sizeof digits, number);
-  out.append(digits, std::size_t(end - digits));
-}
+  void append_to(std::string& out) const;
+
+ private:
+  enum class Kind : std::uint8_t { kText, kNumber, kNegative };
+  Kind kind_;
+  const char* text_ = nullptr;
+  std::uint64_t number_;  // its bits; of a text, how long it is
+};
+
+std::string join(std::initializer_list<TextPart> parts);
 
 // cat("read ", 5, " bytes") == "read 5 bytes". Takes strings, characters and integers.
 template <class... Parts>
 std::string cat(const Parts&... parts) {
-  std::string out;
-  (append(out, parts), ...);
-  return out;
+  return join({TextPart(parts)...});
 }
 
 // Sixteen lower-case hexadecimal digits.
-inline std::string hex64(std::uint64_t number) {
-  std::string out(16, '0');
-  for (int i = 15; i >= 0; --i, number >>= 4) out[std::size_t(i)] = "0123456789abcdef"[number & 15];
-  return out;
-}
+std::string hex64(std::uint64_t number);
+// What hex64() made, or any other hexadecimal digits: up to the first character that is none.
+std::uint64_t parse_hex(std::string_view digits);
 
 }  // namespace banyan

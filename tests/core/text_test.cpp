@@ -23,3 +23,14 @@ TEST_CASE("hex64 always writes sixteen digits") {
   CHECK(hex64(0) == "0000000000000000");
   CHECK(hex64(0xfedcba9876543210) == "fedcba9876543210");
 }
+
+TEST_CASE("cat tells an empty text from a number, and a character from a small number") {
+  CHECK(cat(std::string_view(), 0, 'a', std::uint8_t(7), std::int8_t(-7)) == "0a7-7");
+}
+
+TEST_CASE("parse_hex reads what hex64 writes, and stops at what is no digit") {
+  CHECK(parse_hex(hex64(0xfedcba9876543210)) == 0xfedcba9876543210);
+  CHECK(parse_hex("1f") == 0x1f);
+  CHECK(parse_hex("1f-2") == 0x1f);
+  CHECK(parse_hex("") == 0);
+}
