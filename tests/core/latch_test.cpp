@@ -29,7 +29,7 @@ constexpr int kManyThreads = 10'000;
 #endif
 
 // A thread that runs a member function of something.
-template <class T, void (T::*run)()>
+template <class T, auto run>
 pthread_t start(T& what) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -178,7 +178,7 @@ TEST_CASE("ten thousand sleepers: some are served, close wakes the rest, and the
 struct Producer {
   Latch<int>* latch;
   int first, count;
-  void run() {
+  void run() const {
     for (int i = 0; i < count; ++i) latch->put(first + i);
   }
 };

@@ -23,8 +23,10 @@
 #include <string_view>
 #include <vector>
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): names that others chose
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());
+// NOLINTEND(readability-identifier-naming, bugprone-reserved-identifier)
 
 namespace {
 

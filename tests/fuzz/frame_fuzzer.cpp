@@ -98,6 +98,7 @@ std::vector<Seen> frames_in(Bytes bytes) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's choice
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Buffer bytes(data, data + size);
   // Of what is all frames sometimes enough to fill the link's read buffer, and to make it start over.

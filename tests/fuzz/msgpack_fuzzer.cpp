@@ -184,6 +184,7 @@ class Program {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's choice
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   check_walk({data, size});
   Program({data, size}).check();

@@ -252,6 +252,7 @@ class Scene {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's choice
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Scene scene;
   scene.play(Script({data, size}));

@@ -196,6 +196,7 @@ bool SimLoop::run_round() {
   if (ready.size() > 1 && world_.one_in(kSkipReady)) ready.resize(1 + world_.below(ready.size() - 1));
   // What is reported was true when the round began: a watcher may have emptied another's pipe since.
   std::vector<Ready> reported;
+  reported.reserve(ready.size());
   for (WatchId id : ready) reported.push_back(readiness(*find(id)));
   for (std::size_t i = 0; i < ready.size(); ++i) {
     Watch* watch = find(ready[i]);
