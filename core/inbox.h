@@ -8,7 +8,6 @@
 // Thread: the loop's. Part of the Router, which outlives every Charge.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -19,17 +18,6 @@
 namespace banyan {
 
 class Inbox;
-
-// One ordered sequence of messages.
-struct FlowKey {
-  ContextId source, destination;
-  StreamId stream;
-  auto operator<=>(const FlowKey&) const = default;
-};
-
-inline FlowKey flow_of(const Header& header) {
-  return {header.source, header.destination, header.stream};
-}
 
 // The window a received message occupies, given back when this dies. Keep it as long as you keep the bytes;
 // let it die on the loop's thread.

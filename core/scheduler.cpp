@@ -1,6 +1,6 @@
 #include "core/scheduler.h"
 
-#include <iterator>
+#include <utility>
 
 #include "core/assert.h"
 
@@ -10,57 +10,56 @@ namespace {
 
 constexpr std::size_t kTurn = kHeaderBytes + kFramePayloadMax;  // so whoever has the turn can always send one
 
-template <class Ring>
-void pass_turn(Ring& ring) {
-  ring.front().has_turn = false;
-  ring.splice(ring.end(), ring, ring.begin());
+}  // namespace
+
+template <class Member>
+void FrameScheduler::Ring<Member>::push_back(Member& member) {
+  member.next = last_ != nullptr ? std::exchange(last_->next, &member) : &member;
+  last_ = &member;
 }
 
 template <class Member>
-void take_turn(Member& member) {
-  if (member.has_turn) return;
-  member.has_turn = true;
-  member.deficit += kTurn;
+void FrameScheduler::Ring<Member>::pop_front() {
+  Member* const first = last_->next;
+  last_->next = first->next;
+  if (first == last_) last_ = nullptr;
 }
 
-}  // namespace
+template <class Member>
+void FrameScheduler::Ring<Member>::pass_turn() {
+  front().has_turn = false;
+  last_ = last_->next;
+}
+
+template <class Member>
+Member& FrameScheduler::Ring<Member>::take_turn() {
+  Member& member = front();
+  if (!member.has_turn) {
+    member.has_turn = true;
+    member.deficit += kTurn;
+  }
+  return member;
+}
 
 void FrameScheduler::push(QueuedFrame frame) {
   bytes_ += frame.header.wire_bytes();
-  auto origin = origins_.begin();
-  while (origin != origins_.end() && origin->id != frame.origin) ++origin;
-  if (origin == origins_.end()) {
-    origins_.emplace_back();
-    origin = std::prev(origins_.end());
-    origin->id = frame.origin;
-  }
-  const Header& header = frame.header;
-  auto flow = origin->flows.begin();
-  while (flow != origin->flows.end() && !(flow->stream == header.stream && flow->source == header.source &&
-                                          flow->destination == header.destination))
-    ++flow;
-  if (flow == origin->flows.end()) {
-    origin->flows.emplace_back();
-    flow = std::prev(origin->flows.end());
-    flow->source = header.source;
-    flow->destination = header.destination;
-    flow->stream = header.stream;
-  }
-  flow->frames.push_back(std::move(frame));
+  Origin& origin = origins_[frame.origin];
+  if (origin.flows.empty()) ring_.push_back(origin);
+  Flow& flow = origin.flows[flow_of(frame.header)];
+  if (flow.frames.empty()) origin.ring.push_back(flow);
+  flow.frames.push_back(std::move(frame));
 }
 
 const QueuedFrame* FrameScheduler::next() {
-  if (origins_.empty()) return nullptr;
+  if (ring_.empty()) return nullptr;
   for (;;) {
-    Origin& origin = origins_.front();
-    take_turn(origin);
-    Flow& flow = origin.flows.front();
-    take_turn(flow);
+    Origin& origin = ring_.take_turn();
+    Flow& flow = origin.ring.take_turn();
     const std::size_t bytes = flow.frames.front().header.wire_bytes();
     if (origin.deficit < bytes) {
-      pass_turn(origins_);
+      ring_.pass_turn();
     } else if (flow.deficit < bytes) {
-      pass_turn(origin.flows);
+      origin.ring.pass_turn();
     } else {
       return &flow.frames.front();
     }
@@ -70,8 +69,8 @@ const QueuedFrame* FrameScheduler::next() {
 QueuedFrame FrameScheduler::pop() {
   const QueuedFrame* chosen = next();
   ASSERT(chosen != nullptr);
-  Origin& origin = origins_.front();
-  Flow& flow = origin.flows.front();
+  Origin& origin = ring_.front();
+  Flow& flow = origin.ring.front();
   const std::size_t bytes = chosen->header.wire_bytes();
   QueuedFrame frame = std::move(flow.frames.front());
   flow.frames.pop_front();
@@ -79,8 +78,14 @@ QueuedFrame FrameScheduler::pop() {
   flow.deficit -= bytes;
   bytes_ -= bytes;
   // What is empty leaves, and forgets its deficit: nobody saves up turns while idle.
-  if (flow.frames.empty()) origin.flows.pop_front();
-  if (origin.flows.empty()) origins_.pop_front();
+  if (flow.frames.empty()) {
+    origin.ring.pop_front();
+    origin.flows.erase(flow_of(frame.header));
+  }
+  if (origin.flows.empty()) {
+    ring_.pop_front();
+    origins_.erase(frame.origin);
+  }
   return frame;
 }
 

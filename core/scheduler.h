@@ -5,15 +5,27 @@
 // stream) is kept. Bounded by the windows of the links that feed it. Thread: the loop's.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <list>
-#include <optional>
+#include <map>
 
 #include "core/frame.h"
 
 namespace banyan {
+
+// One ordered sequence of messages.
+struct FlowKey {
+  ContextId source, destination;
+  StreamId stream;
+  auto operator<=>(const FlowKey&) const = default;
+};
+
+inline FlowKey flow_of(const Header& header) {
+  return {header.source, header.destination, header.stream};
+}
 
 struct QueuedFrame {
   Header header;
@@ -33,21 +45,38 @@ class FrameScheduler {
   std::deque<QueuedFrame> drain();
 
  private:
+  // Who waits for a turn, in a circle; the front one has it.
+  template <class Member>
+  class Ring {
+   public:
+    bool empty() const { return last_ == nullptr; }
+    Member& front() { return *last_->next; }
+    void push_back(Member& member);
+    void pop_front();
+    void pass_turn();
+    Member& take_turn();  // of the front one
+
+   private:
+    Member* last_ = nullptr;
+  };
+  // A child may fill its window with empty frames, each of another flow: so a flow is found by a search in a
+  // tree, and costs no more memory than it must.
   struct Flow {
-    ContextId source, destination;
-    StreamId stream;
-    std::deque<QueuedFrame> frames;
+    std::list<QueuedFrame> frames;
     std::size_t deficit = 0;
     bool has_turn = false;
+    Flow* next = nullptr;
   };
   struct Origin {
-    std::uint32_t id;
-    std::list<Flow> flows;  // the front one has the turn
+    std::map<FlowKey, Flow> flows;
+    Ring<Flow> ring;
     std::size_t deficit = 0;
     bool has_turn = false;
+    Origin* next = nullptr;
   };
 
-  std::list<Origin> origins_;  // the front one has the turn
+  std::map<std::uint32_t, Origin> origins_;
+  Ring<Origin> ring_;
   std::size_t bytes_ = 0;
 };
 
