@@ -57,9 +57,11 @@ processes() {
 
 demo=$(mktemp -d)
 server=''
+run_folder=''
 finish() {
   [[ -z $server ]] || { kill "$server" && wait "$server"; } 2>/dev/null || true
   rm -rf "$demo"
+  [[ -z $run_folder ]] || rmdir "$run_folder" || true
 }
 trap finish EXIT
 export BANYAN_CACHE=$demo/cache # what it learns about hosts; usually under ~/.cache
@@ -73,6 +75,8 @@ start_server() {
   ssh-keygen -q -t ed25519 -N '' -f "$demo/host_key"
   ssh-keygen -q -t ed25519 -N '' -f "$demo/user_key"
   cp "$demo/user_key.pub" "$demo/authorized_keys"
+  # As root, sshd wants this folder to be there, and empty.
+  [[ $EUID -ne 0 || -e /run/sshd ]] || { mkdir -m 755 /run/sshd && run_folder=/run/sshd; }
   # Without PAM, sshd refuses an account whose password is locked, as root's often is.
   [[ $EUID -ne 0 || $(getent shadow root) != 'root:!'* ]] || pam=yes
   for ((attempt = 0; attempt < 20; attempt++)); do

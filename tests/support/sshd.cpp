@@ -27,13 +27,24 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kServer = "/usr/sbin/sshd";
-constexpr const char* kDropbear = "/usr/sbin/dropbear";
 constexpr const char* kRunFolder = "/run/sshd";  // as root, sshd wants it to be there, and empty
 constexpr int kStartsMax = 20;                   // somebody may take the port we found free
 constexpr std::chrono::seconds kStartsIn{20};
 constexpr std::chrono::seconds kSessionsEndIn{10};
 constexpr uid_t kFirstUser = 23'000;  // of the accounts: nobody's on an ordinary machine
+
+// In PATH, to which ./dev test adds the folder of a server it has unpacked, and where an ordinary user's does
+// not lead. Empty: nowhere. The path is absolute, as sshd wants its own.
+std::string find_server(std::string_view name) {
+  const char* path = std::getenv("PATH");
+  const std::string folders =
+      cat(std::string_view(path != nullptr ? path : ""), ":/usr/local/sbin:/usr/sbin:/sbin:");
+  for (std::size_t from = 0, to; (to = folders.find(':', from)) != folders.npos; from = to + 1) {
+    const std::string file = cat(folders.substr(from, to - from), "/", name);
+    if (file[0] == '/' && ::access(file.c_str(), X_OK) == 0) return file;
+  }
+  return "";
+}
 
 void write_file(const std::string& path, const std::string& content, mode_t mode = 0600) {
   std::ofstream(path, std::ios::binary) << content;
@@ -83,14 +94,14 @@ bool is_locked(const std::string& name) {
 }  // namespace
 
 bool has_sshd() {
-  if (::access(kServer, X_OK) == 0 && ::access("/usr/bin/ssh", X_OK) == 0) return true;
-  WARN("NOT TESTED: there is no " << kServer << " or no ssh (Debian: openssh-server, openssh-client)");
+  if (!find_server("sshd").empty() && ::access("/usr/bin/ssh", X_OK) == 0) return true;
+  WARN("NOT TESTED: there is no sshd or no ssh (Debian: openssh-server, openssh-client)");
   return false;
 }
 
 bool has_dropbear() {
-  if (::access(kDropbear, X_OK) == 0 && ::access("/usr/bin/ssh", X_OK) == 0) return true;
-  WARN("NOT TESTED: there is no " << kDropbear << " or no ssh (Debian: dropbear-bin, openssh-client)");
+  if (!find_server("dropbear").empty() && ::access("/usr/bin/ssh", X_OK) == 0) return true;
+  WARN("NOT TESTED: there is no dropbear or no ssh (Debian: dropbear-bin, openssh-client)");
   return false;
 }
 
@@ -226,11 +237,11 @@ bool Sshd::wait_until_listening(Kind kind) const {
 
 std::string Sshd::server_line(Kind kind) const {
   if (kind == Kind::kOpenSsh)
-    return cat("exec ", std::string_view(kServer), " -D -f ", folder_, "/sshd_config -E ", folder_, "/log");
+    return cat("exec ", find_server("sshd"), " -D -f ", folder_, "/sshd_config -E ", folder_, "/log");
   const std::string key = folder_ + "/dropbear_key";
   return cat("test -e ", key, " || dropbearconvert openssh dropbear ", folder_, "/host_key ", key, "\nexec ",
-             std::string_view(kDropbear), " -F -E -s -p 127.0.0.1:", port_, " -P ", folder_,
-             "/dropbear_pid -r ", key);
+             find_server("dropbear"), " -F -E -s -p 127.0.0.1:", port_, " -P ", folder_, "/dropbear_pid -r ",
+             key);
 }
 
 void Sshd::write_configurations(const Options& options) {
