@@ -98,7 +98,7 @@ void take_command(const CLI::App& app, const Words& words, std::vector<std::stri
   if (words.shell_line.empty()) throw UsageError("--sh: the line is empty");
   options.command.push_back(words.shell_line);
   if (after_dashes.empty()) return;
-  options.command.push_back("sh");  // $0; what follows the dashes is $1 and on
+  options.command.emplace_back("sh");  // $0; what follows the dashes is $1 and on
   for (std::string& argument : after_dashes) options.command.push_back(std::move(argument));
 }
 
