@@ -125,10 +125,11 @@ class Program {
   }
 
   void on_stdout_failed(int error) {
-    if (error != EPIPE)
-      output_.notice(cat("banyan: standard output: ", std::string_view(std::strerror(error))));
     output_.hush();
     verb_->end_all(error == EPIPE ? kExitSignalBase + SIGPIPE : kExitUnreachable);
+    // After that, because the end of all discards what is not written yet.
+    if (error != EPIPE)
+      output_.notice(cat("banyan: standard output: ", std::string_view(std::strerror(error))));
   }
 
   const Options options_;
