@@ -66,7 +66,10 @@ void FanOut::start_more() {
     job.began = loop_.now();
     job.way = reach_.start(
         *job.target, [this, index](Result<Child> child) { on_up(index, std::move(child)); },
-        [&job](ContextId, const Error& error) { job.lost = error; });
+        [&job](ContextId, const Error& error) {
+          job.lost = error;
+          if (job.on_explained) std::exchange(job.on_explained, nullptr)();
+        });
   }
   if (active_ == 0 && next_ == jobs_.size()) finish();
 }
@@ -90,6 +93,12 @@ void FanOut::on_up(Index index, Result<Child> child) {
                        child->bytes_sent, " bytes sent"));
   }
   start_work(index, *child);
+}
+
+void FanOut::when_explained(Index index, std::function<void()> then) {
+  Job& job = jobs_[index];
+  if (job.lost || router_.link_to(job.context) != nullptr) return then();
+  job.on_explained = std::move(then);
 }
 
 void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since) {

@@ -68,8 +68,10 @@ class FanOut {
   ContextId context(Index index) const { return jobs_[index].context; }
   bool is_working(Index index) const { return jobs_[index].state == State::kWorking; }
   Nanos work_began(Index index) const { return jobs_[index].work_began; }
-  // What its link said when it broke: better than what those say who waited for it.
+  // Why its link broke: better than what those say who waited for it.
   const std::optional<Error>& lost(Index index) const { return jobs_[index].lost; }
+  // Runs `then` once that is known: at once, unless its link has just broken.
+  void when_explained(Index index, std::function<void()> then);
   std::size_t count() const { return jobs_.size(); }
 
   Loop& loop_;
@@ -88,6 +90,7 @@ class FanOut {
     Reach::Id way = 0;
     ContextId context = 0;
     std::optional<Error> lost;
+    std::function<void()> on_explained;
   };
 
   void start_more();

@@ -44,7 +44,7 @@ void Run::start_work(Index index, const Child& child) {
   };
   callbacks.on_input_room = [this, index] { pump_input(index); };
   callbacks.on_input_closed = [this] { input_.reset(); };
-  // A link that breaks fails the command first, and tells why right after: the why is waited for.
+  // Not in the middle of the link's own fall.
   callbacks.on_done = [this, index](Result<ExecOutcome> result) {
     loop_.post([this, index, result = std::move(result)] { on_done(index, result); });
   };
@@ -138,16 +138,16 @@ void Run::on_outcome(Index index, const ExecOutcome& outcome) {
   conclude(index, ending);
 }
 
-void Run::on_failure(Index index, Error error) {
-  if (lost(index)) {
-    const Started started = error.started;
-    error = *lost(index);
-    error.started = started;
-  }
-  const bool refused =
-      error.error_class == ErrorClass::kResource || error.error_class == ErrorClass::kRefused;
-  fail(index, error, refused && error.started == Started::kNo ? Verdict::kNotStarted : Verdict::kUnreachable,
-       work_began(index));
+void Run::on_failure(Index index, const Error& error) {
+  when_explained(index, [this, index, error] {
+    if (!is_working(index)) return;
+    Error told = lost(index).value_or(error);
+    told.started = error.started;
+    const bool refused =
+        told.error_class == ErrorClass::kResource || told.error_class == ErrorClass::kRefused;
+    fail(index, told, refused && told.started == Started::kNo ? Verdict::kNotStarted : Verdict::kUnreachable,
+         work_began(index));
+  });
 }
 
 void Run::arm_backstop(Index index, Nanos delay) {

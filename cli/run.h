@@ -31,7 +31,7 @@ class Run final : public FanOut {
 
   void on_done(Index index, const Result<ExecOutcome>& result);
   void on_outcome(Index index, const ExecOutcome& outcome);
-  void on_failure(Index index, Error error);
+  void on_failure(Index index, const Error& error);
   void arm_backstop(Index index, Nanos delay);
   bool forwards_stdin() const;
   void start_input(Index index);

@@ -71,11 +71,13 @@ void Tree::on_answer(Index index, const Reply& reply) {
   Work& work = works_[index];
   work.call = 0;
   if (reply.dead != nullptr) {
-    // What its link said comes right after, and says more.
-    return loop_.post([this, index, error = error_of(*reply.dead, Phase::kLink, true)] {
-      if (is_working(index))
-        fail(index, lost(index).value_or(error), Verdict::kUnreachable, work_began(index));
+    loop_.post([this, index, error = error_of(*reply.dead, Phase::kLink, true)] {
+      when_explained(index, [this, index, error] {
+        if (is_working(index))
+          fail(index, lost(index).value_or(error), Verdict::kUnreachable, work_began(index));
+      });
     });
+    return;
   }
   const Result<ContextInfo> info = ContextInfo::decode(reply.payload);
   if (!info) return fail(index, info.error(), Verdict::kUnreachable, work_began(index));

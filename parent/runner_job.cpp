@@ -226,6 +226,8 @@ void Runner::Job::welcome(const Hello& hello) {
   child_.id = identity.id;
   child_.hello = hello;
   child_.took = runner_.loop_.now() - began_;
+  if (complaints_) read_complaints();
+  complaint_text_.clear();  // banner and start-up noise; what comes now may tell why it ended
   greeting_->send_control(handshake_header(kIdentity), identity.encode());
   router.add_child(std::move(greeting_), identity.id, [this, alive = alive_](const Error& error) {
     if (*alive) on_link_down(error);
@@ -304,16 +306,11 @@ void Runner::Job::read_complaints() {
 Error Runner::Job::explained(Error error) const {
   if (error.error_class == ErrorClass::kCancelled) return error;
   if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
-    for (const Symptom& symptom : recipe_.symptoms) {
-      const std::size_t at = complaint_text_.find(symptom.text);
-      if (at == std::string::npos) continue;
-      const std::size_t before = complaint_text_.rfind('\n', at);
-      const std::string_view line =
-          std::string_view(complaint_text_).substr(before == std::string::npos ? 0 : before + 1);
-      error.phase = symptom.phase;
-      error.error_class = symptom.error_class;
-      error.text = std::string(last_line(line.substr(0, line.find('\n'))));
-      error.remedy = symptom.remedy;
+    if (std::string_view line; const Symptom* symptom = complaint(line)) {
+      error.phase = symptom->phase;
+      error.error_class = symptom->error_class;
+      error.text = std::string(line);
+      error.remedy = symptom->remedy;
       return error;
     }
   }
@@ -322,10 +319,51 @@ Error Runner::Job::explained(Error error) const {
   return error;
 }
 
+// The first of its symptoms that the transport shows, and the line in question.
+const Symptom* Runner::Job::complaint(std::string_view& line) const {
+  const std::string_view text = complaint_text_;
+  for (const Symptom& symptom : recipe_.symptoms) {
+    const std::size_t at = text.find(symptom.text);
+    if (at == text.npos) continue;
+    const std::size_t before = text.rfind('\n', at);
+    line = text.substr(before == text.npos ? 0 : before + 1);
+    line = last_line(line.substr(0, line.find('\n')));
+    return &symptom;
+  }
+  return nullptr;
+}
+
+// Why the link broke: the way to the context is lost, or the context is dead. Its process has been reaped.
+Error Runner::Job::cause_of_loss() const {
+  Error error = *loss_;
+  if (error.error_class != ErrorClass::kLost || ended_by_us_) return explained(std::move(error));
+  const bool is_agent = recipe_.boot == Recipe::Boot::kImage;
+  if (std::string_view line; const Symptom* symptom = complaint(line)) {
+    error.text = std::string(line);
+    error.remedy = symptom->remedy;
+    return error;
+  }
+  if (!is_agent && WIFSIGNALED(exit_status_)) {
+    error.text = cat(recipe_.argv.front(), " was killed by signal ", WTERMSIG(exit_status_));
+    return error;
+  }
+  error.error_class = ErrorClass::kDead;
+  error.remedy = "look for the out-of-memory killer in the log of that machine";
+  if (!is_agent) {
+    error.text = "the agent over there ended";  // ssh has no word for how
+  } else if (WIFSIGNALED(exit_status_)) {
+    error.text = cat("the agent was killed by signal ", WTERMSIG(exit_status_));
+  } else {
+    error.text = cat("the agent ended with exit code ", WEXITSTATUS(exit_status_));
+  }
+  return explained(std::move(error));
+}
+
 // What it said last may still lie in the channel; the end of that comes by itself, unless a stranger holds
 // the other end.
-void Runner::Job::on_process_end(int) {
+void Runner::Job::on_process_end(int status) {
   process_over_ = true;
+  exit_status_ = status;
   runner_.loop_.cancel(end_timer_);
   if (complaints_) read_complaints();
   if (!link_over_)
@@ -340,12 +378,16 @@ void Runner::Job::on_process_end(int) {
 
 // --- the end ---
 
+// The reason is told when the process has been reaped: how it ended is part of it.
 void Runner::Job::on_link_down(const Error& error) {
   link_over_ = true;
-  if (!ending_ && on_lost_) std::exchange(on_lost_, nullptr)(child_.id, explained(error));
+  if (!ending_) loss_ = error;
   if (!process_over_) {
     runner_.loop_.cancel(end_timer_);
-    end_timer_ = runner_.loop_.after(kLastWords, [this] { process_->end(); });
+    end_timer_ = runner_.loop_.after(kLastWords, [this] {
+      ended_by_us_ = true;
+      process_->end();
+    });
   }
   settle();
 }
@@ -373,6 +415,8 @@ void Runner::Job::settle() {
     const Error error = explained(*failure_);
     runner_.loop_.post([on_up = std::exchange(on_up_, nullptr), error] { on_up(error); });
   }
+  if (is_up() && on_up_) std::exchange(on_up_, nullptr)(child_);  // it did not live to see that
+  if (loss_ && on_lost_) std::exchange(on_lost_, nullptr)(child_.id, cause_of_loss());
   runner_.reaped(*this);
 }
 

@@ -37,8 +37,8 @@ class Runner::Job final : private Link::Owner {
   void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) override;
 
   bool spawn();
-  void talk(Ready ready);   // the dialogue with stage 0
-  void advance();           // after each of its steps
+  void talk(Ready ready);  // the dialogue with stage 0
+  void advance();          // after each of its steps
   void write_upload();
   void make_link(Bytes early);
   void welcome(const Hello& hello);
@@ -49,6 +49,8 @@ class Runner::Job final : private Link::Owner {
   void transport_ended(Error error);
   void read_complaints();
   Error explained(Error error) const;
+  const Symptom* complaint(std::string_view& line) const;
+  Error cause_of_loss() const;
   void on_process_end(int status);
   void close_channel();
   void settle();
@@ -65,9 +67,10 @@ class Runner::Job final : private Link::Owner {
 
   std::unique_ptr<ChildProcess> process_;
   bool process_over_ = false;
+  int exit_status_ = 0;
   bool link_over_ = true;  // neither channel nor link is open
 
-  Fd channel_;                 // to the transport, until a link owns it
+  Fd channel_;  // to the transport, until a link owns it
   Loop::WatchId channel_watch_ = 0;
   std::unique_ptr<Handshake> handshake_;
   Buffer upload_;
@@ -75,13 +78,15 @@ class Runner::Job final : private Link::Owner {
   bool waiting_for_room_ = false;
   bool channel_ended_ = false;
 
-  Fd complaints_;              // the transport's stderr
+  Fd complaints_;  // the transport's stderr
   Loop::WatchId complaints_watch_ = 0;
   std::string complaint_text_;  // its end
 
   std::unique_ptr<Link> greeting_;  // the link until it is the router's
   std::optional<Error> failure_;
-  bool ending_ = false;             // we asked for it
+  std::optional<Error> loss_;  // what the link said when it broke, unless we asked for it
+  bool ended_by_us_ = false;   // the process, after the link
+  bool ending_ = false;        // we asked for it
   std::vector<std::function<void()>> waiters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
