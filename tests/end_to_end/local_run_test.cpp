@@ -289,7 +289,7 @@ TEST_CASE("a root that is killed takes its commands and contexts with it") {
   CHECK(all_gone(mark));
 }
 
-TEST_CASE("an agent that is killed is told as lost, and its command ends") {
+TEST_CASE("an agent that is killed is told as dead, and its command ends") {
   const std::string mark = fresh_mark();
   Program program(shell("local", "echo $PPID up; sleep 300", {"--json"}), Program::Shape::kPipes, {mark});
   REQUIRE(program.wait_for("up"));
@@ -301,7 +301,8 @@ TEST_CASE("an agent that is killed is told as lost, and its command ends") {
   ::kill(agent, SIGKILL);
   const Finished got = program.finish();
   CHECK(got.code == 255);
-  CHECK(contains(got.out, "\"class\":\"lost\""));
+  CHECK(contains(got.out, "\"class\":\"dead\""));
+  CHECK(contains(got.out, "the agent was killed by signal 9"));
   CHECK(all_gone(mark));
 }
 

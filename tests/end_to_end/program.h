@@ -102,9 +102,16 @@ class Program {
     });
   }
 
-  // Reads until standard output has given so many bytes in all.
+  // Reads until standard output has given so many bytes in all. Standard input stays open.
   bool read_output(std::size_t bytes) {
-    return pump("", [&] { return out_text_.size() >= bytes; }) && out_text_.size() >= bytes;
+    Fd in = std::move(in_);
+    const bool in_time = pump("", [&] { return out_text_.size() >= bytes; });
+    in_ = std::move(in);
+    return in_time && out_text_.size() >= bytes;
+  }
+  // A few bytes of standard input, which stays open.
+  void write(std::string_view input) {
+    REQUIRE(::write(in_.get(), input.data(), input.size()) == ssize_t(input.size()));
   }
 
   // Feeds `input` and its end, takes all there is to read, and waits for the exit.

@@ -1,0 +1,184 @@
+// Goal: whatever breaks on the way to an SSH host or while a command runs there, the run ends in bounded
+// time, with the right exit code and class, and nothing is left on either side. Method: the real program
+// against a real server; one of the processes between the two is killed. A mark in the environment, which ssh
+// and the server pass on, finds all that belongs to a run.
+#include <fstream>
+
+#include "tests/end_to_end/ssh.h"
+
+using namespace banyan::test;
+using banyan::cat;
+
+namespace {
+
+// Ignores what it can, has a child of its own session that does, and says when both are there.
+constexpr const char* kStubborn =
+    "trap '' TERM HUP INT; (setsid sh -c 'trap \"\" TERM HUP INT; echo up; sleep 300; sleep 300' &); "
+    "sleep 300; sleep 300";
+
+// Bounds hold on an idle machine; a busy one gets this much more, and a sanitizer too.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kSlack = 10;
+#else
+constexpr double kSlack = 2;
+#endif
+
+// A stubborn command that runs on an SSH host.
+struct Running {
+  Running() : program(over(server, "web", {"--json", "--sh", kStubborn}), Program::Shape::kPipes, {mark}) {
+    REQUIRE(program.wait_for("up\\n"));
+    REQUIRE(processes_marked(mark).size() >= 6);  // us, ssh, the agent, a guard, two shells
+  }
+  // Kills it; then the run must say this class and be over, and all processes gone, within so many seconds.
+  void kill_and_check(pid_t pid, std::string_view error_class, std::string_view said, double seconds) {
+    REQUIRE(pid > 1);
+    const Stopwatch since;
+    REQUIRE(::kill(pid, SIGKILL) == 0);
+    const Finished got = program.finish();
+    CAPTURE(got.out, got.err);
+    CHECK(since.seconds() < seconds + kSlack);
+    CHECK(got.code == 255);
+    CHECK(got.err == "");
+    const nlohmann::json fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["class"] == error_class);
+    CHECK(fail["phase"] == "link");
+    CHECK(fail["started"] == "yes");
+    CHECK(contains(fail["error"].get<std::string>(), said));
+    CHECK(all_gone(mark));
+    CHECK(since.seconds() < seconds + 2 + kSlack);
+    CHECK(the_event(got.out, "summary").value("unreachable", 0) == 1);
+  }
+
+  const Sshd server;
+  const std::string mark = fresh_mark();
+  Program program;
+};
+
+}  // namespace
+
+TEST_CASE("--timeout ends a command on an SSH host that ignores SIGTERM and has forked itself out of sight") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const std::string mark = fresh_mark();
+  const Finished got =
+      run_program(over(server, "web", {"--json", "--timeout", "500ms", "--sh", kStubborn}), {}, {mark});
+  CAPTURE(got.out);
+  CHECK(processes_marked(mark).empty());
+  CHECK(got.code == 124);
+  CHECK(got.seconds < 0.5 + 3 + kSlack);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "command");
+  CHECK(fail["class"] == "timeout");
+  CHECK(fail["started"] == "yes");
+  CHECK(fail["seconds"].get<double>() > 0.5);
+  CHECK(fail["seconds"].get<double>() < 0.5 + 3);
+  CHECK(the_event(got.out, "summary").value("timeout", 0) == 1);
+}
+
+TEST_CASE("a root that is killed takes what it started on an SSH host with it") {
+  if (!has_sshd()) return;
+  Running running;
+  const Stopwatch since;
+  running.program.signal(SIGKILL);
+  CHECK(running.program.finish().code == 1000 + SIGKILL);
+  CHECK(all_gone(running.mark));
+  CHECK(since.seconds() < 2 + kSlack);
+}
+
+TEST_CASE("an agent on an SSH host that is killed is told as dead, and its command ends") {
+  if (!has_sshd()) return;
+  Running running;
+  running.kill_and_check(marked(running.mark, "banyan-agent"), "dead", "the agent over there ended", 1);
+}
+
+TEST_CASE("an ssh that is killed is told as lost, and the command on the host ends") {
+  if (!has_sshd()) return;
+  Running running;
+  running.kill_and_check(marked(running.mark, "ssh"), "lost", "ssh was killed by signal 9", 1);
+}
+
+TEST_CASE("a server's session that is killed is told as lost, and the command on the host ends") {
+  if (!has_sshd()) return;
+  Running running;
+  running.kill_and_check(parent_of(marked(running.mark, "banyan-agent")), "lost", "closed by remote host", 1);
+}
+
+TEST_CASE("who cannot be reached is told in one line with the phase, the class and a remedy") {
+  if (!has_sshd()) return;
+  const Sshd server, other;
+  const std::string config = server.client_config(), empty = server.folder() + "/empty",
+                    swapped = server.folder() + "/swapped";
+  std::ofstream(empty).close();
+  std::ofstream(swapped) << "[127.0.0.1]:" << server.port() << " " << other.host_key() << "\n";
+  struct {
+    Words arguments;
+    const char *phase, *error_class, *said;
+  } table[] = {
+      {{"web", "-F", config, "--known-hosts", swapped}, "kex", "hostkey", "has changed"},
+      {{"web", "-F", config, "--known-hosts", empty}, "kex", "hostkey", "host key is known for"},
+      {{"127.0.0.1", "-F", "none", "--port", std::to_string(server.port()), "--known-hosts",
+        server.known_hosts(), "--identity", other.folder() + "/user_key"},
+       "auth",
+       "auth",
+       "Permission denied"},
+      {{"web", "-F", config, "--port", "1"}, "connect", "unreachable", "Connection refused"},
+      {{"no-such-host.invalid", "-F", config}, "resolve", "unreachable", "Could not resolve hostname"},
+  };
+  for (const auto& row : table) {
+    Words arguments = {"run"};
+    arguments.insert(arguments.end(), row.arguments.begin(), row.arguments.end());
+    arguments.insert(arguments.end(), {"--", "true"});
+    std::string line;
+    for (const std::string& word : arguments) line += word + " ";
+    CAPTURE(line);
+    const Finished plain = run_program(arguments);
+    CAPTURE(plain.err);
+    CHECK(plain.code == 255);
+    CHECK(plain.out == "");
+    CHECK(lines_of(plain.err).size() == 1);
+    CHECK(plain.err.starts_with("✗ "));
+    CHECK(contains(plain.err, row.said));
+    CHECK(plain.seconds < 20);
+    arguments.insert(arguments.begin() + 1, "--json");
+    const Finished json = run_program(arguments);
+    CHECK(json.code == 255);
+    const nlohmann::json fail = the_event(json.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["phase"] == row.phase);
+    CHECK(fail["class"] == row.error_class);
+    CHECK(fail["started"] == "no");
+    CHECK(fail["remedy"].is_string());
+  }
+}
+
+TEST_CASE("an account whose login shell runs nothing is told in one line") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server({.accounts = {{"refuser", "/bin/false"},
+                                  {"leaver", "/bin/true"},
+                                  {"nobody-home", "/usr/sbin/nologin"},
+                                  {"shell-less", "/no/such/shell"}}});
+  struct {
+    const char *account, *phase, *error_class, *said;
+  } table[] = {
+      {"refuser", "shell", "bootstrap", "the connection ended before the shell was ready"},
+      {"leaver", "shell", "bootstrap", "the connection ended before the shell was ready"},
+      {"nobody-home", "shell", "bootstrap", "This account is currently not available"},
+      {"shell-less", "auth", "auth", "Permission denied"},
+  };
+  for (const auto& row : table) {
+    const Finished got =
+        run_program(over(server, cat(std::string_view(row.account), "@web"), {"--json", "--", "true"}));
+    CAPTURE(row.account, got.out);
+    CHECK(got.code == 255);
+    CHECK(got.seconds < 10);
+    const nlohmann::json fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["phase"] == row.phase);
+    CHECK(fail["class"] == row.error_class);
+    CHECK(fail["started"] == "no");
+    CHECK(contains(fail["error"].get<std::string>(), row.said));
+    CHECK(fail["remedy"].is_string());
+  }
+}
