@@ -1,0 +1,211 @@
+// Goal: whatever the account's login shell is, whatever its start-up files print and wherever it may write, a
+// command runs there and its bytes arrive as they are; or one line says why not. Method: a real server in a
+// mount namespace of its own, with accounts of its own, each with another login shell. For root only.
+#include "tests/end_to_end/ssh.h"
+
+using namespace banyan::test;
+using banyan::cat;
+
+namespace {
+
+struct Shell {
+  const char *name, *path, *start_up;  // the file it reads also when it is given a command
+};
+// The name is that of the account too; busybox is ash when it is called so, which a link sees to.
+constexpr Shell kShells[] = {
+    {"bash", "/usr/bin/bash", ".bashrc"}, {"dash", "/usr/bin/dash", ""},
+    {"ash", "/usr/bin/busybox", ""},      {"ksh93", "/usr/bin/ksh93", ""},
+    {"mksh", "/usr/bin/mksh", ""},        {"zsh", "/usr/bin/zsh", ".zshenv"},
+    {"tcsh", "/usr/bin/tcsh", ".tcshrc"}, {"fish", "/usr/bin/fish", ".config/fish/config.fish"},
+};
+
+// Those that are installed; the others are said.
+std::vector<Shell> installed_shells() {
+  std::vector<Shell> found;
+  for (const Shell& shell : kShells) {
+    if (::access(shell.path, X_OK) == 0) {
+      found.push_back(shell);
+    } else {
+      WARN("NOT TESTED: there is no " << shell.path);
+    }
+  }
+  return found;
+}
+
+std::vector<Sshd::Account> accounts_of(const std::vector<Shell>& shells) {
+  std::vector<Sshd::Account> accounts;
+  for (const Shell& shell : shells)
+    accounts.push_back({shell.name, std::string_view(shell.name) == "ash" ? "/srv/ash/ash" : shell.path});
+  return accounts;
+}
+
+constexpr const char* kLinkAsh = "ln -s /usr/bin/busybox /srv/ash/ash\n";
+
+Words at(const Sshd& server, std::string_view account, const Words& rest) {
+  return over(server, cat(account, "@web"), rest);
+}
+
+// A command's words and its bytes, to and fro.
+void check_works(const Sshd& server, std::string_view account, std::string_view err = "") {
+  CAPTURE(account);
+  const std::string bytes = random_bytes(300'000);
+  const Finished words = run_program(at(server, account, {"-n", "--sh", "id -un; pwd; exit 7"}));
+  CAPTURE(words.err);
+  CHECK(words.code == 7);
+  CHECK(words.out == cat(account, "\n", Sshd::home(std::string(account)), "\n"));
+  CHECK(words.err == err);
+  const Finished echoed = run_program(at(server, account, {"--", "cat"}), bytes);
+  CHECK(echoed.code == 0);
+  CHECK((echoed.out == bytes));
+  CHECK(echoed.err == err);
+}
+
+}  // namespace
+
+TEST_CASE("a command runs behind every login shell, and its bytes arrive as they are") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const auto shells = installed_shells();
+  const Sshd server({.accounts = accounts_of(shells), .setup = kLinkAsh});
+  for (const Shell& shell : shells) check_works(server, shell.name);
+}
+
+TEST_CASE("banners, greetings and junk from start-up files are passed over, whatever the shell") {
+  if (!has_sshd() || !has_namespaces()) return;
+  std::string banner;
+  while (banner.size() < 64 * 1024)
+    banner += "Authorised use only. \033[31mEverything\033[0m is Permission denied (logged).\n";
+  // 20 KB of lines, half a line, and bytes of every kind; the same line works in all of them.
+  const std::string junk = random_bytes(20'000);
+  const std::string noise = "cat ~/greeting ~/junk\necho to stderr too >/dev/stderr\n";
+  std::string greeting;
+  while (greeting.size() < 20'000)
+    greeting += "Welcome! BANYAN-READY 0123456789abcdef x86_64 dd - - is what you will not read.\n";
+  const auto shells = installed_shells();
+  Sshd::Options options{
+      .server_lines = "Banner /srv/banner", .accounts = accounts_of(shells), .setup = kLinkAsh};
+  for (const Shell& shell : shells) {
+    options.files.push_back({shell.name, "greeting", greeting});
+    options.files.push_back({shell.name, "junk", junk});
+    options.files.push_back({shell.name, "banner", banner});
+    if (*shell.start_up != '\0') options.files.push_back({shell.name, shell.start_up, noise});
+  }
+  options.setup += cat("cp /srv/", std::string_view(shells[0].name), "/banner /srv/banner\n");
+  const Sshd server(options);
+  for (const Shell& shell : shells) check_works(server, shell.name);
+}
+
+TEST_CASE("start-up files that print without end are told as such in bounded time") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server({.accounts = {{"chatter", "/bin/bash"}},
+                     .files = {{"chatter", ".bashrc", "while :; do echo 'never ends'; done\n"}}});
+  const Finished got = run_program(at(server, "chatter", {"--json", "--", "true"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  CHECK(got.seconds < 20);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "shell");
+  CHECK(fail["class"] == "bootstrap");
+  CHECK(contains(fail["error"].get<std::string>(), "never ends"));
+  CHECK(fail["remedy"].is_string());
+}
+
+TEST_CASE("start-up files that never end cost --connect-timeout and no more") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(
+      {.accounts = {{"sleeper", "/bin/bash"}}, .files = {{"sleeper", ".bashrc", "sleep 300\n"}}});
+  const Finished got =
+      run_program(at(server, "sleeper", {"--json", "--connect-timeout", "1s", "--", "true"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  CHECK(got.seconds < 10);
+  CHECK(the_event(got.out, "fail").value("class", "") == "timeout");
+  CHECK(the_event(got.out, "fail").value("started", "") == "no");
+  // The server cannot know that we have given up before its shell writes: this sleep is the account's own.
+  for (pid_t pid : descendants_of(server.pid())) ::kill(pid, SIGKILL);
+}
+
+TEST_CASE("the first directory that allows execution is taken, and nothing stays in any") {
+  if (!has_sshd() || !has_namespaces()) return;
+  // One after the other is made useless, in the order they are tried.
+  struct {
+    const char *what, *setup;
+  } table[] = {
+      {"/dev/shm noexec", "mount -o remount,noexec /dev/shm\n"},
+      {"/dev/shm read-only", "mount -o remount,ro /dev/shm\n"},
+      {"only the home",
+       "mount -o remount,noexec /dev/shm\nmount -o remount,noexec /var/tmp\n"
+       "mount --bind /tmp /tmp\nmount -o remount,bind,noexec /tmp\n"},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.what);
+    const Sshd server({.accounts = {{"guest", "/bin/sh"}}, .setup = row.setup});
+    check_works(server, "guest");
+    CHECK(server.leftovers().empty());
+  }
+}
+
+TEST_CASE("XDG_RUNTIME_DIR is the first directory that is tried, unless it allows no execution") {
+  if (!has_sshd() || !has_namespaces()) return;
+  for (const char* option : {"exec", "noexec"}) {
+    CAPTURE(option);
+    const Sshd server(
+        {.server_lines = "SetEnv XDG_RUNTIME_DIR=/srv/guest/runtime",
+         .accounts = {{"guest", "/bin/sh"}},
+         .setup = cat("mkdir /srv/guest/runtime\nmount -t tmpfs -o mode=1777,", std::string_view(option),
+                      " none /srv/guest/runtime\n"
+                      // Where only one is left to be used, that it works says which.
+                      "test ",
+                      std::string_view(option),
+                      " = noexec || {\nmount -o remount,noexec /dev/shm\n"
+                      "mount -o remount,noexec /var/tmp\nmount --bind /tmp /tmp\n"
+                      "mount -o remount,bind,noexec /tmp\nchmod 555 /srv/guest\n}\n")});
+    check_works(server, "guest");
+    CHECK(server.leftovers().empty());
+  }
+}
+
+TEST_CASE("a host where nothing may be written and executed is told in one line with a remedy") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(
+      {.accounts = {{"guest", "/bin/sh"}},
+       .setup = "mount -o remount,noexec /dev/shm\nmount -o remount,ro /var/tmp\n"
+                "mount --bind /tmp /tmp\nmount -o remount,bind,noexec /tmp\nchmod 555 /srv/guest\n"});
+  const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  CHECK(got.seconds < 10);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "shell");
+  CHECK(fail["class"] == "bootstrap");
+  CHECK(fail["started"] == "no");
+  for (const char* folder : {"/dev/shm", "/tmp", "/var/tmp", "/srv/guest"})
+    CHECK(contains(fail["error"].get<std::string>(), folder));
+  CHECK(contains(fail["remedy"].get<std::string>(), "noexec"));
+  CHECK(lines_of(run_program(at(server, "guest", {"--", "true"})).err).size() == 1);
+}
+
+TEST_CASE("a terminal on the connection changes no byte, whatever the shell") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const auto shells = installed_shells();
+  const Sshd server({.client_lines = "RequestTTY force", .accounts = accounts_of(shells), .setup = kLinkAsh});
+  for (const Shell& shell : shells) check_works(server, shell.name);
+}
+
+TEST_CASE("a login shell that is none of ours is told with what it said") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(
+      {.accounts = {{"menu", "/srv/menu/shell"}},
+       .setup = "chmod 755 /srv/menu/shell\n",
+       .files = {{"menu", "shell", "#!/bin/sh\necho 'Please choose: 1) backup 2) restore'\nexit 1\n"}}});
+  const Finished got = run_program(at(server, "menu", {"--json", "--", "true"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "shell");
+  CHECK(fail["class"] == "bootstrap");
+  CHECK(contains(fail["error"].get<std::string>(), "Please choose"));
+  CHECK(fail["remedy"].is_string());
+}
