@@ -180,7 +180,7 @@ TEST_CASE("a process of another nonce is not taken for the one that was started"
   CHECK(root.error.text == "it is not the process that was started");
 }
 
-TEST_CASE("a child that is killed is lost, once, and its process reaped") {
+TEST_CASE("a child that is killed is dead, said once, and its process reaped") {
   Root root;
   root.start(local());
   REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
@@ -189,7 +189,7 @@ TEST_CASE("a child that is killed is lost, once, and its process reaped") {
 
   REQUIRE(root.settle());
   CHECK(root.lost == 1);
-  CHECK(root.error.error_class == ErrorClass::kLost);
+  CHECK(root.error.error_class == ErrorClass::kDead);
 }
 
 TEST_CASE("a hundred local children come up and go, each with an id of its own") {
