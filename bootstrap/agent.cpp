@@ -1,8 +1,8 @@
 // bootstrap/agent.cpp -- the shipped program: a context with the built-in services, on the far end of a link.
 //
-// Started by the loader or by its parent with the link as standard input and output and its nonce as argument.
-// It says hello, becomes who its parent says, serves, and ends with its link: whatever ends that link, the
-// commands it runs are ended, and nothing is left behind.
+// Started by the loader or by its parent with the link as standard input and output and its nonce as
+// argument. It says hello, becomes who its parent says, serves, and ends with its link: whatever ends that
+// link, the commands it runs are ended, and nothing is left behind.
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -45,7 +45,8 @@ class Agent final : private Link::Owner {
  private:
   // The link leaves descriptors 0 and 1, so that nothing a library or a command prints can end up in it.
   bool take_link() {
-    struct stat in{}, out{};
+    struct stat in {
+    }, out{};
     if (::fstat(0, &in) != 0 || ::fstat(1, &out) != 0) return false;
     const bool one_socket = S_ISSOCK(in.st_mode) && in.st_dev == out.st_dev && in.st_ino == out.st_ino;
     Result<Fd> reading = private_nonblocking(0, false);
@@ -63,7 +64,8 @@ class Agent final : private Link::Owner {
     ::close(null);
     reading->release();
     writing.release();
-    link_ = std::make_unique<Link>(loop_, fds, static_cast<Link::Owner&>(*this), LinkLimits{}, router_.window_budget(), true);
+    link_ = std::make_unique<Link>(loop_, fds, static_cast<Link::Owner&>(*this), LinkLimits{},
+                                   router_.window_budget(), true);
     return true;
   }
 

@@ -1,8 +1,8 @@
 // core/loop.h -- everything the outside world is to core: descriptors, time, randomness, and "later".
 //
 // Three forms: EpollLoop (core/epoll_loop.h, the agent), AsioLoop (parent/api/asio_loop.h, programs), SimLoop
-// (tests/simulation/sim_loop.h: one seed decides delays, split reads, cuts and order). Code that takes a Loop&
-// runs unchanged over all three, so what is simulated is what runs in production.
+// (tests/simulation/sim_loop.h: one seed decides delays, split reads, cuts and order). Code that takes a
+// Loop& runs unchanged over all three, so what is simulated is what runs in production.
 //
 // Thread: a Loop belongs to the thread that runs it; only post() may be called from another. Lifetime: it
 // outlives everything that was given a reference to it. Nothing here blocks.
@@ -52,16 +52,18 @@ class Loop {
   virtual Nanos now() const = 0;
   virtual std::uint64_t random() = 0;
 
-  // Runs `task` on the loop's thread, in order, before the loop next sleeps. From the loop's own thread it costs
-  // no system call, so it also means "at the end of this round". Any thread may call it.
+  // Runs `task` on the loop's thread, in order, before the loop next sleeps. From the loop's own thread it
+  // costs no system call, so it also means "at the end of this round". Any thread may call it.
   virtual void post(Task task) = 0;
 
-  // Runs `task` once, not before `delay` has passed. Timers with equal deadlines fire in the order of creation.
+  // Runs `task` once, not before `delay` has passed. Timers with equal deadlines fire in the order of
+  // creation.
   virtual TimerId after(Nanos delay, Task task) = 0;
   // After this returns the task does not run. An id that fired, was cancelled, or is 0: no effect.
   virtual void cancel(TimerId timer) = 0;
 
-  // Level-triggered. One watch for a descriptor. `on_ready` may unwatch, close and watch anew, itself included.
+  // Level-triggered. One watch for a descriptor. `on_ready` may unwatch, close and watch anew, itself
+  // included.
   virtual WatchId watch(int fd, Interest interest, OnReady on_ready) = 0;
   virtual void change(WatchId watch, Interest interest) = 0;
   // After this returns `on_ready` is not called again. REQUIRES: called before the descriptor is closed.

@@ -37,7 +37,8 @@ class Outbox {
   void post(const Header& header, Buffer payload);
   void on_sent(const Header& header);
   void on_credit(const FlowKey& flow, std::uint64_t bytes);
-  // Nothing we send to `destination` arrives, so nothing gives its credit back: let what waits go and be answered.
+  // Nothing we send to `destination` arrives, so nothing gives its credit back: let what waits go and be
+  // answered.
   void refill(ContextId destination);
   // Throws away what was queued for flows that match, and forgets their windows.
   void drop(const std::function<bool(const FlowKey&)>& matches);

@@ -83,7 +83,7 @@ struct RouterConfig {
   Sideways sideways;
   std::vector<ContextId> ancestors;  // nearest first; empty for the root
   InboxLimits inbox;
-  std::uint32_t calls_max = 65'536;    // waiting here for a reply
+  std::uint32_t calls_max = 65'536;     // waiting here for a reply
   std::uint32_t half_way_max = 65'536;  // unfinished messages one link may have in us: 6 MiB of table
 };
 

@@ -1,5 +1,5 @@
-// One call over zstd's decoder, which is either compiled in here, small (BANYAN_ZSTD_DECODER names the file that
-// bootstrap/fetch_zstd.sh made), or linked from libzstd.
+// One call over zstd's decoder, which is either compiled in here, small (BANYAN_ZSTD_DECODER names the file
+// that bootstrap/fetch_zstd.sh made), or linked from libzstd.
 #include "bootstrap/loader/decode.h"
 
 #ifdef BANYAN_ZSTD_DECODER
@@ -31,6 +31,7 @@ int banyan_decode(const void* frame, size_t frame_bytes, void* plain, size_t pla
   ZSTD_DCtx* context = ZSTD_initStaticDCtx(workspace, sizeof workspace);
   if (!context) return ZSTD_error_memory_allocation;
   size_t count = ZSTD_decompressDCtx(context, plain, plain_bytes, frame, frame_bytes);
-  if (ZSTD_isError(count)) return (int)(0 - count);  // the error code, which is what a size_t above the maximum is
+  if (ZSTD_isError(count))
+    return (int)(0 - count);  // the error code, which is what a size_t above the maximum is
   return count == plain_bytes ? 0 : -1;
 }

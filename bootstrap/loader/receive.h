@@ -24,8 +24,8 @@ struct Plain {
 // Reads a header and the frame it announces, not a byte more, and decompresses it into `plain`.
 Failure receive(Plain* plain);
 
-// Decompresses one whole zstd frame that must announce exactly `plain_bytes` and carry a checksum, and puts its
-// branches right (bootstrap/branches.h).
+// Decompresses one whole zstd frame that must announce exactly `plain_bytes` and carry a checksum, and puts
+// its branches right (bootstrap/branches.h).
 Failure decompress(const std::uint8_t* frame, std::size_t frame_bytes, std::uint8_t* plain,
                    std::size_t plain_bytes);
 
