@@ -29,6 +29,7 @@ int __real_epoll_wait(int epoll, epoll_event* events, int max, int wait_ms);
 int __real_epoll_ctl(int epoll, int operation, int fd, epoll_event* event);
 ssize_t __real_recv(int fd, void* to, size_t max, int flags);
 ssize_t __real_sendmsg(int fd, const msghdr* message, int flags);
+ssize_t __real_getrandom(void* to, size_t bytes, unsigned flags);
 ssize_t __real_read(int fd, void* to, size_t max);
 ssize_t __real_write(int fd, const void* from, size_t bytes);
 ssize_t __real_writev(int fd, const iovec* parts, int parts_count);
@@ -48,6 +49,10 @@ ssize_t __wrap_recv(int fd, void* to, size_t max, int flags) {
 ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {
   ++*banyan::bench::count;
   return __real_sendmsg(fd, message, flags);
+}
+ssize_t __wrap_getrandom(void* to, size_t bytes, unsigned flags) {
+  ++*banyan::bench::count;
+  return __real_getrandom(to, bytes, flags);
 }
 ssize_t __wrap_read(int fd, void* to, size_t max) {
   ++*banyan::bench::count;
