@@ -177,19 +177,28 @@ void measure_streams() {
       "256 MiB in stream writes of 64 KiB; the peer writes and reads blocks of 128 KiB on a socketpair, and "
       "its relays splice(). Processes run wherever the kernel puts them.");
   Chain chain(kRelaysMax + 1);
-  std::array<Samples, kRelaysMax + 1> ours, peer;
+  std::array<Samples, kRelaysMax + 1> ours, peer, our_time, peer_time;
   Samples messages;
+  constexpr double kMib = double(kBytes >> 20);
   stream_rate(chain, kRelaysMax + 1, kBytes / 4);
   for (int round = 0; round < kRounds; ++round) {
     for (std::size_t hops = 0; hops <= kRelaysMax; ++hops) {
+      double used = family_cpu_us();
       peer[hops].add(bare_stream_rate(int(hops), kBytes));
+      peer_time[hops].add((family_cpu_us() - used) / kMib);
+      used = chain.processor_time_us();
       ours[hops].add(stream_rate(chain, ContextId(hops + 1), kBytes));
+      our_time[hops].add((chain.processor_time_us() - used) / kMib);
     }
     messages.add(message_rate(chain, 1, kMessageBytes, int(kBytes / kMessageBytes)));
   }
   for (std::size_t hops = 0; hops <= kRelaysMax; ++hops)
     table.at_least(format("relays: %zu", hops), in_rate(ours[hops]), in_rate(peer[hops]),
                    ours[hops].median() / peer[hops].median(), {hops == 0 ? 0.4 : 0.5, 0});
+  for (std::size_t hops = 0; hops <= kRelaysMax; ++hops)
+    table.plain(
+        format("relays: %zu, processor time of all", hops), format("%.0f us/MiB", our_time[hops].median()),
+        format("%.0f us/MiB", peer_time[hops].median()), our_time[hops].median() / peer_time[hops].median());
   table.plain("calls of 128 KiB, relays: 0", in_rate(messages), in_rate(peer[0]),
               messages.median() / peer[0].median());
 }

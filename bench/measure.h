@@ -14,6 +14,7 @@ namespace banyan::bench {
 
 double now_us();           // monotonic
 double cpu_us(pid_t pid);  // user and system, of a process that runs; 0: ours
+double family_cpu_us();    // of ours, and of our children that have ended
 double machine_cpu_us();   // of all processes on all processors, in hundredths of a second
 double load();             // how many others want a processor
 constexpr pid_t kOurselves = 0;
