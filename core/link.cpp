@@ -107,7 +107,7 @@ void Link::go_down(Error error) {
 // --- in ---
 
 void Link::on_ready(Ready ready) {
-  if (ready.write && is_open()) flush();
+  if (ready.write && is_open()) on_room();
   if (ready.read && is_open()) on_readable();
 }
 
@@ -147,13 +147,14 @@ void Link::on_readable() {
 }
 
 void Link::decode() {
+  const Nanos now = loop_.now();
   while (is_open() && in_end_ - in_begin_ >= kHeaderBytes) {
     const Result<Header> header = decode_header(in_.get() + in_begin_);
     if (!header) return go_down(header.error());
     if (in_end_ - in_begin_ < header->wire_bytes()) break;
     const Bytes payload(in_.get() + in_begin_ + kHeaderBytes, header->length);
     in_begin_ += header->wire_bytes();
-    last_frame_ = loop_.now();
+    last_frame_ = now;
     frame_began_ = 0;
     on_hold_ = false;
     if (header->has(kControl)) {
@@ -170,7 +171,7 @@ void Link::decode() {
   if (in_begin_ == in_end_) {
     in_begin_ = in_end_ = 0;
   } else if (frame_began_ == 0) {
-    frame_began_ = loop_.now();
+    frame_began_ = now;
   }
 }
 
@@ -279,20 +280,21 @@ void Link::append_frame(Buffer& to, const Header& header, Bytes payload) {
 
 void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
   ASSERT(!header.has(kControl) && header.length == payload.size());
-  const bool may_leave =
-      is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && staged_bytes() < kStagedMax;
+  const bool is_large = payload.size() >= kWriteThroughMin;
+  const bool has_room = is_large ? !is_full_ : staged_bytes() < kStagedMax;
+  const bool may_leave = is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && has_room;
   if (!may_leave) {
     scheduler_.push(QueuedFrame{header, Buffer(payload.begin(), payload.end()), origin});
     flush_soon();
     return;
   }
   credit_ -= header.wire_bytes();
-  if (payload.size() >= kWriteThroughMin && !waiting_for_room_) {
+  if (is_large) {
     write_through(header, payload);
   } else {
     append_frame(staged_, header, payload);
-    flush_soon();
   }
+  if (staged_bytes() > 0) flush_soon();
   owner_->on_sent(*this, origin, header);
 }
 
@@ -307,17 +309,24 @@ void Link::write_through(const Header& header, Bytes payload) {
   const IoResult result = loop_.write(fds_.write, parts, 3);
   std::size_t written = result.status == IoResult::Status::kOk ? result.bytes : 0;
   const std::size_t from_staged = std::min(written, staged_bytes());
-  staged_at_ += from_staged;
+  drop_written(from_staged);
   written -= from_staged;
   if (written < header.wire_bytes()) {
     const std::size_t of_header = std::min(written, kHeaderBytes);
     staged_.insert(staged_.end(), encoded + of_header, encoded + kHeaderBytes);
     staged_.insert(staged_.end(), payload.begin() + std::ptrdiff_t(written - of_header), payload.end());
-    flush_soon();  // finds out whether it was "full" or an error
-  } else if (staged_bytes() == 0) {
-    staged_.clear();
-    staged_at_ = 0;
+    // After an error nobody waits: the next write, of what is staged now, meets it again.
+    const bool failed = result.status == IoResult::Status::kError || result.status == IoResult::Status::kEnd;
+    if (!failed) wait_for_room(true);
   }
+}
+
+// The first `bytes` that were staged are the kernel's now.
+void Link::drop_written(std::size_t bytes) {
+  staged_at_ += bytes;
+  if (staged_bytes() > 0 && staged_at_ <= kStagedMax) return;
+  staged_.erase(staged_.begin(), staged_.begin() + std::ptrdiff_t(staged_at_));
+  staged_at_ = 0;
 }
 
 void Link::flush_soon() {
@@ -334,25 +343,14 @@ void Link::flush() {
   for (;;) {
     stage_control();
     stage_data();
-    if (staged_bytes() == 0) {
-      staged_.clear();
-      staged_at_ = 0;
-      wait_for_room(false);
-      return;
-    }
+    if (is_full_) return;
+    if (staged_bytes() == 0) return wait_for_room(false);
     const iovec part{staged_.data() + staged_at_, staged_bytes()};
     const IoResult result = loop_.write(fds_.write, &part, 1);
     if (result.status == IoResult::Status::kError || result.status == IoResult::Status::kEnd)
       return on_write_failed(result.error);
-    if (result.status == IoResult::Status::kOk) staged_at_ += result.bytes;
-    if (staged_bytes() > 0) {
-      if (staged_at_ > kStagedMax) {
-        staged_.erase(staged_.begin(), staged_.begin() + std::ptrdiff_t(staged_at_));
-        staged_at_ = 0;
-      }
-      wait_for_room(true);
-      return;
-    }
+    if (result.status == IoResult::Status::kOk) drop_written(result.bytes);
+    if (staged_bytes() > 0) return wait_for_room(true);
   }
 }
 
@@ -363,8 +361,9 @@ void Link::stage_control() {
   echo_pending_ = false;
 }
 
+// Small frames are gathered; a large one leaves from where it lies, with all before it.
 void Link::stage_data() {
-  while (staged_bytes() < kStagedMax) {
+  while (staged_bytes() < kStagedMax && !is_full_) {
     const QueuedFrame* next = scheduler_.next();
     if (next == nullptr) return;
     if (next->header.wire_bytes() > credit_) {
@@ -376,18 +375,28 @@ void Link::stage_data() {
     }
     QueuedFrame frame = scheduler_.pop();
     credit_ -= frame.header.wire_bytes();
-    append_frame(staged_, frame.header, frame.payload);
+    if (frame.payload.size() < kWriteThroughMin) {
+      append_frame(staged_, frame.header, frame.payload);
+    } else {
+      write_through(frame.header, frame.payload);
+    }
     owner_->on_sent(*this, frame.origin, frame.header);
   }
 }
 
+void Link::on_room() {
+  is_full_ = false;
+  flush();
+}
+
 void Link::wait_for_room(bool wait) {
+  is_full_ = wait;
   if (wait == waiting_for_room_) return;
   waiting_for_room_ = wait;
   if (fds_.write == fds_.read) {
     loop_.change(read_watch_, {.read = true, .write = wait});
   } else if (wait) {
-    write_watch_ = loop_.watch(fds_.write, {.write = true}, [this](Ready) { flush(); });
+    write_watch_ = loop_.watch(fds_.write, {.write = true}, [this](Ready) { on_room(); });
   } else {
     // Not watched while idle: a pipe whose reader is gone reports an error for ever, asked or not.
     loop_.unwatch(write_watch_);

@@ -108,8 +108,10 @@ class Link {
   std::size_t staged_bytes() const { return staged_.size() - staged_at_; }
   void append_frame(Buffer& to, const Header& header, Bytes payload);
   void write_through(const Header& header, Bytes payload);
+  void drop_written(std::size_t bytes);
   void flush_soon();
   void flush();
+  void on_room();
   void stage_control();
   void stage_data();
   void wait_for_room(bool wait);
@@ -153,7 +155,8 @@ class Link {
   bool blocked_told_ = false;  // since the last credit
   bool echo_pending_ = false;
   bool flush_posted_ = false;
-  bool waiting_for_room_ = false;  // the kernel is full; a watch will tell
+  bool is_full_ = false;           // the kernel takes no more
+  bool waiting_for_room_ = false;  // a watch will tell when it does
 
   Nanos next_check_ = 0;
   Nanos ping_sent_ = 0;  // 0: none on its way

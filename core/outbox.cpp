@@ -30,6 +30,17 @@ void Outbox::post(const Header& header, Buffer payload) {
   pump(key);
 }
 
+void Outbox::send_now(Header header, Bytes payload) {
+  Flow& f = flow(flow_of(header));
+  ASSERT(f.queue.empty());
+  header.flags = kFirst | kLast;
+  header.length = std::uint32_t(payload.size());
+  ASSERT(f.credit >= header.wire_bytes());
+  f.credit -= header.wire_bytes();
+  ++f.in_link;
+  owner_.transmit(header, payload);
+}
+
 // Sending may come back here through on_sent(): one pump at a time.
 void Outbox::pump(const FlowKey& key) {
   Flow& f = flow(key);
@@ -182,7 +193,7 @@ void Outbox::detach(const FlowKey& key, bool keep_queue) {
 
 std::size_t Outbox::room(const FlowKey& key) {
   Flow& f = flow(key);
-  if (!f.queue.empty() || f.in_link >= kInLinkMax) return 0;
+  if (!f.queue.empty() || f.in_link > 0) return 0;  // more would only be copied
   if (f.credit < kHeaderBytes + kFragmentMin) return tell_blocked(key, f), 0;
   return std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax);
 }

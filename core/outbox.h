@@ -35,6 +35,9 @@ class Outbox {
 
   // `header` names source, destination, stream, handle, reply_to; flags and length are written here.
   void post(const Header& header, Buffer payload);
+  // The same for a stream that has room() for it: leaves at once, and is copied only where the kernel is
+  // full.
+  void send_now(Header header, Bytes payload);
   void on_sent(const Header& header);
   void on_credit(const FlowKey& flow, std::uint64_t bytes);
   // Nothing we send to `destination` arrives, so nothing gives its credit back: let what waits go and be

@@ -19,14 +19,21 @@ StreamSender::~StreamSender() {
   router_.pending_.erase(news_);
   router_.outbox_.detach(flow_, finished_);
   if (!finished_) {
-    Header header;
-    header.flags = kAborted | kLast;
-    header.stream = flow_.stream;
-    header.destination = flow_.destination;
-    header.source = header.authority = flow_.source;
-    header.handle = handle_;
-    router_.transmit(header, {});
+    Header aborted = header();
+    aborted.flags = kAborted | kLast;
+    aborted.reply_to = kNoReply;  // nobody is left to be told
+    router_.transmit(aborted, {});
   }
+}
+
+Header StreamSender::header() const {
+  Header header;
+  header.stream = flow_.stream;
+  header.destination = flow_.destination;
+  header.source = header.authority = flow_.source;
+  header.handle = handle_;
+  header.reply_to = news_;
+  return header;
 }
 
 std::size_t StreamSender::room() {
@@ -38,8 +45,7 @@ std::size_t StreamSender::room() {
 
 void StreamSender::send(Bytes bytes) {
   ASSERT(!finished_ && !bytes.empty());
-  if (!dead_)
-    router_.send(flow_.destination, handle_, Buffer(bytes.begin(), bytes.end()), flow_.stream, news_);
+  if (!dead_) router_.outbox_.send_now(header(), bytes);
 }
 
 void StreamSender::finish() {

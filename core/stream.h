@@ -34,6 +34,7 @@ class StreamSender {
 
  private:
   friend class Outbox;
+  Header header() const;  // of its messages
   void room_may_have_come();
   void die(const Dead& dead);
 
