@@ -12,6 +12,7 @@ namespace banyan {
 namespace {
 
 constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
+constexpr std::uint32_t kLinkShare = 4;     // of the assembly budget, one link may reserve so much
 constexpr std::uint32_t kDrainedShare = 8;  // "the reader keeps up": no more than this share is held
 
 bool is_stream(const FlowKey& flow) {
@@ -128,6 +129,7 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
   if (assembly.reserved) {
     charge.settle();
     whole.inbox_ = this;
+    whole.link_ = link;
     whole.flow_ = flow;
     whole.assembly_bytes_ = std::uint32_t(assembly.total);
     assembly.reserved = false;
@@ -141,21 +143,41 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
   owner_.on_message(link, first, done.bytes, whole);
 }
 
-// First come, first served: a small message never overtakes the large one that waits before it.
+// First come, first served: a small message never overtakes the large one of its link that waits before it.
+// But a link that has its share waits for itself alone.
 void Inbox::reserve_in_order() {
-  while (!waiting_.empty()) {
-    auto found = assemblies_.find(waiting_.front());
-    if (found != assemblies_.end() && !found->second.reserved && !found->second.refused) {
-      Assembly& assembly = found->second;
-      if (assembly_used_ + assembly.total > limits_.assembly_budget && assembly_used_ > 0) return;
-      assembly_used_ += assembly.total;
-      assembly.reserved = true;
-      waiting_.pop_front();
-      std::deque<Charge> charges = std::move(assembly.charges);
-      continue;  // the charges end here, and their credit goes out
+  std::deque<Charge> credited;      // end last: giving credit calls others
+  std::vector<std::uint32_t> full;  // links whose next message does not fit
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    auto found = assemblies_.find(*at);
+    if (found == assemblies_.end() || found->second.reserved || found->second.refused) {
+      at = waiting_.erase(at);
+      continue;
     }
-    waiting_.pop_front();
+    Assembly& assembly = found->second;
+    const auto share = assembly_of_link_.find(assembly.link);
+    const bool fits = share == assembly_of_link_.end() ||
+                      share->second + assembly.total <= limits_.assembly_budget / kLinkShare;
+    if (!fits || std::find(full.begin(), full.end(), assembly.link) != full.end()) {
+      full.push_back(assembly.link);
+      ++at;
+      continue;
+    }
+    if (assembly_used_ > 0 && assembly_used_ + assembly.total > limits_.assembly_budget) return;
+    assembly_used_ += assembly.total;
+    if (assembly.total > 0) assembly_of_link_[assembly.link] += assembly.total;
+    assembly.reserved = true;
+    at = waiting_.erase(at);
+    for (Charge& charge : assembly.charges) credited.push_back(std::move(charge));
+    assembly.charges.clear();
   }
+}
+
+void Inbox::unreserve(std::uint32_t link, std::uint64_t bytes) {
+  assembly_used_ -= bytes;
+  const auto share = assembly_of_link_.find(link);
+  if (share != assembly_of_link_.end() && (share->second -= bytes) == 0) assembly_of_link_.erase(share);
+  reserve_in_order();
 }
 
 void Inbox::forget(const FlowKey& flow) {
@@ -163,16 +185,14 @@ void Inbox::forget(const FlowKey& flow) {
   if (found == assemblies_.end()) return;
   const Assembly gone = std::move(found->second);
   assemblies_.erase(found);
-  std::erase(waiting_, flow);
-  if (gone.reserved) assembly_used_ -= gone.total;
-  reserve_in_order();
+  if (gone.reserved)
+    unreserve(gone.link, gone.total);
+  else if (std::erase(waiting_, flow) > 0)
+    reserve_in_order();
 }
 
 void Inbox::give_back(Charge& charge) {
-  if (charge.assembly_bytes_ != 0) {
-    assembly_used_ -= charge.assembly_bytes_;
-    reserve_in_order();
-  }
+  if (charge.assembly_bytes_ != 0) unreserve(charge.link_, charge.assembly_bytes_);
   if (charge.window_bytes_ == 0) return;
   owner_.release_link(charge.link_, charge.window_bytes_);
   auto window = windows_.find(charge.flow_);

@@ -42,7 +42,7 @@ struct InboxLimits {
   std::uint32_t message_max = kMessageMax;
   std::uint32_t stream_window = 64 << 10;
   std::uint32_t stream_window_max = 16 << 20;
-  std::uint64_t assembly_budget = 64 << 20;  // four messages of the default limit, all links together
+  std::uint64_t assembly_budget = 64 << 20;  // of all links; each may reserve a quarter, or one message
   std::uint32_t streams_max = 8'192;         // that one link may have open towards us
 };
 
@@ -104,6 +104,7 @@ class Inbox {
   void begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   void go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   void reserve_in_order();
+  void unreserve(std::uint32_t link, std::uint64_t bytes);
   void forget(const FlowKey& flow);  // its assembly, with what it reserved
   void give_back(Charge& charge);
   void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
@@ -118,6 +119,7 @@ class Inbox {
   std::map<FlowKey, Assembly> assemblies_;
   std::deque<FlowKey> waiting_;  // for a reservation, in order of their first frames
   std::uint64_t assembly_used_ = 0;
+  std::map<std::uint32_t, std::uint64_t> assembly_of_link_;  // the same, for each that has reserved something
 };
 
 }  // namespace banyan
