@@ -122,7 +122,8 @@ void Link::take_early_bytes(Bytes bytes) {
   });
 }
 
-void Link::on_readable() {
+// False when there was nothing to read.
+bool Link::on_readable() {
   if (!in_) in_ = std::make_unique_for_overwrite<std::uint8_t[]>(kReadBufferBytes);
   if (in_begin_ > 0 && kReadBufferBytes - in_end_ < kHeaderBytes + kFramePayloadMax) {
     std::copy(in_.get() + in_begin_, in_.get() + in_end_, in_.get());
@@ -132,18 +133,20 @@ void Link::on_readable() {
   const IoResult result = loop_.read(fds_.read, in_.get() + in_end_, kReadBufferBytes - in_end_);
   switch (result.status) {
     case IoResult::Status::kWouldBlock:
-      return;
+      return false;
     case IoResult::Status::kEnd:
       go_down(lost(in_begin_ == in_end_ ? "the link was closed by the other side"
                                         : "the link ended inside a frame"));
-      return;
+      return false;
     case IoResult::Status::kError:
       go_down(system_error(ErrorClass::kLost, Phase::kLink, "reading the link", result.error));
-      return;
+      return false;
     case IoResult::Status::kOk:
       in_end_ += result.bytes;
       decode();
+      return true;
   }
+  return false;
 }
 
 void Link::decode() {
@@ -406,10 +409,7 @@ void Link::wait_for_room(bool wait) {
 
 // The peer may have said why before it went: hear that first.
 void Link::on_write_failed(int error) {
-  for (int i = 0; i < kLastReadsMax && is_open(); ++i) {
-    const std::size_t before = in_end_;
-    on_readable();
-    if (in_end_ == before) break;
+  for (int i = 0; i < kLastReadsMax && is_open() && on_readable(); ++i) {
   }
   go_down(system_error(ErrorClass::kLost, Phase::kLink, "writing to the link", error));
 }

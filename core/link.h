@@ -98,7 +98,7 @@ class Link {
 
  private:
   void on_ready(Ready ready);
-  void on_readable();
+  bool on_readable();
   void decode();
   bool take_control_token(const Header& header);
   bool on_link_control(const Header& header, Bytes payload);

@@ -34,7 +34,8 @@ struct Family {
   Router root, honest;
   int hostile_fd = -1;
   std::string hostile_ended;
-  std::size_t received = 0, messages = 0;
+  std::size_t received = 0, messages = 0;  // of the honest child
+  std::size_t whole = 0, aborted = 0;      // of the hostile one
 
   explicit Family(std::uint64_t seed)
       : world(seed),
@@ -51,7 +52,11 @@ struct Family {
     root.add_child(link(loop, ours, root, false), kHostile,
                    [this](const Error& error) { hostile_ended = error.text; });
     root.add_handler(kSink, Access::anyone(), [this](Incoming& message) {
-      if (message.header.source != kHonest) return;
+      if (message.header.source == kHostile) {
+        aborted += message.header.has(kAborted);
+        whole += !message.header.has(kAborted);
+        return;
+      }
       received += message.payload.size();
       ++messages;
     });
@@ -78,15 +83,18 @@ struct Family {
     }
   }
 
-  // Begins a message of that length, and sends a few bytes of it.
-  void begin_message(StreamId stream, std::uint64_t length) {
+  void write(std::uint8_t flags, StreamId stream, const Buffer& payload) {
     Header header;
-    header.flags = kFirst;
+    header.flags = flags;
     header.stream = stream;
     header.handle = kSink;
+    write(header, payload);
+  }
+  // Begins a message of that length, and sends a hundred bytes of it.
+  void begin_message(StreamId stream, std::uint64_t length) {
     Buffer payload(kLengthPrefixBytes + 100);
     store_le(payload.data(), length);
-    write(header, payload);
+    write(kFirst, stream, payload);
   }
 };
 
@@ -103,6 +111,52 @@ TEST_CASE("a child that begins long messages and ends none does not hold up its 
     CHECK(family.received == 9'000'000);
     CHECK(family.hostile_ended.empty());  // it broke no rule, it is only slow
   }
+}
+
+TEST_CASE("a long message that ends before its length is thrown away, and so is one that goes beyond it") {
+  Family family(1);
+  family.begin_message(10, 1'000);
+  family.write(kLast, 10, Buffer(100));
+  family.begin_message(11, 1'000);
+  family.write(kLast, 11, Buffer(901));
+  family.begin_message(12, 1'000);
+  family.write(0, 12, Buffer(500));
+  family.write(kLast, 12, Buffer(400));
+  CHECK(family.world.run_until_idle());
+  CHECK(family.whole == 1);
+  CHECK(family.hostile_ended.empty());
+}
+
+TEST_CASE("a message begun and broken off, by an abort or by another, gives its reservation back") {
+  Family family(2);
+  for (StreamId stream = 10; stream < 20; ++stream) {
+    family.begin_message(stream, kMessageMax);
+    family.begin_message(stream, kMessageMax);
+    family.write(kAborted | kLast, stream, {});
+  }
+  CHECK(family.world.run_until_idle());
+  CHECK(family.aborted == 10);
+  // More than a stream's window, so it arrives only if it finds its reservation.
+  family.begin_message(30, 200'100);
+  for (int i = 0; i < 20; ++i) {
+    family.write(i < 19 ? 0 : kLast, 30, Buffer(10'000));
+    CHECK(family.world.run_until_idle());
+  }
+  CHECK(family.whole == 1);
+  CHECK(family.hostile_ended.empty());
+}
+
+TEST_CASE("when a link breaks, whoever reads a stream from behind it hears that it was cut off") {
+  Family family(3);
+  family.write(kFirst | kLast, 10, Buffer(100));
+  family.write(kFirst | kLast, 11, Buffer(100));
+  family.write(kFirst | kLast, 11, {});                    // ended well
+  family.write(kFirst | kLast, kCallStream, Buffer(100));  // no stream that could end
+  CHECK(family.world.run_until_idle());
+  CHECK(family.whole == 4);
+  family.world.cut(family.hostile_loop, family.hostile_fd);
+  CHECK(family.world.run_until_idle());
+  CHECK(family.aborted == 1);
 }
 
 }  // namespace

@@ -187,13 +187,14 @@ void SimLoop::close(int fd) {
 // As the loops of core/ do it: some of the ready descriptors, then timers, then what was posted.
 bool SimLoop::run_round() {
   if (condition_ != Condition::kRunning) return false;
-  bool did_something = false;
   std::vector<WatchId>& ready = world_.scratch_;
   ready.clear();
   for (const Watch& watch : watches_)
     if (watch.id != 0 && readiness(watch) != Ready{}) ready.push_back(watch.id);
   for (std::size_t i = ready.size(); i > 1; --i) std::swap(ready[i - 1], ready[world_.below(i)]);
-  if (ready.size() > 1 && world_.one_in(kSkipReady)) ready.resize(1 + world_.below(ready.size() - 1));
+  // Some of them, or none: not every loop looks at descriptors before timers and tasks.
+  bool did_something = !ready.empty();
+  if (!ready.empty() && world_.one_in(kSkipReady)) ready.resize(world_.below(ready.size()));
   // What is reported was true when the round began: a watcher may have emptied another's pipe since.
   std::vector<Ready> reported;
   reported.reserve(ready.size());
@@ -205,7 +206,6 @@ bool SimLoop::run_round() {
     reported[i].write = reported[i].write && watch->interest.write;
     if (reported[i] == Ready{}) continue;
     world_.trace("ready", index_, std::uint64_t(watch->fd), reported[i].read + 2u * reported[i].write);
-    did_something = true;
     OnReady on_ready = std::move(watch->on_ready);
     on_ready(reported[i]);
     if (condition_ == Condition::kKilled) return true;
