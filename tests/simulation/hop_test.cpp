@@ -1,0 +1,206 @@
+// Goal: what passes through a context, or stops in it, is accounted for: every window is given back, every
+// caller is answered once, and neither a child nor a parent can say what is not its to say. Method: a router
+// between a parent and two children whose frames are all written by hand.
+
+#include <catch2/catch.hpp>
+#include <memory>
+
+#include "core/router.h"
+#include "tests/simulation/raw_peer.h"
+
+namespace banyan {
+namespace {
+
+using namespace simulation;
+
+constexpr ContextId kRoot = 0, kUs = 1, kChild = 2, kSibling = 3, kBeneathChild = 4, kStranger = 99;
+
+struct Nobody final : Link::Owner {
+  void on_frame(Link&, const Header&, Bytes) override {}
+  void on_sent(Link&, std::uint32_t, const Header&) override {}
+  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+};
+
+struct Hop {
+  SimWorld world;
+  SimLoop& loop;
+  SimLoop& others;
+  Nobody nobody;
+  Router router;
+  std::unique_ptr<RawPeer> parent, child, sibling;
+  ErrorClass child_ended = ErrorClass::kIo, parent_ended = ErrorClass::kIo;
+
+  static RouterConfig config() {
+    return RouterConfig{.id = kUs, .sideways = Sideways::kPeers, .ancestors = {kRoot}, .inbox = {}};
+  }
+
+  explicit Hop(RouterConfig its_config = config())
+      : world(1), loop(world.add_loop()), others(world.add_loop()), router(loop, std::move(its_config)) {
+    const auto up = world.make_pair(loop, others);
+    router.set_parent(link(up.first, true), [this](const Error& error) { parent_ended = error.error_class; });
+    parent = std::make_unique<RawPeer>(others, up.second);
+    const auto down = world.make_pair(loop, others);
+    router.add_child(link(down.first, false), kChild,
+                     [this](const Error& error) { child_ended = error.error_class; });
+    child = std::make_unique<RawPeer>(others, down.second);
+    router.add_route(kBeneathChild, kChild);
+    const auto beside = world.make_pair(loop, others);
+    router.add_child(link(beside.first, false), kSibling, {});
+    sibling = std::make_unique<RawPeer>(others, beside.second);
+  }
+
+  std::unique_ptr<Link> link(int fd, bool to_parent) {
+    return std::make_unique<Link>(loop, LinkFds{fd, fd}, nobody, LinkLimits{}, router.window_budget(),
+                                  to_parent);
+  }
+
+  void settle() { CHECK(world.run_until_idle()); }
+
+  static std::size_t dead(const RawPeer& peer, Handle handle) {
+    std::size_t count = 0;
+    for (const Header& header : peer.frames) count += header.is_dead() && header.handle == handle;
+    return count;
+  }
+};
+
+Header header_of(std::uint8_t flags, ContextId source, ContextId destination, StreamId stream, Handle handle,
+                 Handle reply_to = kNoReply) {
+  Header header;
+  header.flags = flags;
+  header.source = header.authority = source;
+  header.destination = destination;
+  header.stream = stream;
+  header.handle = handle;
+  header.reply_to = reply_to;
+  return header;
+}
+
+// A first frame that announces `length` bytes and holds some of them.
+Buffer opening(std::uint64_t length, std::size_t bytes) {
+  Buffer payload(kLengthPrefixBytes + bytes);
+  store_le(payload.data(), length);
+  return payload;
+}
+
+constexpr std::uint8_t kWhole = kFirst | kLast;
+
+TEST_CASE("a long message to nobody is answered dead once, at its first frame") {
+  for (const ContextId nobody :
+       {kStranger, kChild}) {  // from the parent: unknown; the child's own: the way back
+    CAPTURE(nobody);
+    Hop hop;
+    RawPeer& from = nobody == kStranger ? *hop.parent : *hop.child;
+    const ContextId source = nobody == kStranger ? kRoot : kBeneathChild;
+    from.send(encode(header_of(kFirst, source, nobody, 7, 500, 5'000), opening(300, 100)));
+    from.send(encode(header_of(0, source, nobody, 7, 500, 5'000), Buffer(100)));
+    from.send(encode(header_of(kLast, source, nobody, 7, 500, 5'000), Buffer(100)));
+    hop.settle();
+    CHECK(Hop::dead(from, 5'000) == 1);
+  }
+}
+
+TEST_CASE("messages to nobody cost their sender no window") {
+  Hop hop;
+  std::uint64_t sent = 0;
+  while (sent < 6 << 20) {
+    const Buffer frame = encode(header_of(kWhole, kRoot, kStranger, 7, 500), Buffer(10'000));
+    REQUIRE(sent + frame.size() <= (2 << 20) + hop.parent->credit);
+    hop.parent->send(frame);
+    sent += frame.size();
+    hop.settle();
+  }
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+}
+
+TEST_CASE("a dead message is never answered, be it data or control, known or unknown where it goes") {
+  Hop hop;
+  for (const ContextId destination : {kUs, kStranger}) {
+    hop.parent->send(encode(header_of(kWhole, kRoot, destination, 7, 500, kIsDead), Buffer(10)));
+    hop.parent->send(encode(header_of(kControl | kWhole, kRoot, destination, 0, 500, kIsDead), Buffer(10)));
+  }
+  hop.settle();
+  CHECK(Hop::dead(*hop.parent, kIsDead) == 0);
+  CHECK(hop.router.counters().dead_sent == 0);
+}
+
+TEST_CASE("a parent that speaks in the name of us or of who is beneath us is cut off") {
+  for (const ContextId claimed : {kUs, kChild, kBeneathChild})
+    for (int which = 0; which < 2; ++which) {
+      CAPTURE(claimed, which);
+      Hop hop;
+      bool ran = false;
+      hop.router.add_handler(500, Access::anyone(), [&](Incoming&) { ran = true; });
+      Header header = header_of(kWhole, kRoot, kUs, 7, 500);
+      (which == 0 ? header.source : header.authority) = claimed;
+      hop.parent->send(encode(header, {}));
+      hop.settle();
+      CHECK_FALSE(ran);
+      CHECK(hop.parent_ended == ErrorClass::kProtocol);
+    }
+}
+
+TEST_CASE(
+    "a link may have only so many unfinished messages on their way through us; finished ones do not count") {
+  RouterConfig config = Hop::config();
+  config.half_way_max = 4;
+  Hop hop(std::move(config));
+  for (StreamId stream = 10; stream < 50; ++stream) {  // each is ended, in one of three ways
+    hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500), opening(200, 100)));
+    if (stream % 3 == 0) hop.child->send(encode(header_of(kLast, kChild, kRoot, stream, 500), Buffer(100)));
+    if (stream % 3 == 1) hop.child->send(encode(header_of(kAborted | kLast, kChild, kRoot, stream, 500), {}));
+    if (stream % 3 == 2) {
+      hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500), opening(200, 100)));
+      hop.child->send(encode(header_of(kLast, kChild, kRoot, stream, 500), Buffer(100)));
+    }
+  }
+  hop.settle();
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  for (StreamId stream = 10; stream < 14; ++stream)
+    hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500), opening(200, 100)));
+  hop.settle();
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  hop.child->send(encode(header_of(kFirst, kChild, kRoot, 14, 500), opening(200, 100)));
+  hop.settle();
+  CHECK(hop.child_ended == ErrorClass::kProtocol);
+}
+
+TEST_CASE(
+    "messages queued for a link that breaks are answered dead, each once, and their window is given back") {
+  Hop hop;
+  hop.sibling->set_reading(false);
+  constexpr std::size_t kMessages = 60;  // of 60,000 bytes: more than the sibling's wire and window take
+  std::uint64_t sent = 0;
+  for (Handle i = 0; i < kMessages; ++i) {
+    const Buffer frame =
+        encode(header_of(kWhole, kChild, kSibling, StreamId(10 + i), 500, 5'000 + i), Buffer(30'000));
+    REQUIRE(sent + frame.size() <= (2 << 20) + hop.child->credit);
+    hop.child->send(frame);
+    sent += frame.size();
+  }
+  hop.settle();
+  CHECK(hop.router.link_to(kSibling)->has_unsent());
+  hop.sibling->close();
+  hop.settle();
+  std::size_t answered = 0;
+  for (Handle i = 0; i < kMessages; ++i) {
+    const std::size_t times = Hop::dead(*hop.child, 5'000 + i);
+    CHECK(times <= 1);
+    answered += times;
+  }
+  CHECK(answered > 0);  // those that had left are the sibling's to answer for
+  CHECK(hop.router.link_to(kChild)->held() == 0);
+}
+
+TEST_CASE("a frame that goes on a message nobody began is dropped, and its window given back") {
+  Hop hop;
+  hop.child->send(encode(header_of(0, kChild, kRoot, 10, 500), Buffer(1'000)));
+  hop.child->send(encode(header_of(kLast, kChild, kRoot, 10, 500), Buffer(1'000)));
+  hop.child->send(encode(header_of(0, kChild, kUs, 10, 500), Buffer(1'000)));
+  hop.settle();
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(hop.router.link_to(kChild)->held() == 0);
+  for (const Header& header : hop.parent->frames) CHECK(header.has(kControl));
+}
+
+}  // namespace
+}  // namespace banyan
