@@ -1,6 +1,8 @@
 // tests/end_to_end/ssh.h -- banyan over a server of the test's own: words, events, and who is who over there.
 #pragma once
 
+#include <sys/utsname.h>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/program.h"
@@ -40,6 +42,13 @@ inline pid_t marked(const std::string& mark, const std::string& name) {
     found = pid;
   }
   return found;
+}
+
+// As uname -m would say it on a machine whose programs do not run here.
+inline std::string other_architecture() {
+  utsname name{};
+  ::uname(&name);
+  return std::string_view(name.machine) == "aarch64" ? "x86_64" : "aarch64";
 }
 
 class Stopwatch {

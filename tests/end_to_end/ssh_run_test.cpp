@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "tests/end_to_end/ssh.h"
@@ -191,11 +192,26 @@ TEST_CASE(
   CHECK(expectations() == Words{"dd," + architecture});
 
   // One we may carry an image for, and one nobody has.
-  for (const char* wrong : {"aarch64", "pdp11"}) {
+  for (const std::string& wrong : {other_architecture(), std::string("pdp11")}) {
     std::ofstream(file) << known.substr(0, known.find('\t') + 1) << wrong << "\n";
-    CHECK(expectations() == Words{cat("dd,", std::string_view(wrong)), "*"});
+    CHECK(expectations() == Words{"dd," + wrong, "*"});
     CHECK(read_file(file) == known);
   }
+}
+
+TEST_CASE("the tree shows an SSH host beside a local context") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const Finished got = run_program({"tree", "-F", server.client_config(), "local,web", "--json"});
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 0);
+  std::map<std::string, std::string> methods;
+  for (const nlohmann::json& event : events_of(got.out)) {
+    if (event.contains("context")) methods[event.at("name")] = event.at("method");
+  }
+  CHECK(methods.size() == 3);
+  CHECK(methods["local"] == "local");
+  CHECK(methods["web"] == "ssh");
 }
 
 TEST_CASE("a terminal that the configuration forces on the connection changes no byte") {

@@ -91,7 +91,15 @@ TEST_CASE("banners, greetings and junk from start-up files are passed over, what
   }
   options.setup += cat("cp /srv/", std::string_view(shells[0].name), "/banner /srv/banner\n");
   const Sshd server(options);
-  for (const Shell& shell : shells) check_works(server, shell.name);
+  for (const Shell& shell : shells) {
+    check_works(server, shell.name);
+    if (*shell.start_up == '\0') continue;
+    const std::string line = cat("ssh -T -F '", server.client_config(), "' ", std::string_view(shell.name),
+                                 "@web : 2>&1 >'", server.folder(), "/heard' | grep -q 'Authorised use'");
+    CHECK(std::system(line.c_str()) == 0);
+    CHECK(contains(read_file(server.folder() + "/heard"), "Welcome! BANYAN-READY"));
+    CHECK(contains(read_file(server.folder() + "/heard"), junk));
+  }
 }
 
 TEST_CASE("start-up files that print without end are told as such in bounded time") {
@@ -110,19 +118,30 @@ TEST_CASE("start-up files that print without end are told as such in bounded tim
   CHECK(fail["remedy"].is_string());
 }
 
-TEST_CASE("start-up files that never end cost --connect-timeout and no more") {
+TEST_CASE("start-up files that never end cost --connect-timeout and no more, and Ctrl-C ends the wait") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(
       {.accounts = {{"sleeper", "/bin/bash"}}, .files = {{"sleeper", ".bashrc", "sleep 300\n"}}});
+  const std::string mark = fresh_mark();
   const Finished got =
-      run_program(at(server, "sleeper", {"--json", "--connect-timeout", "1s", "--", "true"}));
+      run_program(at(server, "sleeper", {"--json", "--connect-timeout", "1s", "--", "true"}), {}, {mark});
   CAPTURE(got.out);
   CHECK(got.code == 255);
   CHECK(got.seconds < 10);
   CHECK(the_event(got.out, "fail").value("class", "") == "timeout");
   CHECK(the_event(got.out, "fail").value("started", "") == "no");
-  // The server cannot know that we have given up before its shell writes: this sleep is the account's own.
-  for (pid_t pid : descendants_of(server.pid())) ::kill(pid, SIGKILL);
+
+  Program program(at(server, "sleeper", {"--", "true"}), Program::Shape::kPipes, {mark});
+  const Stopwatch waiting;
+  while (marked(mark, "ssh") < 0 && waiting.seconds() < 20) ::poll(nullptr, 0, 5);
+  program.signal(SIGINT);
+  REQUIRE(program.wait_for("still running: sleeper@web (connect "));
+  const Stopwatch since;
+  program.signal(SIGINT);
+  CHECK(program.finish().code == 130);
+  CHECK(since.seconds() < 5);
+  // That sleep is the account's own: as with ssh, nobody over there knows that we have gone.
+  for (pid_t pid : processes_marked(mark)) ::kill(pid, SIGKILL);
 }
 
 TEST_CASE("the first directory that allows execution is taken, and nothing stays in any") {
@@ -208,4 +227,77 @@ TEST_CASE("a login shell that is none of ours is told with what it said") {
   CHECK(fail["class"] == "bootstrap");
   CHECK(contains(fail["error"].get<std::string>(), "Please choose"));
   CHECK(fail["remedy"].is_string());
+}
+
+// PATH is a folder with these tools alone, beside what `extra` puts there.
+Sshd::Options only_with(const Words& tools, const std::string& extra = "") {
+  Sshd::Options options{.server_lines = "SetEnv PATH=/srv/guest/bin",
+                        .accounts = {{"guest", "/bin/sh"}},
+                        .setup = "mkdir /srv/guest/bin\nln -s /bin/sh /srv/guest/bin/sh\n"};
+  for (const std::string& tool : tools)
+    options.setup += cat("ln -s \"$(command -v ", tool, ")\" /srv/guest/bin/", tool, "\n");
+  options.setup += extra;
+  return options;
+}
+
+TEST_CASE("a host without dd receives the loader through printf") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(only_with({"chmod", "rm", "uname"}));
+  const std::string bytes = random_bytes(300'000);
+  const Finished got = run_program(at(server, "guest", {"--", "/bin/cat"}), bytes);
+  CAPTURE(got.err);
+  CHECK(got.code == 0);
+  CHECK((got.out == bytes));
+  CHECK(server.leftovers().empty());
+}
+
+TEST_CASE("a host without a tool that is needed is told in one line that names it") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(only_with({"rm", "uname", "dd"}));
+  const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}));
+  CHECK(got.code == 255);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "shell");
+  CHECK(fail["class"] == "bootstrap");
+  CHECK(contains(fail["error"].get<std::string>(), "the host has no chmod"));
+  CHECK(fail["remedy"].is_string());
+}
+
+TEST_CASE("a host of an architecture nobody has an image for is told in one line that names it") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(only_with(
+      {"chmod", "rm", "dd"},
+      "printf '#!/bin/sh\\necho pdp11\\n' >/srv/guest/bin/uname\nchmod 755 /srv/guest/bin/uname\n"));
+  const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "shell");
+  CHECK(fail["class"] == "bootstrap");
+  CHECK(contains(fail["error"].get<std::string>(), "the host is pdp11; this program carries images for "));
+  CHECK(fail["remedy"].is_string());
+  CHECK(server.leftovers().empty());
+}
+
+TEST_CASE("a host that lies about its architecture is told as one that cannot execute the loader") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const std::string other = other_architecture();
+  if (::access(cat("/proc/sys/fs/binfmt_misc/qemu-", other).c_str(), F_OK) == 0) {
+    WARN("NOT TESTED: this machine does execute programs for " << other);
+    return;
+  }
+  const Sshd server(
+      only_with({"chmod", "rm", "dd"}, cat("printf '#!/bin/sh\\necho ", other,
+                                           "\\n' >/srv/guest/bin/uname\nchmod 755 /srv/guest/bin/uname\n")));
+  const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  CHECK(got.seconds < 20);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["class"] == "bootstrap");
+  CHECK(fail["started"] == "no");
+  CHECK(server.leftovers().empty());
 }

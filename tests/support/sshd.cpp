@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kRunFolder = "/run/sshd";  // as root, sshd wants it to be there, and empty
 constexpr int kStartsMax = 20;                   // somebody may take the port we found free
 constexpr std::chrono::seconds kStartsIn{20};
-constexpr std::chrono::seconds kSessionsEndIn{10};
+constexpr std::chrono::seconds kSessionsEndIn{10}, kLeftoversGoIn{5};
 constexpr uid_t kFirstUser = 23'000;  // of the accounts: nobody's on an ordinary machine
 
 // In PATH, to which ./dev test adds the folder of a server it has unpacked, and where an ordinary user's does
@@ -175,6 +175,14 @@ std::string Sshd::outside(const std::string& path) const {
 }
 
 std::vector<std::string> Sshd::leftovers() const {
+  // A stage 0 whose connection was cut sees that a little later than we do.
+  const auto deadline = Clock::now() + kLeftoversGoIn;
+  std::vector<std::string> found;
+  while (!(found = files_of_stage0()).empty() && Clock::now() < deadline) ::poll(nullptr, 0, 5);
+  return found;
+}
+
+std::vector<std::string> Sshd::files_of_stage0() const {
   std::vector<std::string> found;
   if (!own_namespace_) return found;  // the leak check looks at the folders of the machine, and at /tmp
   std::vector<std::string> folders = {"/dev/shm", "/var/tmp", "/"};

@@ -63,12 +63,14 @@ class Sshd {
   std::string outside(const std::string& path) const;
   std::string log() const;
 
-  // Files that stage 0 or the loader left where the server's accounts can write.
+  // Files that stage 0 or the loader left where the server's accounts can write. Waits for those that are
+  // about to go.
   std::vector<std::string> leftovers() const;
 
  private:
   static constexpr const char* kHomes = "/srv";
 
+  std::vector<std::string> files_of_stage0() const;
   bool start(const Options& options);
   void write_configurations(const Options& options);
   std::string server_line(Kind kind) const;
