@@ -319,16 +319,17 @@ Error Runner::Job::explained(Error error) const {
   return error;
 }
 
-// The first of its symptoms that the transport shows, and the line in question.
+// The first of its symptoms that the transport shows, and the line in question. An account that takes no
+// commands says so on its standard output.
 const Symptom* Runner::Job::complaint(std::string_view& line) const {
-  const std::string_view text = complaint_text_;
-  for (const Symptom& symptom : recipe_.symptoms) {
-    const std::size_t at = text.find(symptom.text);
-    if (at == text.npos) continue;
-    const std::size_t before = text.rfind('\n', at);
+  for (std::string_view text : {std::string_view(complaint_text_),
+                                handshake_ ? std::string_view(handshake_->noise()) : std::string_view()}) {
+    const Symptom* symptom = find_symptom(recipe_.symptoms, text);
+    if (symptom == nullptr) continue;
+    const std::size_t at = text.find(symptom->text), before = text.rfind('\n', at);
     line = text.substr(before == text.npos ? 0 : before + 1);
     line = last_line(line.substr(0, line.find('\n')));
-    return &symptom;
+    return symptom;
   }
   return nullptr;
 }

@@ -251,3 +251,21 @@ TEST_CASE("a hundred local children come up and go, each with an id of its own")
   CHECK(ids.front() > 0);
   CHECK(std::adjacent_find(ids.begin(), ids.end()) == ids.end());
 }
+
+TEST_CASE("a symptom counts wherever the transport shows it, and its line is what is told") {
+  for (const char* script : {"echo hello; echo it is currently not available. >&2; exit 1",
+                             "echo hello; echo it is currently not available.; exit 1"}) {
+    CAPTURE(script);
+    Root root;
+    Recipe recipe = shell(script);
+    recipe.symptoms = {{"not available", Phase::kShell, ErrorClass::kRefused, "ask"}};
+    root.start(recipe);
+
+    REQUIRE(root.settle());
+    REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+    CHECK(root.error.error_class == ErrorClass::kRefused);
+    CHECK(root.error.phase == Phase::kShell);
+    CHECK(root.error.text == "it is currently not available.");
+    CHECK(root.error.remedy == "ask");
+  }
+}
