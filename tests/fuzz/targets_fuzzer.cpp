@@ -1,0 +1,48 @@
+// Goal: no target expression makes anything but names on the allow-list, within bounds.
+// Method: what is accepted is looked at; a name made by an expression, written out, means the same target
+// again.
+
+#include <algorithm>
+
+#include "cli/targets.h"
+#include "core/assert.h"
+#include "core/bytes.h"
+
+using namespace banyan;
+using namespace banyan::cli;
+
+namespace {
+
+constexpr std::size_t kLookedAt = 100;  // of each expression: a hundred thousand would look no different
+
+bool is_safe(const std::string& text) {
+  return !text.starts_with('-') && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._-+@:%").find(c) != std::string_view::npos;
+  });
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text = as_text(Bytes(data, size));
+  const std::size_t cut = text.find('\0');
+  TargetSet set;
+  try {
+    set = parse_targets(text.substr(0, cut), cut == text.npos ? "" : text.substr(cut + 1));
+  } catch (const UsageError& error) {
+    ASSERT(*error.what() != '\0');
+    return 0;
+  }
+  ASSERT(!set.targets.empty() && set.targets.size() <= kTargetsMax);
+  ASSERT(!set.one || set.targets.size() == 1);
+  for (std::size_t i = 0; i < std::min(set.targets.size(), kLookedAt); ++i) {
+    const Target& target = set.targets[i];
+    ASSERT(target.name.size() <= kTargetNameMax);
+    ASSERT(is_safe(target.host) && is_safe(target.user));
+    ASSERT(target.local == target.host.empty());
+    const TargetSet again = parse_targets(target.name);
+    ASSERT(again.one && again.targets.size() == 1 && again.targets[0] == target);
+  }
+  return 0;
+}
