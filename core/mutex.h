@@ -1,7 +1,9 @@
-// core/mutex.h -- a mutex without <mutex>, whose failure paths would bring exceptions into the agent.
+// core/mutex.h -- a mutex without <mutex>, whose failure paths would bring exceptions into the agent, and
+// without pthread's, of which the agent would carry the robust and the recursive ones too.
 #pragma once
 
-#include <pthread.h>
+#include <atomic>
+#include <cstdint>
 
 namespace banyan {
 
@@ -10,13 +12,13 @@ class Mutex {
   Mutex() = default;
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
-  ~Mutex() { pthread_mutex_destroy(&mutex_); }
 
-  void lock() { pthread_mutex_lock(&mutex_); }
-  void unlock() { pthread_mutex_unlock(&mutex_); }
+  void lock();
+  void unlock();
 
  private:
-  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  static constexpr std::uint32_t kFree = 0, kHeld = 1, kContended = 2;  // the last: somebody may sleep on it
+  std::atomic<std::uint32_t> state_ = kFree;                            // a futex
 };
 
 // Holds a mutex for a scope.
