@@ -3,10 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdlib>
-
 #include "core/fd.h"
 #include "core/msgpack.h"
+#include "core/text.h"
 
 namespace banyan {
 
@@ -15,12 +14,10 @@ namespace {
 std::uint64_t resident_kib() {
   const Fd file(::open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
   char text[128];
-  const ssize_t bytes = file ? retry([&] { return ::read(file.get(), text, sizeof text - 1); }) : 0;
-  if (bytes <= 0) return 0;
-  text[bytes] = '\0';
-  char* second = nullptr;
-  std::strtoull(text, &second, 10);
-  return std::strtoull(second, nullptr, 10) * std::uint64_t(::sysconf(_SC_PAGESIZE)) / 1024;
+  const ssize_t bytes = file ? retry([&] { return ::read(file.get(), text, sizeof text); }) : 0;
+  std::string_view left(text, bytes > 0 ? std::size_t(bytes) : 0);
+  take_number(left);
+  return take_number(left) * std::uint64_t(::getpagesize()) / 1024;
 }
 
 }  // namespace

@@ -43,4 +43,12 @@ std::uint64_t parse_hex(std::string_view digits) {
   return number;
 }
 
+std::uint64_t take_number(std::string_view& text) {
+  std::uint64_t number = 0;
+  for (; !text.empty() && text[0] >= '0' && text[0] <= '9'; text.remove_prefix(1))
+    number = number * 10 + std::uint64_t(text[0] - '0');
+  if (!text.empty() && text[0] == ' ') text.remove_prefix(1);
+  return number;
+}
+
 }  // namespace banyan

@@ -34,7 +34,7 @@ std::string join(std::initializer_list<TextPart> parts);
 
 // cat("read ", 5, " bytes") == "read 5 bytes". Takes strings, characters and integers.
 template <class... Parts>
-std::string cat(const Parts&... parts) {
+[[gnu::always_inline]] inline std::string cat(const Parts&... parts) {
   return join({TextPart(parts)...});
 }
 
@@ -42,5 +42,8 @@ std::string cat(const Parts&... parts) {
 std::string hex64(std::uint64_t number);
 // What hex64() made, or any other hexadecimal digits: up to the first character that is none.
 std::uint64_t parse_hex(std::string_view digits);
+
+// Takes a decimal number, and one space after it, off the front. Without a digit there: 0.
+std::uint64_t take_number(std::string_view& text);
 
 }  // namespace banyan

@@ -34,3 +34,11 @@ TEST_CASE("parse_hex reads what hex64 writes, and stops at what is no digit") {
   CHECK(parse_hex("1f-2") == 0x1f);
   CHECK(parse_hex("") == 0);
 }
+
+TEST_CASE("take_number reads numbers one after the other") {
+  std::string_view text = "12 345 x7";
+  CHECK(take_number(text) == 12);
+  CHECK(take_number(text) == 345);
+  CHECK(take_number(text) == 0);
+  CHECK(text == "x7");
+}
