@@ -3,9 +3,7 @@
 // The agent is compiled without exceptions and takes only the headers of libstdc++ (and two small objects:
 // tree and hash table). These definitions keep its exception machinery, 35 KB compressed, out of the link.
 // Each is our own fault or the end of memory, so each stops the process at once.
-#include <cstdlib>
 #include <memory>
-#include <new>
 
 #include "core/assert.h"
 
@@ -15,32 +13,7 @@ namespace {
   banyan::assertion_failed(what, "libstdc++", 0);
 }
 
-[[gnu::noinline]] void* allocate(std::size_t bytes) {
-  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
-  ASSERT(memory != nullptr);
-  return memory;
-}
-
 }  // namespace
-
-void* operator new(std::size_t bytes) {
-  return allocate(bytes);
-}
-void* operator new[](std::size_t bytes) {
-  return allocate(bytes);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 extern "C" [[noreturn]] void __cxa_pure_virtual() {
   fail("pure virtual call");
