@@ -13,7 +13,7 @@ namespace {
 struct Nobody final : Link::Owner {
   void on_frame(Link&, const Header&, Bytes) override {}
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+  void on_down(Link&, const Error&, FrameQueue) override {}
 };
 
 std::unique_ptr<Link> make_link(Loop& loop, Router& router, int fd, bool to_parent) {

@@ -103,7 +103,7 @@ class Agent final : private Link::Owner {
       logger_.log(LogLevel::kDebug, cat("up as context ", identity->id, ", process ", ::getpid()));
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override { loop_.stop(); }
+  void on_down(Link&, const Error&, FrameQueue) override { loop_.stop(); }
 
   // Ends the commands, lets their outcomes out, and leaves. Once.
   void end(Nanos within) {

@@ -9,7 +9,6 @@
 // Thread: the loop's.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -88,12 +87,12 @@ class ExecService {
   Loop& loop_;
   Router& router_;
   const std::size_t commands_max_;
-  std::map<std::uint64_t, std::unique_ptr<Command>> commands_;
+  Table<std::uint64_t, std::unique_ptr<Command>> commands_;
   std::uint64_t next_ = 1;
   bool ending_ = false;
   std::function<void()> on_idle_;
   Buffer read_buffer_;  // one for all commands, there only while there are any
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for posted tasks
+  Alive alive_;         // for posted tasks
 };
 
 }  // namespace banyan

@@ -146,7 +146,7 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
 // First come, first served: a small message never overtakes the large one of its link that waits before it.
 // But a link that has its share waits for itself alone.
 void Inbox::reserve_in_order() {
-  std::deque<Charge> credited;      // end last: giving credit calls others
+  std::list<Charge> credited;       // end last: giving credit calls others
   std::vector<std::uint32_t> full;  // links whose next message does not fit
   for (auto at = waiting_.begin(); at != waiting_.end();) {
     auto found = assemblies_.find(*at);
@@ -168,8 +168,7 @@ void Inbox::reserve_in_order() {
     if (assembly.total > 0) assembly_of_link_[assembly.link] += assembly.total;
     assembly.reserved = true;
     at = waiting_.erase(at);
-    for (Charge& charge : assembly.charges) credited.push_back(std::move(charge));
-    assembly.charges.clear();
+    credited.splice(credited.end(), assembly.charges);
   }
 }
 
@@ -187,7 +186,7 @@ void Inbox::forget(const FlowKey& flow) {
   assemblies_.erase(found);
   if (gone.reserved)
     unreserve(gone.link, gone.total);
-  else if (std::erase(waiting_, flow) > 0)
+  else if (waiting_.remove(flow) > 0)
     reserve_in_order();
 }
 
@@ -240,7 +239,7 @@ void Inbox::end_stream(const FlowKey& flow) {
   if (window->second.held == 0) erase_window(window);
 }
 
-void Inbox::erase_window(std::map<FlowKey, Window>::iterator window) {
+void Inbox::erase_window(Table<FlowKey, Window>::iterator window) {
   if (window->second.size > limits_.stream_window)
     budget_.left += window->second.size - limits_.stream_window;
   auto count = streams_of_link_.find(window->second.link);

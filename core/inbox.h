@@ -9,11 +9,11 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <map>
+#include <list>
 
 #include "core/frame.h"
 #include "core/link.h"
+#include "core/table.h"
 
 namespace banyan {
 
@@ -93,9 +93,9 @@ class Inbox {
     Header first;
     Buffer bytes;
     std::uint64_t total = 0;
-    bool refused = false;        // too large: the rest is thrown away
-    bool reserved = false;       // has its share of the budget: frames are credited as they come
-    std::deque<Charge> charges;  // held until then
+    bool refused = false;       // too large: the rest is thrown away
+    bool reserved = false;      // has its share of the budget: frames are credited as they come
+    std::list<Charge> charges;  // held until then
     std::uint32_t link = 0;
   };
 
@@ -109,17 +109,17 @@ class Inbox {
   void give_back(Charge& charge);
   void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
   void end_stream(const FlowKey& flow);
-  void erase_window(std::map<FlowKey, Window>::iterator window);
+  void erase_window(Table<FlowKey, Window>::iterator window);
 
   Owner& owner_;
   WindowBudget& budget_;
   InboxLimits limits_;
-  std::map<FlowKey, Window> windows_;
-  std::map<std::uint32_t, std::uint32_t> streams_of_link_;
-  std::map<FlowKey, Assembly> assemblies_;
-  std::deque<FlowKey> waiting_;  // for a reservation, in order of their first frames
+  Table<FlowKey, Window> windows_;
+  Table<std::uint32_t, std::uint32_t> streams_of_link_;
+  Table<FlowKey, Assembly> assemblies_;
+  std::list<FlowKey> waiting_;  // for a reservation, in order of their first frames
   std::uint64_t assembly_used_ = 0;
-  std::map<std::uint32_t, std::uint64_t> assembly_of_link_;  // the same, for each that has reserved something
+  Table<std::uint32_t, std::uint64_t> assembly_of_link_;  // the same, for each that has reserved something
 };
 
 }  // namespace banyan

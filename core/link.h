@@ -9,10 +9,10 @@
 // Thread: the loop's. The owner destroys a link, but never inside one of the link's own calls to it.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
 
+#include "core/alive.h"
 #include "core/fd.h"
 #include "core/frame.h"
 #include "core/loop.h"
@@ -54,7 +54,7 @@ class Link {
     virtual void on_sent(Link& link, std::uint32_t origin, const Header& header) = 0;
     // The link is closed: by the peer (kLost), by its fault (kProtocol), by silence (kLost). Once; after it,
     // only destruction. `unsent` are the data frames that never left.
-    virtual void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) = 0;
+    virtual void on_down(Link& link, const Error& error, FrameQueue unsent) = 0;
 
    protected:
     ~Owner() = default;
@@ -131,7 +131,7 @@ class Link {
 
   Loop::WatchId read_watch_ = 0, write_watch_ = 0;
   Loop::TimerId silence_timer_ = 0;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for tasks posted by a link that may be gone
+  Alive alive_;  // for tasks posted by a link that may be gone
 
   // In. The buffer is made at the first byte and touched only as far as it is used.
   std::unique_ptr<std::uint8_t[]> in_;

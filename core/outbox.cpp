@@ -18,7 +18,7 @@ constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants m
 }  // namespace
 
 Outbox::Flow& Outbox::flow(const FlowKey& key) {
-  auto [found, is_new] = flows_.try_emplace(key);
+  auto [found, is_new] = flows_.emplace(key, Flow());
   if (is_new) found->second.credit = first_window_;
   return found->second;
 }

@@ -7,9 +7,8 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <map>
+#include <list>
 
 #include "core/inbox.h"
 
@@ -62,7 +61,7 @@ class Outbox {
   struct Flow {
     std::uint64_t credit = 0;
     std::uint32_t in_link = 0;  // frames given to the link that have not left
-    std::deque<Message> queue;
+    std::list<Message> queue;
     StreamSender* sender = nullptr;
     bool blocked_told = false;  // since the last credit
     bool detached = false;      // its sender is gone: forget the flow once it is empty
@@ -78,7 +77,7 @@ class Outbox {
 
   Owner& owner_;
   std::uint32_t first_window_;
-  std::map<FlowKey, Flow> flows_;
+  Table<FlowKey, Flow> flows_;
   std::size_t queued_bytes_ = 0;
 };
 

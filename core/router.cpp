@@ -211,7 +211,7 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
   peer(to)->link->send(in, header, payload);
 }
 
-void Router::finish_half_way(std::map<FlowKey, HalfWay>::iterator entry) {
+void Router::finish_half_way(Table<FlowKey, HalfWay>::iterator entry) {
   if (Peer* from = peer(entry->second.from)) --from->half_way;
   half_way_.erase(entry);
 }
@@ -417,7 +417,7 @@ void Router::fail_pending(std::uint32_t link, const Dead& dead) {
   for (const Handle handle : failed) complete(handle, Reply{{}, &dead});
 }
 
-void Router::on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) {
+void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   const std::uint32_t serial = link.serial();
   auto found = peers_.find(serial);
   ASSERT(found != peers_.end());

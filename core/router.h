@@ -16,12 +16,11 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "core/alive.h"
 #include "core/inbox.h"
 #include "core/link.h"
 #include "core/outbox.h"
@@ -179,7 +178,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   // Link::Owner
   void on_frame(Link& link, const Header& header, Bytes payload) override;
   void on_sent(Link& link, std::uint32_t origin, const Header& header) override;
-  void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) override;
+  void on_down(Link& link, const Error& error, FrameQueue unsent) override;
   // Inbox::Owner, Outbox::Owner
   void on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) override;
   void release_link(std::uint32_t link, std::size_t bytes) override;
@@ -197,7 +196,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void deliver(std::uint32_t from, const Header& header, Bytes payload);
   void deliver_control(std::uint32_t from, const Header& header, Bytes payload);
   void on_dead_message(std::uint32_t from, const Header& header, Bytes payload);
-  void finish_half_way(std::map<FlowKey, HalfWay>::iterator entry);
+  void finish_half_way(Table<FlowKey, HalfWay>::iterator entry);
 
   CallId expect(ContextId callee, OnReply on_reply, bool deaths_only);
   void complete(Handle handle, const Reply& reply);
@@ -210,19 +209,18 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Loop& loop_;
   RouterConfig config_;
   WindowBudget window_budget_;
-  std::map<std::uint32_t, Peer> peers_;                  // by serial
-  std::unordered_map<ContextId, std::uint32_t> routes_;  // id -> serial
-  std::uint32_t parent_ = 0;                             // serial
+  Table<std::uint32_t, Peer> peers_;        // by serial
+  Table<ContextId, std::uint32_t> routes_;  // id -> serial
+  std::uint32_t parent_ = 0;                // serial
   std::uint32_t next_serial_ = 1;
   StreamId next_stream_ = kFirstFreeStream;
-  std::unordered_map<Handle, std::shared_ptr<HandlerEntry>> handlers_;
-  std::unordered_map<Handle, Pending> pending_;
-  std::map<FlowKey, HalfWay> half_way_;
+  Table<Handle, std::shared_ptr<HandlerEntry>> handlers_;
+  Table<Handle, Pending> pending_;
+  Table<FlowKey, HalfWay> half_way_;
   Inbox inbox_;
   Outbox outbox_;
   std::vector<std::unique_ptr<Link>> graveyard_;  // links whose own call may still be on the stack
-  std::shared_ptr<bool> alive_ =
-      std::make_shared<bool>(true);  // for tasks posted by a router that may be gone
+  Alive alive_;                                   // for tasks posted by a router that may be gone
   Counters counters_;
 };
 

@@ -89,8 +89,8 @@ QueuedFrame FrameScheduler::pop() {
   return frame;
 }
 
-std::deque<QueuedFrame> FrameScheduler::drain() {
-  std::deque<QueuedFrame> all;
+FrameQueue FrameScheduler::drain() {
+  FrameQueue all;
   while (!empty()) all.push_back(pop());
   return all;
 }

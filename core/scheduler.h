@@ -8,11 +8,10 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <list>
-#include <map>
 
 #include "core/frame.h"
+#include "core/table.h"
 
 namespace banyan {
 
@@ -33,6 +32,8 @@ struct QueuedFrame {
   std::uint32_t origin = 0;
 };
 
+using FrameQueue = std::list<QueuedFrame>;
+
 class FrameScheduler {
  public:
   void push(QueuedFrame frame);
@@ -42,7 +43,7 @@ class FrameScheduler {
   bool empty() const { return bytes_ == 0; }
   std::size_t bytes() const { return bytes_; }  // wire bytes queued
   // Takes everything out, in no particular order between streams.
-  std::deque<QueuedFrame> drain();
+  FrameQueue drain();
 
  private:
   // Who waits for a turn, in a circle; the front one has it.
@@ -59,23 +60,23 @@ class FrameScheduler {
    private:
     Member* last_ = nullptr;
   };
-  // A child may fill its window with empty frames, each of another flow: so a flow is found by a search in a
-  // tree, and costs no more memory than it must.
+  // A child may fill its window with empty frames, each of another flow: so a flow is found by a look into
+  // a table, and costs no more memory than it must.
   struct Flow {
-    std::list<QueuedFrame> frames;
+    FrameQueue frames;
     std::size_t deficit = 0;
     bool has_turn = false;
     Flow* next = nullptr;
   };
   struct Origin {
-    std::map<FlowKey, Flow> flows;
+    Table<FlowKey, Flow> flows;
     Ring<Flow> ring;
     std::size_t deficit = 0;
     bool has_turn = false;
     Origin* next = nullptr;
   };
 
-  std::map<std::uint32_t, Origin> origins_;
+  Table<std::uint32_t, Origin> origins_;
   Ring<Origin> ring_;
   std::size_t bytes_ = 0;
 };

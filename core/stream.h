@@ -45,7 +45,7 @@ class StreamSender {
   bool finished_ = false;
   bool dead_ = false;
   bool starved_ = false;  // room() said 0: on_writable is owed
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  Alive alive_;
 };
 
 }  // namespace banyan

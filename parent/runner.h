@@ -67,7 +67,7 @@ class Runner {
   StartId next_ = 1;
   std::map<StartId, std::unique_ptr<Job>> jobs_;
   std::function<void()> on_empty_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  Alive alive_;
 };
 
 

@@ -242,7 +242,7 @@ void Runner::Job::welcome(const Hello& hello) {
 
 // --- what goes wrong ---
 
-void Runner::Job::on_down(Link&, const Error& error, std::deque<QueuedFrame>) {
+void Runner::Job::on_down(Link&, const Error& error, FrameQueue) {
   link_over_ = true;
   if (failure_) return settle();
   Error ended = error;

@@ -34,7 +34,7 @@ class Runner::Job final : private Link::Owner {
   // Link::Owner, until the hello; then the router is.
   void on_frame(Link& link, const Header& header, Bytes payload) override;
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link& link, const Error& error, std::deque<QueuedFrame> unsent) override;
+  void on_down(Link& link, const Error& error, FrameQueue unsent) override;
 
   bool spawn();
   void talk(Ready ready);  // the dialogue with stage 0
@@ -88,7 +88,7 @@ class Runner::Job final : private Link::Owner {
   bool ended_by_us_ = false;   // the process, after the link
   bool ending_ = false;        // we asked for it
   std::vector<std::function<void()>> waiters_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  Alive alive_;
 };
 
 }  // namespace banyan

@@ -10,7 +10,6 @@
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
-#include "tests/support/processes.h"
 #include "tests/support/tree.h"
 
 using namespace banyan;
@@ -191,49 +190,6 @@ TEST_CASE("a child that is killed is dead, said once, and its process reaped") {
   REQUIRE(root.settle());
   CHECK(root.lost == 1);
   CHECK(root.error.error_class == ErrorClass::kDead);
-  CHECK(root.error.phase == Phase::kLink);
-  CHECK(root.error.text == "the agent was killed by signal 9");
-}
-
-// The transport outlives the agent, as ssh does, and says at its end what the script says.
-void kill_behind_transport(Root& root, const char* last_words, bool kill_transport) {
-  Recipe recipe = through_shell();
-  recipe.argv = {"sh", "-c",
-                 cat("echo 'Connection closed by an old banner' >&2; (", stage0_command(recipe.nonce, ""),
-                     "); ", std::string_view(last_words))};
-  recipe.symptoms = {{"onnection closed by", Phase::kAuth, ErrorClass::kRefused, "ask the server"}};
-  root.start(recipe);
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  REQUIRE(root.child.has_value());
-  const pid_t agent = pid_t(root.child->hello.pid);
-
-  ::kill(kill_transport ? parent_of(agent) : agent, SIGKILL);
-
-  REQUIRE(root.settle());
-  CHECK(root.lost == 1);
-  CHECK(root.error.phase == Phase::kLink);
-}
-
-TEST_CASE("an agent that ends behind a transport that has nothing to say is dead") {
-  Root root;
-  kill_behind_transport(root, "exit 255", false);
-  CHECK(root.error.error_class == ErrorClass::kDead);
-  CHECK(root.error.text.starts_with("the agent over there ended"));
-}
-
-TEST_CASE("an agent behind a transport that tells why it ends is lost, for that reason") {
-  Root root;
-  kill_behind_transport(root, "echo 'Motd. Connection closed by peer.' >&2; exit 255", false);
-  CHECK(root.error.error_class == ErrorClass::kLost);
-  CHECK(root.error.text == "Motd. Connection closed by peer.");
-  CHECK(root.error.remedy == "ask the server");
-}
-
-TEST_CASE("an agent whose transport was killed is lost") {
-  Root root;
-  kill_behind_transport(root, "exit 255", true);
-  CHECK(root.error.error_class == ErrorClass::kLost);
-  CHECK(root.error.text == "sh was killed by signal 9");
 }
 
 TEST_CASE("a hundred local children come up and go, each with an id of its own") {

@@ -6,6 +6,7 @@
 
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <deque>
 
 #include "core/msgpack.h"
 #include "core/stream.h"
@@ -89,7 +90,7 @@ struct Hostile {
     struct Nobody final : Link::Owner {
       void on_frame(Link&, const Header&, Bytes) override {}
       void on_sent(Link&, std::uint32_t, const Header&) override {}
-      void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+      void on_down(Link&, const Error&, FrameQueue) override {}
     };
     static Nobody nobody;
     auto ends = make_socketpair();

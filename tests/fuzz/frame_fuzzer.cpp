@@ -35,7 +35,7 @@ struct Recorder final : Link::Owner {
     if (!header.has(kControl)) link.release(header.wire_bytes());
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link& link, const Error& error, std::deque<QueuedFrame>) override {
+  void on_down(Link& link, const Error& error, FrameQueue) override {
     ASSERT(!link.is_open());
     ++story.ends;
     story.end = error.error_class;

@@ -22,7 +22,7 @@ constexpr std::string_view kHonestReply = "from the honest one";
 struct Nobody final : Link::Owner {
   void on_frame(Link&, const Header&, Bytes) override {}
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+  void on_down(Link&, const Error&, FrameQueue) override {}
 };
 
 [[noreturn]] void never(const char* what) {

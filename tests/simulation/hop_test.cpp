@@ -18,7 +18,7 @@ constexpr ContextId kRoot = 0, kUs = 1, kChild = 2, kSibling = 3, kBeneathChild 
 struct Nobody final : Link::Owner {
   void on_frame(Link&, const Header&, Bytes) override {}
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+  void on_down(Link&, const Error&, FrameQueue) override {}
 };
 
 struct Hop {

@@ -62,7 +62,7 @@ struct Attack final : private Link::Owner {
     if (!keeps && !header.has(kControl)) from.release(header.wire_bytes());
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error& error, std::deque<QueuedFrame>) override {
+  void on_down(Link&, const Error& error, FrameQueue) override {
     down = error.text;
     down_class = error.error_class;
   }

@@ -17,7 +17,7 @@ constexpr ContextId kHostile = 1, kHonest = 2;
 struct Nobody final : Link::Owner {
   void on_frame(Link&, const Header&, Bytes) override {}
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+  void on_down(Link&, const Error&, FrameQueue) override {}
 };
 
 RouterConfig config_of(ContextId id, std::vector<ContextId> ancestors) {

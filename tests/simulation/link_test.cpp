@@ -34,7 +34,7 @@ struct Owner final : Link::Owner {
       held += header.wire_bytes();
   }
   void on_sent(Link&, std::uint32_t, const Header& header) override { sent.push_back(header.handle); }
-  void on_down(Link& link, const Error& why, std::deque<QueuedFrame> rest) override {
+  void on_down(Link& link, const Error& why, FrameQueue rest) override {
     CHECK_FALSE(link.is_open());
     ++downs;
     error = why;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <deque>
 #include <map>
 
 #include "core/msgpack.h"
@@ -48,7 +49,7 @@ struct Node {
 struct Nobody final : Link::Owner {
   void on_frame(Link&, const Header&, Bytes) override {}
   void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+  void on_down(Link&, const Error&, FrameQueue) override {}
 };
 Nobody nobody;
 

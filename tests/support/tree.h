@@ -24,7 +24,7 @@ inline void join(Loop& loop, Router& parent, Router& child, Router::OnLinkDown p
   struct Nobody final : Link::Owner {
     void on_frame(Link&, const Header&, Bytes) override {}
     void on_sent(Link&, std::uint32_t, const Header&) override {}
-    void on_down(Link&, const Error&, std::deque<QueuedFrame>) override {}
+    void on_down(Link&, const Error&, FrameQueue) override {}
   };
   static Nobody nobody;
   parent.add_child(
