@@ -211,8 +211,8 @@ inline std::string random_bytes(std::size_t count) {
   return bytes;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kMemoryIsOurs = false;  // the sanitizer's own memory hides ours
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryIsOurs = false;  // a sanitizer's own memory hides ours
 #else
 constexpr bool kMemoryIsOurs = true;
 #endif
