@@ -18,7 +18,8 @@ std::string line(const Json& json, bool ascii) {
 }
 
 double seconds(Nanos time) {
-  return double(time / kMicrosecond) / 1e6;
+  const Nanos microseconds = time / kMicrosecond;  // more digits mean nothing
+  return double(microseconds) / 1e6;
 }
 
 Json or_null(const std::string& text) {

@@ -12,8 +12,8 @@ constexpr std::size_t kMagicAt = 0, kVersionAt = 2, kFlagsAt = 3, kLengthAt = 4,
                       kDestinationAt = 12, kSourceAt = 16, kAuthorityAt = 20, kHandleAt = 24, kReplyToAt = 32;
 static_assert(kReplyToAt + sizeof(Handle) == kHeaderBytes);
 
-Error bad(std::string text, std::string remedy = {}) {
-  return Error{ErrorClass::kProtocol, Phase::kLink, std::move(text), std::move(remedy)};
+Error bad(const std::string& text, const std::string& remedy = {}) {
+  return Error{ErrorClass::kProtocol, Phase::kLink, text, remedy};
 }
 
 const char* what_is_wrong(const Header& header) {

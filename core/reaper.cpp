@@ -62,7 +62,7 @@ void ChildProcess::look() {
 }
 
 // Before it is reaped: until then its number, and so its group's, is nobody else's.
-void ChildProcess::end_group_of_the_dead() {
+void ChildProcess::end_group_of_the_dead() const {
   if (!leads_group_) return;
   siginfo_t info{};
   if (::waitid(P_PID, id_t(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0)

@@ -36,7 +36,7 @@ class ChildProcess {
 
  private:
   void look();
-  void end_group_of_the_dead();
+  void end_group_of_the_dead() const;
 
   Loop& loop_;
   const pid_t pid_;

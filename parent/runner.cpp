@@ -7,13 +7,15 @@ namespace banyan {
 Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdRange ids)
     : loop_(loop), router_(router), images_(images), ids_(ids) {}
 
-Runner::~Runner() { *alive_ = false; }
+Runner::~Runner() {
+  *alive_ = false;
+}
 
 Runner::StartId Runner::start(Recipe recipe, OnUp on_up, OnLost on_lost) {
   if (recipe.nonce == 0) recipe.nonce = loop_.random();
   const StartId id = next_++;
-  Job& job =
-      *(jobs_[id] = std::make_unique<Job>(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost)));
+  Job& job = *(jobs_[id] =
+                   std::make_unique<Job>(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost)));
   job.begin();
   return id;
 }

@@ -35,8 +35,8 @@ class Runner {
   Runner(Loop& loop, Router& router, ImageStore& images, IdRange ids = kAllIds);
   ~Runner();
 
-  // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking: when
-  // its process has been reaped, within two seconds, because how that ended says what was lost.
+  // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking:
+  // when its process has been reaped, within two seconds, because how that ended says what was lost.
   StartId start(Recipe recipe, OnUp on_up, OnLost on_lost);
   // A start that is not up yet is killed, reaped and answered kCancelled; otherwise no effect.
   void cancel(StartId start);
@@ -69,6 +69,5 @@ class Runner {
   std::function<void()> on_empty_;
   Alive alive_;
 };
-
 
 }  // namespace banyan
