@@ -164,7 +164,7 @@ TEST_CASE("an account whose login shell runs nothing is told in one line") {
   } table[] = {
       {"refuser", "shell", "bootstrap", "the connection ended before the shell was ready"},
       {"leaver", "shell", "bootstrap", "the connection ended before the shell was ready"},
-      {"nobody-home", "shell", "bootstrap", "This account is currently not available"},
+      {"nobody-home", "shell", "refused", "This account is currently not available"},
       {"shell-less", "auth", "auth", "Permission denied"},
   };
   for (const auto& row : table) {
