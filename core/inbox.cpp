@@ -239,7 +239,7 @@ void Inbox::end_stream(const FlowKey& flow) {
   if (window->second.held == 0) erase_window(window);
 }
 
-void Inbox::erase_window(Table<FlowKey, Window>::iterator window) {
+void Inbox::erase_window(Table<FlowKey, Window>::Iterator window) {
   if (window->second.size > limits_.stream_window)
     budget_.left += window->second.size - limits_.stream_window;
   auto count = streams_of_link_.find(window->second.link);

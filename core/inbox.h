@@ -109,7 +109,7 @@ class Inbox {
   void give_back(Charge& charge);
   void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
   void end_stream(const FlowKey& flow);
-  void erase_window(Table<FlowKey, Window>::iterator window);
+  void erase_window(Table<FlowKey, Window>::Iterator window);
 
   Owner& owner_;
   WindowBudget& budget_;

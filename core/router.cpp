@@ -211,7 +211,7 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
   peer(to)->link->send(in, header, payload);
 }
 
-void Router::finish_half_way(Table<FlowKey, HalfWay>::iterator entry) {
+void Router::finish_half_way(Table<FlowKey, HalfWay>::Iterator entry) {
   if (Peer* from = peer(entry->second.from)) --from->half_way;
   half_way_.erase(entry);
 }

@@ -196,7 +196,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void deliver(std::uint32_t from, const Header& header, Bytes payload);
   void deliver_control(std::uint32_t from, const Header& header, Bytes payload);
   void on_dead_message(std::uint32_t from, const Header& header, Bytes payload);
-  void finish_half_way(Table<FlowKey, HalfWay>::iterator entry);
+  void finish_half_way(Table<FlowKey, HalfWay>::Iterator entry);
 
   CallId expect(ContextId callee, OnReply on_reply, bool deaths_only);
   void complete(Handle handle, const Reply& reply);

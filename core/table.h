@@ -70,53 +70,53 @@ class Table : public TableBase {
   static_assert(alignof(Item) <= alignof(Node), "the key follows the node");
 
  public:
-  class iterator {
+  class Iterator {
    public:
     Item& operator*() const { return entry_->item; }
     Item* operator->() const { return &entry_->item; }
-    iterator& operator++() {
+    Iterator& operator++() {
       entry_ = static_cast<Entry*>(entry_->later);
       return *this;
     }
-    iterator operator++(int) {
-      const iterator here = *this;
+    Iterator operator++(int) {
+      const Iterator here = *this;
       ++*this;
       return here;
     }
-    bool operator==(const iterator&) const = default;
+    bool operator==(const Iterator&) const = default;
 
    private:
     friend class Table;
-    explicit iterator(Node* node) : entry_(static_cast<Entry*>(node)) {}
+    explicit Iterator(Node* node) : entry_(static_cast<Entry*>(node)) {}
     Entry* entry_;
   };
 
   Table() : TableBase(sizeof(Key)) {}
   ~Table() { clear(); }
 
-  iterator begin() const { return iterator(first()); }
-  iterator end() const { return iterator(nullptr); }
-  iterator find(const Key& key) const { return iterator(find_node(&key)); }
+  Iterator begin() const { return Iterator(first()); }
+  Iterator end() const { return Iterator(nullptr); }
+  Iterator find(const Key& key) const { return Iterator(find_node(&key)); }
   bool contains(const Key& key) const { return find_node(&key) != nullptr; }
 
   // The new entry, or the one that was there, and whether it is new.
-  std::pair<iterator, bool> emplace(const Key& key, Value value) {
-    if (Node* found = find_node(&key)) return {iterator(found), false};
+  std::pair<Iterator, bool> emplace(const Key& key, Value value) {
+    if (Node* found = find_node(&key)) return {Iterator(found), false};
     return {insert(new Entry(key, std::move(value))), true};
   }
   Value& operator[](const Key& key) {
-    const iterator found = find(key);
+    const Iterator found = find(key);
     return found != end() ? found->second : insert(new Entry(key))->second;
   }
 
-  iterator erase(iterator at) {
-    const iterator next(at.entry_->later);
+  Iterator erase(Iterator at) {
+    const Iterator next(at.entry_->later);
     remove_node(at.entry_);
     delete at.entry_;
     return next;
   }
   bool erase(const Key& key) {
-    const iterator found = find(key);
+    const Iterator found = find(key);
     if (found == end()) return false;
     erase(found);
     return true;
@@ -126,9 +126,9 @@ class Table : public TableBase {
   }
 
  private:
-  iterator insert(Entry* entry) {
+  Iterator insert(Entry* entry) {
     insert_node(entry);
-    return iterator(entry);
+    return Iterator(entry);
   }
 };
 

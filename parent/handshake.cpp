@@ -207,6 +207,7 @@ void Handshake::on_ready(std::string_view report) {
 }
 
 void Handshake::start_upload(const Image& image, bool in_octal) {
+  all_sent_ = false;  // what was noted before was that there was nothing to send
   if (!in_octal) {
     output_.assign(image.loader.begin(), image.loader.end());
     return append_image(image);
