@@ -60,7 +60,8 @@ constexpr std::string_view kCommon = R"(
   --raw                  no escaping of control characters on a terminal
   --color auto|always|never
   -q                     no summary, no word about commands that failed
-  -v                     say when each context is up, and more of what contexts log; -vv, -vvv: yet more
+  -v                     say when each context is up, and more of what contexts log; -vv: also every
+                         frame's header; -vvv: all that is logged
 
 DUR is 30s, 5m, 250ms, 2h or a number of seconds.
 )";

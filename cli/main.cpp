@@ -69,6 +69,11 @@ class Program {
     // Warnings always, and a level more for each -v.
     const int level = std::min(int(LogLevel::kWarning) + options_.verbosity, int(LogLevel::kTrace));
     runner_.set_log_level(std::uint8_t(options_.quiet ? int(LogLevel::kError) : level));
+    if (options_.verbosity >= 2) {
+      runner_.watch_frames([this](std::string_view child, bool outgoing, const Header& header) {
+        output_.notice(cat(child, outgoing ? " < " : " > ", describe(header)));
+      });
+    }
   }
 
   // Returns the exit code. What is not written by then nobody wants: is_idle().

@@ -31,7 +31,7 @@ struct Options {
   bool json = false;
   bool raw = false;
   bool quiet = false;
-  int verbosity = 0;
+  int verbosity = 0;  // how many -v
   Color color = Color::kAuto;
   SshOptions ssh;
 };

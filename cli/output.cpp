@@ -12,6 +12,8 @@ namespace banyan::cli {
 namespace {
 
 constexpr int kOut = STDOUT_FILENO, kErr = STDERR_FILENO;
+constexpr std::size_t kNoticesMax =
+    1'000;  // beyond what a person reads; a line is at most 8 KiB of a log record
 constexpr std::string_view kHostColor = "\x1b[36m", kFailColor = "\x1b[31m", kPlain = "\x1b[0m";
 
 bool same_file(int first, int second) {
@@ -142,7 +144,17 @@ void Output::context(const ContextFacts& facts) {
 }
 
 void Output::notice(std::string_view text) {
+  if (writer(kErr).queued() >= kNoticesMax) {
+    ++notices_left_out_;
+    return;
+  }
+  say_what_was_left_out();
   put(kErr, cat(printable(text), "\n"));
+}
+
+void Output::say_what_was_left_out() {
+  const std::size_t lines = std::exchange(notices_left_out_, 0);
+  if (lines > 0) put(kErr, cat(lines, " lines are left out here: they came faster than they were read\n"));
 }
 
 void Output::text(std::string text) {
@@ -150,6 +162,7 @@ void Output::text(std::string text) {
 }
 
 void Output::when_written(std::function<void()> then) {
+  say_what_was_left_out();
   out_->when_written([this, then = std::move(then)] {
     if (err_) {
       err_->when_written(then);

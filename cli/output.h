@@ -57,7 +57,8 @@ class Output {
   void fail(std::string_view target, const Error& error, Nanos took);
   void summary(const Counts& counts, Nanos took, int exit_code);
   void context(const ContextFacts& facts);  // --json
-  // A line for people, on stderr. Escaped here.
+  // A line for people, on stderr. Escaped here. While kNoticesMax of them wait for a reader, further ones are
+  // counted instead, and the count is said when there is room again.
   void notice(std::string_view text);
   // Text of our own for standard output, with its newlines; escape foreign parts with printable().
   void text(std::string text);
@@ -74,12 +75,14 @@ class Output {
  private:
   friend class Streams;
   void put(int fd, std::string bytes, Charge charge = {});
+  void say_what_was_left_out();
   void failure_line(std::string_view target, std::string_view phase, std::string_view text);
   Writer& writer(int fd) { return fd == 1 || !err_ ? *out_ : *err_; }
 
   const Style style_;
   const Events events_;
   bool hushed_ = false;
+  std::size_t notices_left_out_ = 0;
   std::unique_ptr<Writer> out_, err_;  // no err_: both are one file, and what is said stays in order
 };
 

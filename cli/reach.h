@@ -1,7 +1,7 @@
 // cli/reach.h -- the way from a target to a context: its recipe, and the guess at its architecture.
 //
-// A known host is sent loader and image without waiting. Where the guess was wrong nothing has happened there
-// yet: it is forgotten, and the host is asked.
+// A known host is sent loader and image without waiting. Where the bootstrap then fails nothing has been done
+// there yet: the guess may be why, so it is forgotten, and the host is asked.
 //
 // Thread: the loop's. All that is given outlives it.
 #pragma once

@@ -37,6 +37,8 @@ class Writer {
   void when_written(std::function<void()> then);
   // Throws away what is queued and not being written.
   void discard();
+  // Calls of write() whose bytes have not left yet.
+  std::size_t queued() const { return entries_.size(); }
   // Nothing is queued or being written.
   bool is_idle() const { return entries_.empty(); }
 

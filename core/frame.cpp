@@ -87,4 +87,21 @@ std::string_view name_of_handle(Handle handle) {
   return handle < sizeof kNames / sizeof kNames[0] ? kNames[handle] : std::string_view();
 }
 
+std::string describe(const Header& header) {
+  const auto name = [](Handle handle) {
+    const std::string_view known = name_of_handle(handle);
+    return known.empty() ? hex64(handle) : std::string(known);
+  };
+  std::string text = cat(name(header.handle), ", ", header.source, " to ", header.destination, ", authority ",
+                         header.authority, ", stream ", header.stream, ", ", header.length, " bytes,");
+  if (header.has(kControl)) return text + " control";
+  if (header.has(kFirst)) text += " first";
+  if (header.has(kLast)) text += " last";
+  if (header.has(kAborted)) text += " aborted";
+  if (!header.has(kFirst) && !header.has(kLast)) text += " more";
+  if (header.is_dead()) return text + ", is-dead";
+  if (header.reply_to != kNoReply) text += cat(", reply to ", name(header.reply_to));
+  return text;
+}
+
 }  // namespace banyan

@@ -82,4 +82,8 @@ Result<Header> decode_header(const std::uint8_t* from);
 // The words of this page for a reserved handle, for -vv and error texts: "exec", "add-route", or "".
 std::string_view name_of_handle(Handle handle);
 
+// A header on one line, for people: "exec, 0 to 1, authority 0, stream 0, 57 bytes, first last, reply to
+// 9f3a...".
+std::string describe(const Header& header);
+
 }  // namespace banyan

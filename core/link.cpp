@@ -160,6 +160,7 @@ void Link::decode() {
     last_frame_ = now;
     frame_began_ = 0;
     on_hold_ = false;
+    if (watcher_) watcher_(false, *header);
     if (header->has(kControl)) {
       if (!take_control_token(*header)) return go_down(protocol_error("control frames faster than allowed"));
       if (on_link_control(*header, payload)) continue;
@@ -274,10 +275,15 @@ void Link::send_control(Header header, Bytes payload) {
   flush_soon();
 }
 
+void Link::encode(const Header& header, std::uint8_t* to) const {
+  if (watcher_) watcher_(true, header);
+  encode_header(header, to);
+}
+
 void Link::append_frame(Buffer& to, const Header& header, Bytes payload) {
   const std::size_t at = to.size();
   to.resize(at + kHeaderBytes);
-  encode_header(header, to.data() + at);
+  encode(header, to.data() + at);
   to.insert(to.end(), payload.begin(), payload.end());
 }
 
@@ -305,7 +311,7 @@ void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
 void Link::write_through(const Header& header, Bytes payload) {
   stage_control();
   std::uint8_t encoded[kHeaderBytes];
-  encode_header(header, encoded);
+  encode(header, encoded);
   const iovec parts[] = {{staged_.data() + staged_at_, staged_bytes()},
                          {encoded, kHeaderBytes},
                          {const_cast<std::uint8_t*>(payload.data()), payload.size()}};

@@ -93,6 +93,10 @@ class Link {
   bool has_unsent() const { return staged_bytes() > 0 || !control_.empty() || !scheduler_.empty(); }
   std::uint32_t held() const { return held_; }  // bytes that came in and were not released
 
+  // Shows the header of every frame that comes in or goes out from now on, heartbeats and credit too.
+  using FrameWatcher = std::function<void(bool outgoing, const Header&)>;
+  void watch_frames(FrameWatcher watcher) { watcher_ = std::move(watcher); }
+
   // Bytes read beside the handshake, before the link existed. At most once, before anything else is read.
   void take_early_bytes(Bytes bytes);
 
@@ -106,6 +110,7 @@ class Link {
   void on_blocked();
 
   std::size_t staged_bytes() const { return staged_.size() - staged_at_; }
+  void encode(const Header& header, std::uint8_t* to) const;
   void append_frame(Buffer& to, const Header& header, Bytes payload);
   void write_through(const Header& header, Bytes payload);
   void drop_written(std::size_t bytes);
@@ -128,6 +133,7 @@ class Link {
   WindowBudget& budget_;
   const bool to_parent_;
   std::uint32_t serial_ = 0;
+  FrameWatcher watcher_;
 
   Loop::WatchId read_watch_ = 0, write_watch_ = 0;
   Loop::TimerId silence_timer_ = 0;

@@ -39,8 +39,6 @@ class Handshake {
   Buffer take_rest();
   // kFailed: phase shell, upload or hello, what happened, the last lines of noise, the remedy.
   const Error& error() const { return error_; }
-  // kFailed because the expectation was wrong, and only so: a new try without one can succeed.
-  bool guessed_wrong() const { return guessed_wrong_; }
   const std::string& architecture() const { return architecture_; }
   // What came beside the dialogue, for -v and error texts; at most kNoiseMax.
   const std::string& noise() const { return noise_; }
@@ -59,9 +57,8 @@ class Handshake {
   std::string architecture_;  // expected, then known
   bool all_sent_ = false;
   const Image* after_loader_ = nullptr;  // to be sent when the loader, sent as octal lines, is in place
-  bool guessed_wrong_ = false;
-  std::string pending_;       // the line, or the frame, that has begun
-  std::size_t searched_ = 0;  // bytes of pending_ known to hold no end of line and no frame
+  std::string pending_;                  // the line, or the frame, that has begun
+  std::size_t searched_ = 0;             // bytes of pending_ known to hold no end of line and no frame
   Buffer output_;
   Buffer rest_;
   std::string noise_;

@@ -52,6 +52,9 @@ class Runner {
   // For children started from now on.
   void set_log_level(std::uint8_t level) { log_level_ = level; }
   void set_limits(const LinkLimits& limits) { limits_ = limits; }
+  // The header of every frame on their links.
+  using FrameWatcher = std::function<void(std::string_view child, bool outgoing, const Header&)>;
+  void watch_frames(FrameWatcher watcher) { frame_watcher_ = std::move(watcher); }
 
  private:
   class Job;  // one child, from its start to its end
@@ -64,6 +67,7 @@ class Runner {
   IdAllocator ids_;
   std::uint8_t log_level_ = 0;
   LinkLimits limits_;
+  FrameWatcher frame_watcher_;
   StartId next_ = 1;
   std::map<StartId, std::unique_ptr<Job>> jobs_;
   std::function<void()> on_empty_;

@@ -189,6 +189,9 @@ void Runner::Job::make_link(Bytes early) {
   const int fd = channel_.release();
   greeting_ = std::make_unique<Link>(runner_.loop_, LinkFds{fd, fd}, static_cast<Link::Owner&>(*this),
                                      runner_.limits_, runner_.router_.window_budget(), false);
+  if (runner_.frame_watcher_)
+    greeting_->watch_frames([watcher = runner_.frame_watcher_, name = recipe_.name](
+                                bool outgoing, const Header& header) { watcher(name, outgoing, header); });
   greeting_->take_early_bytes(early);
 }
 

@@ -271,7 +271,6 @@ Booted boot(Start what, const Boot& how, const Folder& folder) {
   Booted booted;
   booted.state = handshake.state();
   booted.error = handshake.error();
-  booted.guessed_wrong = handshake.guessed_wrong();
   auto line = heard.find('\n');
   if (heard.starts_with("BN\x01\x0b") && line != std::string::npos) {
     booted.banner = heard.substr(4, line - 4);

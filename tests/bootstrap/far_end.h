@@ -61,7 +61,6 @@ int end_of(Process& process);
 struct Booted {
   Handshake::State state = Handshake::State::kFailed;
   Error error;
-  bool guessed_wrong = false;
   std::string banner;  // the echo image's line
   std::string echo;
   int status = -1;

@@ -83,6 +83,26 @@ TEST_CASE("the dead answer of the protocol page is these bytes") {
   CHECK(hex(payload) == "9201a76e6f2073756368");
 }
 
+TEST_CASE("a header is described with names where handles have one") {
+  Header header{.flags = kFirst,
+                .length = 57,
+                .stream = 3,
+                .destination = 2,
+                .source = 9,
+                .authority = 4,
+                .handle = kExec,
+                .reply_to = 0xabcdef};
+  CHECK(describe(header) ==
+        "exec, 9 to 2, authority 4, stream 3, 57 bytes, first, reply to 0000000000abcdef");
+  header.flags = 0;
+  header.handle = 0x1234;
+  header.reply_to = kIsDead;
+  CHECK(describe(header) == "0000000000001234, 9 to 2, authority 4, stream 3, 57 bytes, more, is-dead");
+  header.flags = kControl | kFirst | kLast;
+  header.reply_to = kNoReply;
+  CHECK(describe(header) == "0000000000001234, 9 to 2, authority 4, stream 3, 57 bytes, control");
+}
+
 TEST_CASE("every field survives encoding and decoding") {
   const Header header{.flags = kFirst,
                       .length = 0x1234,

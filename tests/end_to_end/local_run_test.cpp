@@ -420,6 +420,31 @@ TEST_CASE("many targets on a terminal end with a summary, failures in colour or 
   }
 }
 
+TEST_CASE("-v says what came up, -vv shows the frames that go and come") {
+  const Finished quiet = run_program(shell("local", "echo hi"));
+  CHECK(quiet.err == "");
+  const Finished told = run_program(shell("local", "echo hi", {"-v"}));
+  CHECK(contains(told.err, "local: context 1 up after "));
+  CHECK_FALSE(contains(told.err, " bytes,"));
+  const Finished shown = run_program(shell("local", "echo hi", {"-vv"}));
+  CHECK(shown.out == "hi\n");
+  CHECK(contains(shown.err, "local > hello, "));
+  CHECK(contains(shown.err, "local < identity, "));
+  CHECK(contains(shown.err, "local < exec, 0 to 1, authority 0, stream 0, "));
+  CHECK(contains(shown.err, "local < shutdown, "));
+}
+
+TEST_CASE("what -vv says waits for its reader within bounds, and says what it left out") {
+  constexpr std::size_t kMuch = 200 << 20;
+  Program program({"-vv", "run", "local", "--", "head", "-c", std::to_string(kMuch), "/dev/zero"});
+  CHECK(program.read_only_output(kMuch));
+  const Finished run = program.finish();
+  CHECK(run.code == 0);
+  CHECK(run.out.size() == kMuch);
+  CHECK(contains(run.err, " lines are left out here"));
+  CHECK(lines_of(run.err).size() < 4'000);
+}
+
 TEST_CASE("help and version go to standard output and succeed") {
   const Finished version = run_program({"--version"});
   CHECK(version.code == 0);

@@ -109,6 +109,13 @@ class Program {
     in_ = std::move(in);
     return in_time && out_text_.size() >= bytes;
   }
+  // The same, and lets standard error fill up.
+  bool read_only_output(std::size_t bytes) {
+    Fd err = std::move(err_);
+    const bool all = read_output(bytes);
+    err_ = std::move(err);
+    return all;
+  }
   // A few bytes of standard input, which stays open.
   void write(std::string_view input) {
     REQUIRE(::write(in_.get(), input.data(), input.size()) == ssize_t(input.size()));
