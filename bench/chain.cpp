@@ -100,9 +100,7 @@ Chain::~Chain() {
 }
 
 void Chain::place(const std::vector<int>& processors) {
-  pin(kOurselves, processors[0]);
-  for (std::size_t i = 0; i < children_.count(); ++i)
-    pin(children_.pid(i), processors[(i + 1) % processors.size()]);
+  place_all(children_, processors);
 }
 
 double Chain::processor_time_us() const {

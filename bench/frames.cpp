@@ -16,7 +16,13 @@ constexpr std::size_t kWireBytes = kHeaderBytes + kPayloadBytes;
 constexpr int kRounds = 10;
 constexpr int kTripsPerRound = 2'000;
 constexpr int kHopsMax = 3;
-const std::vector<int> kOneCore = {0}, kTwoCores = {0, 1}, kWherever = {kAnywhere};
+
+struct Place {
+  const char* what;
+  std::vector<int> processors;
+};
+const Place kOneCore{"on one core", {0}}, kTwoCores{"on two cores in turn", {0, 1}};
+const Place kPlaces[] = {kOneCore, kTwoCores};
 
 void check(const Reply& reply) {
   if (reply.dead != nullptr) die("a call was answered dead: " + reply.dead->text);
@@ -45,16 +51,13 @@ void measure_round_trips() {
   Table table(
       "A call and its reply",
       "64 bytes each way, served on the callee's loop and awaited on the caller's; the peer sends the same "
-      "104 bytes (header and payload) to and fro between two processes with an epoll each.");
+      "104 bytes (header and payload) to and fro between two processes with an epoll each. On two cores both "
+      "sleep "
+      "in epoll_wait() until the other one writes.");
   Chain chain(1);
   BarePingPong bare(0);
-  struct Place {
-    const char* what;
-    const std::vector<int>& processors;
-    Budget budget;
-  };
-  for (const Place& place :
-       {Place{"both on one core", kOneCore, {2, 0}}, Place{"on two cores, asleep", kTwoCores, {1.2, 0}}}) {
+  for (const Place& place : kPlaces) {
+    const Budget budget = place.processors.size() == 1 ? Budget{2, 0} : Budget{1.2, 0};
     chain.place(place.processors);
     bare.place(place.processors);
     Samples ours, peer, warm_up;
@@ -64,16 +67,16 @@ void measure_round_trips() {
       bare.round_trips(kWireBytes, kTripsPerRound, peer);
       round_trips(chain, 1, kTripsPerRound, ours);
     }
-    table.at_most(place.what, in_us(ours), in_us(peer), ours.median() / peer.median(), place.budget);
+    table.at_most(place.what, in_us(ours), in_us(peer), ours.median() / peer.median(), budget);
   }
-  chain.place(kOneCore);
+  chain.place(kOneCore.processors);
   Samples counted;
   const std::uint64_t before = chain.calls_of_system();
   round_trips(chain, 1, kTripsPerRound, counted);
   table.plain("system calls for a round trip",
               format("%.2f", double(chain.calls_of_system() - before) / kTripsPerRound), "6", 0);
   table.note("No loop of ours spins before it sleeps, so there is no row for that.");
-  chain.place(kWherever);
+  pin(kOurselves, kAnywhere);
 }
 
 void measure_hops() {
@@ -84,12 +87,7 @@ void measure_hops() {
   Chain chain(kHopsMax + 1);
   std::array<BarePingPong, kHopsMax + 1> bare{BarePingPong(0), BarePingPong(1), BarePingPong(2),
                                               BarePingPong(3)};
-  struct Place {
-    std::string what;
-    const std::vector<int>& processors;
-  };
-  for (const Place& place :
-       {Place{"all on one core", kOneCore}, Place{"on two cores in turn, asleep", kTwoCores}}) {
+  for (const Place& place : kPlaces) {
     chain.place(place.processors);
     std::array<Samples, kHopsMax + 1> ours, peer;
     Samples warm_up;
@@ -101,14 +99,14 @@ void measure_hops() {
         round_trips(chain, ContextId(hops + 1), kTripsPerRound / 2, ours[hops]);
       }
     for (std::size_t hops = 0; hops <= kHopsMax; ++hops)
-      table.plain(format("%s, relays: %zu", place.what.c_str(), hops), in_us(ours[hops]), in_us(peer[hops]),
+      table.plain(format("%s, relays: %zu", place.what, hops), in_us(ours[hops]), in_us(peer[hops]),
                   ours[hops].median() / peer[hops].median());
     const double our_tax = (ours[kHopsMax].median() - ours[0].median()) / kHopsMax;
     const double bare_tax = (peer[kHopsMax].median() - peer[0].median()) / kHopsMax;
-    table.at_most(place.what + ", added by each relay", format("%.1f us", our_tax),
+    table.at_most(format("%s, added by each relay", place.what), format("%.1f us", our_tax),
                   format("%.1f us", bare_tax), our_tax / bare_tax, {1.6, 0});
   }
-  chain.place(kWherever);
+  pin(kOurselves, kAnywhere);
 }
 
 namespace {
@@ -162,45 +160,48 @@ double message_rate(Chain& chain, ContextId to, std::size_t size, int count) {
   return double(size) * count / (now_us() - began);
 }
 
-std::string in_rate(const Samples& samples) {
-  return format("%.0f MB/s (worst %.0f)", samples.median(), samples.quantile(0));
-}
-
 }  // namespace
 
 void measure_streams() {
-  constexpr std::uint64_t kBytes = 256 << 20;
+  constexpr std::uint64_t kBytes = 128 << 20;
+  constexpr double kMib = double(kBytes >> 20);
   constexpr std::size_t kMessageBytes = 128 << 10;
   constexpr std::size_t kRelaysMax = 2;
   Table table(
       "Streams",
-      "256 MiB in stream writes of 64 KiB; the peer writes and reads blocks of 128 KiB on a socketpair, and "
-      "its relays splice(). Processes run wherever the kernel puts them.");
+      "128 MiB in stream writes of 64 KiB; the peer writes and reads blocks of 128 KiB on a socketpair, and "
+      "its relays splice(). In brackets the processor time of all processes together.");
   Chain chain(kRelaysMax + 1);
-  std::array<Samples, kRelaysMax + 1> ours, peer, our_time, peer_time;
-  Samples messages;
-  constexpr double kMib = double(kBytes >> 20);
-  stream_rate(chain, kRelaysMax + 1, kBytes / 4);
-  for (int round = 0; round < kRounds; ++round) {
-    for (std::size_t hops = 0; hops <= kRelaysMax; ++hops) {
-      double used = family_cpu_us();
-      peer[hops].add(bare_stream_rate(int(hops), kBytes));
-      peer_time[hops].add((family_cpu_us() - used) / kMib);
+  auto shown = [](const Samples& rate, const Samples& cost) {
+    return format("%.0f MB/s (%.0f us/MiB)", rate.median(), cost.median());
+  };
+  for (const Place& place : kPlaces) {
+    std::array<Samples, kRelaysMax + 1> ours, peer, our_cost, peer_cost;
+    Samples messages, message_cost;
+    chain.place(place.processors);
+    stream_rate(chain, kRelaysMax + 1, kBytes);
+    for (int round = 0; round < kRounds; ++round) {
+      double used = 0;
+      for (std::size_t hops = 0; hops <= kRelaysMax; ++hops) {
+        used = family_cpu_us();
+        peer[hops].add(bare_stream_rate(int(hops), place.processors, kBytes));
+        peer_cost[hops].add((family_cpu_us() - used) / kMib);
+        used = chain.processor_time_us();
+        ours[hops].add(stream_rate(chain, ContextId(hops + 1), kBytes));
+        our_cost[hops].add((chain.processor_time_us() - used) / kMib);
+      }
       used = chain.processor_time_us();
-      ours[hops].add(stream_rate(chain, ContextId(hops + 1), kBytes));
-      our_time[hops].add((chain.processor_time_us() - used) / kMib);
+      messages.add(message_rate(chain, 1, kMessageBytes, int(kBytes / kMessageBytes)));
+      message_cost.add((chain.processor_time_us() - used) / kMib);
     }
-    messages.add(message_rate(chain, 1, kMessageBytes, int(kBytes / kMessageBytes)));
+    for (std::size_t hops = 0; hops <= kRelaysMax; ++hops)
+      table.at_least(format("%s, relays: %zu", place.what, hops), shown(ours[hops], our_cost[hops]),
+                     shown(peer[hops], peer_cost[hops]), ours[hops].median() / peer[hops].median(),
+                     {hops == 0 ? 0.4 : 0.5, 0});
+    table.plain(format("%s, calls of 128 KiB", place.what), shown(messages, message_cost),
+                shown(peer[0], peer_cost[0]), messages.median() / peer[0].median());
   }
-  for (std::size_t hops = 0; hops <= kRelaysMax; ++hops)
-    table.at_least(format("relays: %zu", hops), in_rate(ours[hops]), in_rate(peer[hops]),
-                   ours[hops].median() / peer[hops].median(), {hops == 0 ? 0.4 : 0.5, 0});
-  for (std::size_t hops = 0; hops <= kRelaysMax; ++hops)
-    table.plain(
-        format("relays: %zu, processor time of all", hops), format("%.0f us/MiB", our_time[hops].median()),
-        format("%.0f us/MiB", peer_time[hops].median()), our_time[hops].median() / peer_time[hops].median());
-  table.plain("calls of 128 KiB, relays: 0", in_rate(messages), in_rate(peer[0]),
-              messages.median() / peer[0].median());
+  pin(kOurselves, kAnywhere);
 }
 
 namespace {

@@ -118,9 +118,7 @@ BarePingPong::BarePingPong(int relays) : socket_(start_row(children_, relays + 1
 }
 
 void BarePingPong::place(const std::vector<int>& processors) {
-  pin(kOurselves, processors[0]);
-  for (std::size_t i = 0; i < children_.count(); ++i)
-    pin(children_.pid(i), processors[(i + 1) % processors.size()]);
+  place_all(children_, processors);
 }
 
 void BarePingPong::round_trips(std::size_t bytes, int count, Samples& samples) {
@@ -145,7 +143,7 @@ double BarePingPong::processor_time_us() const {
   return sum;
 }
 
-double bare_stream_rate(int relays, std::size_t bytes) {
+double bare_stream_rate(int relays, const std::vector<int>& processors, std::size_t bytes) {
   Result<FdPair> verdict = make_pipe();
   if (!verdict) die("no pipe");
   Children children;
@@ -165,6 +163,7 @@ double bare_stream_rate(int relays, std::size_t bytes) {
     take(kBlockBytes + bytes);
   });
   verdict->second.reset();
+  place_all(children, processors);
   const std::vector<char> block(kBlockBytes);
   auto send = [&](std::size_t left) {
     for (; left > 0; left -= std::min(left, kBlockBytes))

@@ -33,8 +33,8 @@ class BarePingPong {
   Fd socket_;
 };
 
-// One process writes blocks of 128 KiB, one reads them, with processes between that pass them on by splice().
-// MB (10^6 bytes) a second.
-double bare_stream_rate(int relays, std::size_t bytes);
+// One process writes blocks of 128 KiB, one reads them, with processes between that pass them on by splice();
+// placed as in Chain::place. MB (10^6 bytes) a second.
+double bare_stream_rate(int relays, const std::vector<int>& processors, std::size_t bytes);
 
 }  // namespace banyan::bench

@@ -32,6 +32,12 @@ void Children::start(const std::function<void()>& main) {
   pids_.push_back(pid);
 }
 
+void place_all(const Children& children, const std::vector<int>& processors) {
+  pin(kOurselves, processors[0]);
+  for (std::size_t i = 0; i < children.count(); ++i)
+    pin(children.pid(i), processors[(i + 1) % processors.size()]);
+}
+
 SharedCounters::SharedCounters(std::size_t count) : count_(count) {
   void* memory = ::mmap(nullptr, count * kStride * sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -27,6 +27,9 @@ class Children {
   std::vector<pid_t> pids_;
 };
 
+// Us on processors[0], the children on the next ones in turn; kAnywhere lets the kernel choose.
+void place_all(const Children& children, const std::vector<int>& processors);
+
 // Numbers on a page that forks share; each is written by one process.
 class SharedCounters {
  public:

@@ -2,7 +2,6 @@
 
 #include <sys/random.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "core/assert.h"
@@ -11,16 +10,27 @@ namespace banyan {
 
 namespace {
 constexpr std::size_t kFirstBuckets = 8;
+
+// Of fixed size, so that it is one instruction: keys are looked up several times for every frame.
+std::uint32_t word_at(const void* key, std::size_t at) {
+  std::uint32_t word;
+  std::memcpy(&word, static_cast<const char*>(key) + at, sizeof word);
+  return word;
 }
+
+bool same(const void* a, const void* b, std::size_t bytes) {
+  for (std::size_t at = 0; at < bytes; at += kKeyWord)
+    if (word_at(a, at) != word_at(b, at)) return false;
+  return true;
+}
+}  // namespace
 
 // The multiplication carries every bit upward, the shift brings it down again to where buckets are chosen.
 std::uint64_t TableBase::hash_of(const void* key) const {
   constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15;
   std::uint64_t hash = secret_;
-  for (std::size_t at = 0; at < key_bytes_; at += 4) {
-    std::uint32_t word = 0;
-    std::memcpy(&word, static_cast<const char*>(key) + at, std::min<std::size_t>(4, key_bytes_ - at));
-    hash = (hash ^ word) * kOdd;
+  for (std::size_t at = 0; at < key_bytes_; at += kKeyWord) {
+    hash = (hash ^ word_at(key, at)) * kOdd;
     hash ^= hash >> 32;
   }
   return hash;
@@ -30,8 +40,7 @@ TableBase::Node* TableBase::find_node(const void* key) const {
   if (size_ == 0) return nullptr;
   const std::uint64_t hash = hash_of(key);
   Node* node = *bucket_of(hash);
-  while (node != nullptr && (node->hash != hash || std::memcmp(node + 1, key, key_bytes_) != 0))
-    node = node->next;
+  while (node != nullptr && (node->hash != hash || !same(node + 1, key, key_bytes_))) node = node->next;
   return node;
 }
 

@@ -16,6 +16,8 @@
 
 namespace banyan {
 
+constexpr std::size_t kKeyWord = 4;  // keys are made of so many bytes at a time
+
 // What does not depend on types.
 class TableBase {
  public:
@@ -57,6 +59,7 @@ class TableBase {
 template <class Key, class Value>
 class Table : public TableBase {
   static_assert(std::has_unique_object_representations_v<Key>, "keys are compared and hashed as bytes");
+  static_assert(sizeof(Key) % kKeyWord == 0);
 
   struct Item {
     const Key first;
