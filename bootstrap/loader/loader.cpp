@@ -27,7 +27,7 @@ long read_input(std::uint8_t* to, std::size_t max) {
     long count = system_call(__NR_read, 0, word(to), long(max));
     if (count == -EAGAIN) {  // whoever gave us standard input may have made it non-blocking
       pollfd input = {0, POLLIN, 0};
-      system_call(__NR_ppoll, word(&input), 1);
+      system_call(__NR_ppoll, word(&input), 1, 0, 0);
     } else if (count != -EINTR) {
       return count;
     }

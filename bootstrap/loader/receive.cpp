@@ -49,7 +49,10 @@ Failure receive(Plain* plain) {
 
 Failure decompress(const std::uint8_t* frame, std::size_t frame_bytes, std::uint8_t* plain,
                    std::size_t plain_bytes) {
-  int code = banyan_decode(frame, frame_bytes, plain, plain_bytes);
+  std::uint8_t* workspace = world::allocate(BANYAN_DECODE_BYTES);
+  if (!workspace) return {"memory", 0};
+  int code = banyan_decode(frame, frame_bytes, plain, plain_bytes, workspace);
+  world::release(workspace, BANYAN_DECODE_BYTES);
   if (code < 0) return {"frame", 0};
   if (code > 0) return {"corrupt", code};
   write_targets(plain, plain_bytes, Targets::kByDistance);

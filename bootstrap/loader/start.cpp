@@ -1,5 +1,6 @@
 // bootstrap/loader/start.cpp -- where the loader begins when it has no C library, and the functions the
-// compiler and zstd then still call. `used`: by calls that are not there yet while the whole is optimised.
+// compiler and the decoder then still call. `used`: by calls that are not there yet while the whole is
+// optimised.
 #include <cstddef>
 
 #include "bootstrap/loader/system.h"
@@ -34,29 +35,10 @@ asm(".globl _start\n_start:\n mov x29, #0\n mov x30, #0\n mov x0, sp\n bl loader
   return to;
 }
 
-[[gnu::used]] void* memmove(void* to, const void* from, std::size_t count) {
-  auto* t = static_cast<unsigned char*>(to);
-  auto* f = static_cast<const unsigned char*>(from);
-  if (t <= f) return memcpy(to, from, count);
-  while (count-- > 0) t[count] = f[count];
-  return to;
-}
-
 [[gnu::used]] void* memset(void* to, int value, std::size_t count) {
   auto* t = static_cast<unsigned char*>(to);
   while (count-- > 0) *t++ = static_cast<unsigned char>(value);
   return to;
-}
-
-// zstd frees what a context owns; ours is static and owns nothing.
-void free(void*) {}
-
-[[gnu::used]] int memcmp(const void* left, const void* right, std::size_t count) {
-  auto* l = static_cast<const unsigned char*>(left);
-  auto* r = static_cast<const unsigned char*>(right);
-  for (; count > 0; --count, ++l, ++r)
-    if (*l != *r) return *l - *r;
-  return 0;
 }
 
 }  // extern "C"

@@ -284,7 +284,7 @@ TEST_CASE("a frame without what it must announce is refused") {
   check_error(load(with_header(compress(plain, true, false), 8)), "0 frame");
   check_error(load(with_header(compress(plain), 7)), "0 frame");
   check_error(load(with_header(compress(plain), 9)), "0 frame");
-  check_error(load(with_header(compress(plain) + "x", 8)), "72 corrupt");
+  check_error(load(with_header(compress(plain) + "x", 8)), "20 corrupt");
   check_error(load(with_header("not zstd at all", 8)), "0 frame");
 }
 
