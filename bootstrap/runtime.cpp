@@ -1,58 +1,49 @@
 // bootstrap/runtime.cpp -- what the C++ library would bring along to throw exceptions, as plain ends.
 //
-// The agent is compiled without exceptions and takes only the headers of libstdc++ (and two small objects:
-// tree and hash table). These definitions keep its exception machinery, 35 KB compressed, out of the link.
-// Each is our own fault or the end of memory, so each stops the process at once.
+// The agent is compiled without exceptions and takes only the headers of libstdc++ (and one small object: the
+// list). These definitions keep its exception machinery, 35 KB compressed, out of the link. Each is our own
+// fault, so each stops the process at once: by an instruction rather than a call, because every string and
+// vector checks for what cannot happen.
 #include <memory>
 
-#include "core/assert.h"
-
-namespace {
-
-[[noreturn]] void fail(const char* what) {
-  banyan::assertion_failed(what, "libstdc++", 0);
-}
-
-}  // namespace
-
 extern "C" [[noreturn]] void __cxa_pure_virtual() {
-  fail("pure virtual call");
+  __builtin_trap();
 }
 
 namespace std {
 
 void __throw_bad_alloc() {
-  fail("bad_alloc");
+  __builtin_trap();
 }
 void __throw_bad_array_new_length() {
-  fail("bad_array_new_length");
+  __builtin_trap();
 }
 void __throw_bad_function_call() {
-  fail("bad_function_call");
+  __builtin_trap();
 }
 void __throw_bad_cast() {
-  fail("bad_cast");
+  __builtin_trap();
 }
-void __throw_length_error(const char* what) {
-  fail(what);
+void __throw_length_error(const char*) {
+  __builtin_trap();
 }
-void __throw_logic_error(const char* what) {
-  fail(what);
+void __throw_logic_error(const char*) {
+  __builtin_trap();
 }
-void __throw_runtime_error(const char* what) {
-  fail(what);
+void __throw_runtime_error(const char*) {
+  __builtin_trap();
 }
-void __throw_out_of_range(const char* what) {
-  fail(what);
+void __throw_out_of_range(const char*) {
+  __builtin_trap();
 }
-void __throw_out_of_range_fmt(const char* what, ...) {
-  fail(what);
+void __throw_out_of_range_fmt(const char*, ...) {
+  __builtin_trap();
 }
-void __throw_invalid_argument(const char* what) {
-  fail(what);
+void __throw_invalid_argument(const char*) {
+  __builtin_trap();
 }
 void __throw_system_error(int) {
-  fail("system_error");
+  __builtin_trap();
 }
 
 #ifndef __cpp_rtti

@@ -11,5 +11,10 @@ namespace banyan {
 
 }  // namespace banyan
 
+#ifdef BANYAN_IMAGE  // which is small: the place says it all
+#define ASSERT(expression) \
+  (static_cast<bool>(expression) ? void(0) : ::banyan::assertion_failed("", __FILE__, __LINE__))
+#else
 #define ASSERT(expression) \
   (static_cast<bool>(expression) ? void(0) : ::banyan::assertion_failed(#expression, __FILE__, __LINE__))
+#endif
