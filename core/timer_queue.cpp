@@ -1,83 +1,75 @@
 #include "core/timer_queue.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/assert.h"
 
 namespace banyan {
 
-namespace {
+bool TimerQueue::is_before(const Timer& a, const Timer& b) {
+  return a.deadline != b.deadline ? a.deadline < b.deadline : a.id < b.id;
+}
 
-// Below this many entries the cancelled ones among them are not worth a sweep.
-constexpr std::size_t kSweepFrom = 64;
+void TimerQueue::put(std::size_t place, Timer* timer) {
+  heap_[place] = timer;
+  timer->place = place;
+}
 
-}  // namespace
+// Puts the timer where it belongs: at the free place, or up or down from there.
+void TimerQueue::settle(std::size_t place, Timer* timer) {
+  for (; place > 0 && is_before(*timer, *heap_[(place - 1) / 2]); place = (place - 1) / 2)
+    put(place, heap_[(place - 1) / 2]);
+  for (;;) {
+    std::size_t child = 2 * place + 1;
+    if (child + 1 < heap_.size() && is_before(*heap_[child + 1], *heap_[child])) ++child;
+    if (child >= heap_.size() || is_before(*timer, *heap_[child])) break;
+    put(place, heap_[child]);
+    place = child;
+  }
+  put(place, timer);
+}
 
-bool TimerQueue::is_later(const Entry& a, const Entry& b) {
-  return a.deadline != b.deadline ? a.deadline > b.deadline : a.order > b.order;
+void TimerQueue::take_out(Timer& timer) {
+  Timer* const last = heap_.back();
+  heap_.pop_back();
+  if (last != &timer) settle(timer.place, last);
 }
 
 Loop::TimerId TimerQueue::add(Nanos deadline, Loop::Task task) {
-  std::uint32_t slot;
-  if (free_.empty()) {
-    slot = std::uint32_t(slots_.size());
-    ASSERT(slot >> kSlotBits == 0);
-    slots_.emplace_back();
-  } else {
-    slot = free_.back();
-    free_.pop_back();
-  }
-  const std::uint64_t order = next_order_++;
-  slots_[slot].order = order;
-  slots_[slot].task = std::move(task);
-  ++live_;
-  heap_.push_back({deadline, order, slot});
-  std::push_heap(heap_.begin(), heap_.end(), is_later);
-  return order << kSlotBits | slot;
+  const Loop::TimerId id = ++last_id_;
+  Timer& timer = timers_[id];
+  timer.deadline = deadline;
+  timer.id = id;
+  timer.task = std::move(task);
+  heap_.push_back(&timer);
+  settle(heap_.size() - 1, &timer);
+  return id;
 }
 
-void TimerQueue::cancel(Loop::TimerId timer) {
-  const auto slot = std::uint32_t(timer & ((1u << kSlotBits) - 1));
-  if (timer == 0 || slot >= slots_.size() || slots_[slot].order != timer >> kSlotBits) return;
-  // Destroyed only after the tables are right again: what the task owned may call back.
-  const Loop::Task task = release(slot);
-  if (heap_.size() >= kSweepFrom && heap_.size() > 2 * live_) {
-    std::erase_if(heap_, [this](const Entry& entry) { return is_stale(entry); });
-    std::make_heap(heap_.begin(), heap_.end(), is_later);
-  }
+void TimerQueue::cancel(Loop::TimerId id) {
+  const auto found = timers_.find(id);
+  if (found == timers_.end()) return;
+  take_out(found->second);
+  timers_.erase(found);  // what the task owned may call back
 }
 
-Loop::Task TimerQueue::release(std::uint32_t slot) {
-  slots_[slot].order = 0;
-  free_.push_back(slot);
-  --live_;
-  return std::exchange(slots_[slot].task, nullptr);
+void TimerQueue::clear() {
+  while (!heap_.empty()) cancel(heap_.back()->id);
 }
 
-void TimerQueue::pop() {
-  std::pop_heap(heap_.begin(), heap_.end(), is_later);
-  heap_.pop_back();
-}
-
-void TimerQueue::drop_stale() {
-  while (!heap_.empty() && is_stale(heap_.front())) pop();
-}
-
-Nanos TimerQueue::earliest() {
-  drop_stale();
+Nanos TimerQueue::earliest() const {
   ASSERT(!heap_.empty());
-  return heap_.front().deadline;
+  return heap_.front()->deadline;
 }
 
 void TimerQueue::run_due(Nanos now) {
-  const std::uint64_t end = next_order_;
-  for (;;) {
-    drop_stale();
-    if (heap_.empty() || heap_.front().deadline > now || heap_.front().order >= end) return;
-    const std::uint32_t slot = heap_.front().slot;
-    pop();
-    release(slot)();
+  const Loop::TimerId last = last_id_;
+  while (!heap_.empty() && heap_.front()->deadline <= now && heap_.front()->id <= last) {
+    Timer& timer = *heap_.front();
+    const Loop::Task task = std::move(timer.task);
+    take_out(timer);
+    timers_.erase(timer.id);
+    task();
   }
 }
 

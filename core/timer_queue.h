@@ -1,4 +1,4 @@
-// core/timer_queue.h -- the timers of a loop, earliest first; cancelled ones cost nothing but a little space.
+// core/timer_queue.h -- the timers of a loop, earliest first; one that is cancelled is gone at once.
 //
 // Knows no clock: its loop says what time it is. Thread: the loop's.
 #pragma once
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/loop.h"
+#include "core/table.h"
 
 namespace banyan {
 
@@ -16,35 +17,30 @@ class TimerQueue {
   // Unknown ids, 0 among them: no effect.
   void cancel(Loop::TimerId timer);
 
-  bool empty() const { return live_ == 0; }
+  // What the tasks own may call back.
+  void clear();
+
+  bool empty() const { return heap_.empty(); }
   // REQUIRES: not empty.
-  Nanos earliest();
+  Nanos earliest() const;
   // Runs what is due at `now`, in the order of deadlines. What these tasks add waits for the next time.
   void run_due(Nanos now);
 
  private:
-  // An id is the order of creation above the number of the slot, so a stale one matches no slot.
-  static constexpr int kSlotBits = 24;
-  struct Slot {
-    std::uint64_t order = 0;  // 0: free
+  struct Timer {
+    Nanos deadline = 0;
+    Loop::TimerId id = 0;  // in order of creation
     Loop::Task task;
+    std::size_t place = 0;  // in heap_
   };
-  struct Entry {
-    Nanos deadline;
-    std::uint64_t order;
-    std::uint32_t slot;
-  };
-  static bool is_later(const Entry& a, const Entry& b);
-  bool is_stale(const Entry& entry) const { return slots_[entry.slot].order != entry.order; }
-  Loop::Task release(std::uint32_t slot);
-  void pop();
-  void drop_stale();
+  static bool is_before(const Timer& a, const Timer& b);
+  void put(std::size_t place, Timer* timer);
+  void settle(std::size_t place, Timer* timer);
+  void take_out(Timer& timer);
 
-  std::vector<Entry> heap_;
-  std::vector<Slot> slots_;
-  std::vector<std::uint32_t> free_;
-  std::uint64_t next_order_ = 1;
-  std::size_t live_ = 0;
+  std::vector<Timer*> heap_;  // no timer before its parent, which is at (place - 1) / 2
+  Table<Loop::TimerId, Timer> timers_;
+  Loop::TimerId last_id_ = 0;
 };
 
 }  // namespace banyan

@@ -240,7 +240,7 @@ void SimLoop::die() {
   posted_at_ = 0;
   const auto watches = std::exchange(watches_, {});
   const auto posted = std::exchange(posted_, {});
-  const auto timers = std::exchange(timers_, {});
+  timers_.clear();
 }
 
 // --- SimWorld ---
