@@ -15,7 +15,7 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
   Way& way = ways_[id];
   way.target = target;
   way.on_up = std::move(on_up);
-  way.on_lost = std::move(on_lost);
+  way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
   try_now(id, true);
   return id;
 }
@@ -28,7 +28,8 @@ void Reach::try_now(Id id, bool may_guess) {
                                : openssh({target.name, target.user, target.host, target.port}, ssh_,
                                          loop_.random(), way.guess);
   way.start = runner_.start(
-      std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); }, way.on_lost);
+      std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
+      [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
 }
 
 void Reach::on_up(Id id, Result<Child> child) {

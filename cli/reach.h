@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "cli/targets.h"
@@ -33,7 +34,7 @@ class Reach {
   struct Way {
     Target target;
     Runner::OnUp on_up;
-    Runner::OnLost on_lost;
+    std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
     Runner::StartId start = 0;
     std::string guess;
     bool cancelled = false;

@@ -25,7 +25,9 @@ constexpr std::size_t kLargePipesMax =
 
 std::vector<std::string> command_line(ExecRequest& request) {
   if (!request.shell) return std::move(request.argv);
-  std::vector<std::string> argv = {"/bin/sh", "-c"};
+  std::vector<std::string> argv;
+  argv.push_back("/bin/sh");
+  argv.push_back("-c");
   for (std::string& argument : request.argv) argv.push_back(std::move(argument));
   return argv;
 }
@@ -404,7 +406,7 @@ void ExecService::remove_soon(std::uint64_t command) {
   });
 }
 
-void ExecService::shut_down(std::function<void()> done) {
+void ExecService::shut_down(Function<void()> done) {
   ending_ = true;
   on_idle_ = std::move(done);
   for (auto& [id, command] : commands_) {

@@ -72,7 +72,7 @@ class ExecService {
 
   // Ends every command: SIGTERM now, SIGKILL after a second; `done` once all are reaped. From here on
   // requests are answered dead (ending), and output that nobody has taken is dropped.
-  void shut_down(std::function<void()> done);
+  void shut_down(Function<void()> done);
   std::size_t running() const { return commands_.size(); }
 
  private:
@@ -90,7 +90,7 @@ class ExecService {
   Table<std::uint64_t, std::unique_ptr<Command>> commands_;
   std::uint64_t next_ = 1;
   bool ending_ = false;
-  std::function<void()> on_idle_;
+  Function<void()> on_idle_;
   Buffer read_buffer_;  // one for all commands, there only while there are any
   Alive alive_;         // for posted tasks
 };

@@ -94,7 +94,7 @@ class Link {
   std::uint32_t held() const { return held_; }  // bytes that came in and were not released
 
   // Shows the header of every frame that comes in or goes out from now on, heartbeats and credit too.
-  using FrameWatcher = std::function<void(bool outgoing, const Header&)>;
+  using FrameWatcher = Function<void(bool outgoing, const Header&)>;
   void watch_frames(FrameWatcher watcher) { watcher_ = std::move(watcher); }
 
   // Bytes read beside the handshake, before the link existed. At most once, before anything else is read.

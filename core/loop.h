@@ -12,7 +12,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+
+#include "core/function.h"
 
 namespace banyan {
 
@@ -39,8 +40,8 @@ struct IoResult {
 
 class Loop {
  public:
-  using Task = std::function<void()>;
-  using OnReady = std::function<void(Ready)>;
+  using Task = Function<void()>;
+  using OnReady = Function<void(Ready)>;
   using TimerId = std::uint64_t;  // 0: no timer
   using WatchId = std::uint64_t;  // 0: no watch; never reused, so a stale one harms nobody
 

@@ -131,7 +131,7 @@ void Outbox::abort_front(Flow& f) {
 }
 
 void Outbox::refill(ContextId destination) {
-  std::vector<FlowKey> stuck;
+  std::list<FlowKey> stuck;
   for (const auto& [key, f] : flows_)
     if (key.destination == destination) stuck.push_back(key);
   for (const FlowKey& key : stuck) {
@@ -159,7 +159,7 @@ void Outbox::settle(const FlowKey& key) {
   if (f.in_link == 0 && (f.detached || as_new)) flows_.erase(found);
 }
 
-void Outbox::drop(const std::function<bool(const FlowKey&)>& matches) {
+void Outbox::drop(const Function<bool(const FlowKey&)>& matches) {
   for (auto at = flows_.begin(); at != flows_.end();) {
     if (!matches(at->first) || at->second.pumping) {
       ++at;

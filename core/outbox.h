@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <list>
 
 #include "core/inbox.h"
@@ -43,7 +42,7 @@ class Outbox {
   // answered.
   void refill(ContextId destination);
   // Throws away what was queued for flows that match, and forgets their windows.
-  void drop(const std::function<bool(const FlowKey&)>& matches);
+  void drop(const Function<bool(const FlowKey&)>& matches);
   std::size_t queued_bytes() const { return queued_bytes_; }
 
   // For StreamSender (core/stream.h), which registers itself to be told about room.

@@ -20,7 +20,7 @@ namespace {
 constexpr Nanos kLookDelayMax = 50 * kMillisecond;  // what a missing pidfd may cost in latency
 }
 
-ChildProcess::ChildProcess(Loop& loop, pid_t pid, bool leads_group, std::function<void(int)> on_end)
+ChildProcess::ChildProcess(Loop& loop, pid_t pid, bool leads_group, Function<void(int)> on_end)
     : loop_(loop),
       pid_(pid),
       leads_group_(leads_group),

@@ -6,8 +6,6 @@
 
 #include <sys/types.h>
 
-#include <functional>
-
 #include "core/fd.h"
 #include "core/loop.h"
 
@@ -22,7 +20,7 @@ class ChildProcess {
   // and may destroy this.
   // `leads_group`: it was started in a process group of its own; signals go to all of that, and what is left
   // of the group when it ends is killed.
-  ChildProcess(Loop& loop, pid_t pid, bool leads_group, std::function<void(int status)> on_end);
+  ChildProcess(Loop& loop, pid_t pid, bool leads_group, Function<void(int status)> on_end);
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
   ~ChildProcess();  // one that still runs is killed and reaped: that blocks only until the kernel has ended
@@ -41,7 +39,7 @@ class ChildProcess {
   Loop& loop_;
   const pid_t pid_;
   const bool leads_group_;
-  std::function<void(int)> on_end_;
+  Function<void(int)> on_end_;
   Fd pidfd_;
   Loop::WatchId watch_ = 0;
   Loop::TimerId look_timer_ = 0, kill_timer_ = 0;

@@ -93,7 +93,7 @@ Link* Router::parent_link() {
   return neighbour ? neighbour->link.get() : nullptr;
 }
 
-void Router::for_each_child(const std::function<void(ContextId, Link&)>& visit) {
+void Router::for_each_child(const Function<void(ContextId, Link&)>& visit) {
   for (auto& [serial, peer] : peers_)
     if (!peer.is_parent) visit(peer.id, *peer.link);
 }
@@ -411,7 +411,7 @@ void Router::complete(Handle handle, const Reply& reply) {
 }
 
 void Router::fail_pending(std::uint32_t link, const Dead& dead) {
-  std::vector<Handle> failed;
+  std::list<Handle> failed;
   for (const auto& [handle, pending] : pending_)
     if (pending.link == link) failed.push_back(handle);
   for (const Handle handle : failed) complete(handle, Reply{{}, &dead});
@@ -424,7 +424,7 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   // Out of the tables first: what follows calls strangers, who may call us.
   Peer gone = std::move(found->second);
   peers_.erase(found);
-  std::vector<ContextId> lost;
+  std::list<ContextId> lost;
   for (const auto& [id, by] : routes_)
     if (by == serial) lost.push_back(id);
   for (const ContextId id : lost) routes_.erase(id);

@@ -15,7 +15,6 @@
 // The whole account: docs/protocol.md.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -59,14 +58,14 @@ struct Incoming {
   std::uint32_t link;  // serial of the link it came in on; 0: from ourselves
 };
 
-using Handler = std::function<void(Incoming&)>;
+using Handler = Function<void(Incoming&)>;
 
 // How a call ended: with a reply, whose bytes are valid during the callback, or dead.
 struct Reply {
   Bytes payload;
   const Dead* dead = nullptr;
 };
-using OnReply = std::function<void(const Reply&)>;  // exactly once
+using OnReply = Function<void(const Reply&)>;  // exactly once
 
 // Who may speak to a handle.
 struct Access {
@@ -101,7 +100,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   // --- links ---
   // The router owns the link from here on and tells `on_down` when it has broken, after all that depended on
   // it was failed.
-  using OnLinkDown = std::function<void(const Error&)>;
+  using OnLinkDown = Function<void(const Error&)>;
   Link& set_parent(std::unique_ptr<Link> link, OnLinkDown on_down);  // its id: ancestors.front()
   Link& add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down);
   // What lies behind a child: the way to `id` leads through `child`. parent/route_monitor.h keeps these.
@@ -112,7 +111,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Link* link_to(ContextId context);  // the link its route names; nullptr without one
   Link* parent_link();
   WindowBudget& window_budget() { return window_budget_; }
-  void for_each_child(const std::function<void(ContextId, Link&)>& visit);
+  void for_each_child(const Function<void(ContextId, Link&)>& visit);
 
   // --- receiving ---
   // REQUIRES: the handle is free.
@@ -121,11 +120,11 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Handle add_handler(Access access, Handler handler);
   void remove_handler(Handle handle);
   // `cancel` frames: `handle` is the reply_to the cancelled call carried. Last one set wins.
-  std::function<void(ContextId source, Handle handle)> on_cancel;
+  Function<void(ContextId source, Handle handle)> on_cancel;
   // SHUTDOWN from the parent.
-  std::function<void(Nanos remaining)> on_shutdown;
+  Function<void(Nanos remaining)> on_shutdown;
   // Route news from a child or the parent; core has no use for them (parent/route_monitor.h has).
-  std::function<void(Link&, ContextId neighbour, const Header&, Bytes)> on_route_control;
+  Function<void(Link&, ContextId neighbour, const Header&, Bytes)> on_route_control;
 
   // --- sending ---
   // One request, one reply: exactly one completion, whatever breaks. The id names it for cancel().

@@ -61,17 +61,17 @@ void StreamSender::room_may_have_come() {
   starved_ = false;
   router_.loop().post([this, alive = alive_] {
     if (!*alive || !on_writable) return;
-    const auto call = on_writable;  // it may replace itself
+    auto call = std::move(on_writable);  // it may replace itself, or destroy us
     call();
+    if (*alive && !on_writable) on_writable = std::move(call);
   });
 }
 
 void StreamSender::die(const Dead& dead) {
   dead_ = true;
   news_ = 0;
-  if (!on_dead) return;
-  const auto call = on_dead;  // it may destroy us
-  call(dead);
+  const auto call = std::move(on_dead);  // it may destroy us
+  if (call) call(dead);
 }
 
 }  // namespace banyan

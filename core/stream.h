@@ -7,8 +7,6 @@
 // Thread: the loop's. The router outlives it.
 #pragma once
 
-#include <functional>
-
 #include "core/router.h"
 
 namespace banyan {
@@ -29,8 +27,8 @@ class StreamSender {
   bool is_dead() const { return dead_; }
 
   // Both come from the loop, and may destroy the sender.
-  std::function<void()> on_writable;         // room() has become positive after it was 0
-  std::function<void(const Dead&)> on_dead;  // nobody listens any more; once; room() stays 0
+  Function<void()> on_writable;         // room() has become positive after it was 0
+  Function<void(const Dead&)> on_dead;  // nobody listens any more; once; room() stays 0
 
  private:
   friend class Outbox;

@@ -7,7 +7,6 @@
 // Thread: the loop's. The router outlives it. The callbacks come from the loop; each may destroy the Command.
 #pragma once
 
-#include <functional>
 #include <memory>
 
 #include "core/exec.h"
@@ -18,13 +17,13 @@ namespace banyan {
 class Command {
  public:
   struct Callbacks {
-    std::function<void(const ExecStarted&)> on_started;  // at most once
-    std::function<void(bool is_err, Bytes, Charge)> on_output;
+    Function<void(const ExecStarted&)> on_started;  // at most once
+    Function<void(bool is_err, Bytes, Charge)> on_output;
     // input_room() has become positive after it said 0, and the first time after on_started.
-    std::function<void()> on_input_room;
+    Function<void()> on_input_room;
     // Standard input is not read any more: what is written from here on is thrown away. At most once.
-    std::function<void()> on_input_closed;
-    std::function<void(Result<ExecOutcome>)> on_done;  // exactly once, and the last
+    Function<void()> on_input_closed;
+    Function<void(Result<ExecOutcome>)> on_done;  // exactly once, and the last
   };
 
   // Sends the request; its handles are filled in here.

@@ -4,7 +4,6 @@
 // line again, and each context has its quota here as well. Thread: the loop's.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <string_view>
 
@@ -20,7 +19,7 @@ constexpr std::size_t kLogOriginsMax =
 class LogSink {
  public:
   // `text` is one line without control characters, valid during the call.
-  using OnRecord = std::function<void(ContextId origin, LogLevel level, std::string_view text)>;
+  using OnRecord = Function<void(ContextId origin, LogLevel level, std::string_view text)>;
 
   // Registers itself for kLog. REQUIRES: `router` is the root's.
   LogSink(Router& router, OnRecord on_record);

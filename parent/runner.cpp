@@ -34,13 +34,13 @@ Phase Runner::phase_of(StartId start) const {
   return job ? job->phase() : Phase::kLink;
 }
 
-void Runner::shut_down(ContextId child, Nanos within, std::function<void()> done) {
+void Runner::shut_down(ContextId child, Nanos within, Function<void()> done) {
   for (auto& [id, job] : jobs_)
     if (job->is_up() && job->context() == child) return job->shut_down(within, std::move(done));
   loop_.post(std::move(done));
 }
 
-void Runner::shut_down_all(Nanos within, std::function<void()> done) {
+void Runner::shut_down_all(Nanos within, Function<void()> done) {
   if (jobs_.empty()) return loop_.post(std::move(done));
   on_empty_ = std::move(done);
   for (auto& [id, job] : jobs_) job->shut_down(within, {});

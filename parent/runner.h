@@ -27,8 +27,8 @@ struct Child {
 
 class Runner {
  public:
-  using OnUp = std::function<void(Result<Child>)>;
-  using OnLost = std::function<void(ContextId, const Error&)>;
+  using OnUp = Function<void(Result<Child>)>;
+  using OnLost = Function<void(ContextId, const Error&)>;
   using StartId = std::uint64_t;
 
   // `ids` is what this context may give to its children and they to theirs.
@@ -45,14 +45,14 @@ class Runner {
 
   // Ends one child, or all: SHUTDOWN, then SIGTERM, then SIGKILL to the transport within `within`; `done`
   // when it is reaped.
-  void shut_down(ContextId child, Nanos within, std::function<void()> done);
-  void shut_down_all(Nanos within, std::function<void()> done);
+  void shut_down(ContextId child, Nanos within, Function<void()> done);
+  void shut_down_all(Nanos within, Function<void()> done);
   std::size_t count() const { return jobs_.size(); }  // processes not reaped yet
 
   // For children started from now on.
   void set_log_level(std::uint8_t level) { log_level_ = level; }
   void set_limits(const LinkLimits& limits) { limits_ = limits; }
-  // The header of every frame on their links.
+  // The header of every frame on their links. A std::function: every child has a copy.
   using FrameWatcher = std::function<void(std::string_view child, bool outgoing, const Header&)>;
   void watch_frames(FrameWatcher watcher) { frame_watcher_ = std::move(watcher); }
 
@@ -70,7 +70,7 @@ class Runner {
   FrameWatcher frame_watcher_;
   StartId next_ = 1;
   std::map<StartId, std::unique_ptr<Job>> jobs_;
-  std::function<void()> on_empty_;
+  Function<void()> on_empty_;
   Alive alive_;
 };
 

@@ -400,7 +400,7 @@ void Runner::Job::cancel() {
   if (!is_up() && !failure_) fail(cancelled());
 }
 
-void Runner::Job::shut_down(Nanos within, std::function<void()> done) {
+void Runner::Job::shut_down(Nanos within, Function<void()> done) {
   if (done) waiters_.push_back(std::move(done));
   if (!is_up()) return cancel();
   if (std::exchange(ending_, true) || link_over_) return;

@@ -20,7 +20,7 @@ class Runner::Job final : private Link::Owner {
 
   void begin();
   void cancel();
-  void shut_down(Nanos within, std::function<void()> done);
+  void shut_down(Nanos within, Function<void()> done);
 
   StartId id() const { return id_; }
   Phase phase() const { return phase_; }
@@ -28,7 +28,7 @@ class Runner::Job final : private Link::Owner {
   ContextId context() const { return child_.id; }
   // Nothing is left of it but its callbacks.
   bool is_over() const { return process_over_ && link_over_; }
-  std::vector<std::function<void()>> take_waiters() { return std::move(waiters_); }
+  std::vector<Function<void()>> take_waiters() { return std::move(waiters_); }
 
  private:
   // Link::Owner, until the hello; then the router is.
@@ -87,7 +87,7 @@ class Runner::Job final : private Link::Owner {
   std::optional<Error> loss_;  // what the link said when it broke, unless we asked for it
   bool ended_by_us_ = false;   // the process, after the link
   bool ending_ = false;        // we asked for it
-  std::vector<std::function<void()>> waiters_;
+  std::vector<Function<void()>> waiters_;
   Alive alive_;
 };
 
