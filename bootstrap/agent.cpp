@@ -39,6 +39,7 @@ class Agent final : private Link::Owner {
     link_->send_control(handshake_header(kHello), Hello::of_this_process(nonce_).encode());
     deadline_ = loop_.after(kIdentityDeadline, [this] { loop_.stop(); });
     loop_.run();
+    exec_.reset();  // kills what would not end
     return 0;
   }
 
@@ -143,6 +144,7 @@ int main(int argc, char** argv) {
   ::setsid();
   ::prctl(PR_SET_NAME, "banyan-agent");
   const std::uint64_t nonce = argc > 1 ? banyan::parse_hex(argv[1]) : 0;
-  banyan::Agent agent(nonce);
-  return agent.run();
+  // Never destroyed: what it holds ends with the process.
+  auto* agent = new banyan::Agent(nonce);
+  ::_exit(agent->run());
 }

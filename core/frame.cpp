@@ -12,7 +12,7 @@ constexpr std::size_t kMagicAt = 0, kVersionAt = 2, kFlagsAt = 3, kLengthAt = 4,
                       kDestinationAt = 12, kSourceAt = 16, kAuthorityAt = 20, kHandleAt = 24, kReplyToAt = 32;
 static_assert(kReplyToAt + sizeof(Handle) == kHeaderBytes);
 
-Error bad(const std::string& text, const std::string& remedy = {}) {
+Error bad(std::string_view text, std::string_view remedy = {}) {
   return Error{ErrorClass::kProtocol, Phase::kLink, text, remedy};
 }
 

@@ -35,9 +35,9 @@ Hello Hello::of_this_process(std::uint64_t nonce) {
   utsname machine{};
   ::uname(&machine);
   Hello hello;
-  hello.architecture = machine.machine;
-  hello.kernel = machine.release;
-  hello.host_name = machine.nodename;
+  hello.architecture = std::string(machine.machine);
+  hello.kernel = std::string(machine.release);
+  hello.host_name = std::string(machine.nodename);
   hello.uid = ::getuid();
   hello.pid = ::getpid();
   hello.nonce = nonce;

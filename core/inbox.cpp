@@ -146,8 +146,8 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
 // First come, first served: a small message never overtakes the large one of its link that waits before it.
 // But a link that has its share waits for itself alone.
 void Inbox::reserve_in_order() {
-  std::list<Charge> credited;       // end last: giving credit calls others
-  std::vector<std::uint32_t> full;  // links whose next message does not fit
+  std::list<Charge> credited;     // end last: giving credit calls others
+  std::list<std::uint32_t> full;  // links whose next message does not fit
   for (auto at = waiting_.begin(); at != waiting_.end();) {
     auto found = assemblies_.find(*at);
     if (found == assemblies_.end() || found->second.reserved || found->second.refused) {
@@ -248,12 +248,12 @@ void Inbox::erase_window(Table<FlowKey, Window>::Iterator window) {
 }
 
 void Inbox::cut(std::uint32_t link) {
-  std::vector<FlowKey> half_arrived;
+  std::list<FlowKey> half_arrived;
   for (const auto& [flow, assembly] : assemblies_)
     if (assembly.link == link) half_arrived.push_back(flow);
   for (const FlowKey& flow : half_arrived) forget(flow);
 
-  std::vector<Header> cut_off;
+  std::list<Header> cut_off;
   for (auto window = windows_.begin(); window != windows_.end();) {
     const auto here = window++;
     if (here->second.link != link) continue;

@@ -20,11 +20,11 @@ constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants m
 constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
 constexpr std::uint32_t kDrainedShare = 8;  // "drained": no more than this share of the window is held
 
-Error protocol_error(const std::string& text) {
-  return Error{ErrorClass::kProtocol, Phase::kLink, text, {}};
+Error protocol_error(std::string_view text) {
+  return Error{ErrorClass::kProtocol, Phase::kLink, text};
 }
-Error lost(const std::string& text) {
-  Error error{ErrorClass::kLost, Phase::kLink, text, {}};
+Error lost(std::string_view text) {
+  Error error{ErrorClass::kLost, Phase::kLink, text};
   error.started = Started::kUnknown;
   return error;
 }

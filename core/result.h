@@ -82,8 +82,11 @@ Error system_error(ErrorClass error_class, Phase phase, std::string_view what, i
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}      // NOLINT: implicit, so `return value;` works
-  Result(Error error) : error_(std::move(error)) {}  // NOLINT: implicit, so `return Error{...};` works
+  // Implicit, so that `return value;` and `return Error{...};` work.
+  Result(const T& value) : value_(value) {}            // NOLINT
+  Result(T&& value) : value_(std::move(value)) {}      // NOLINT
+  Result(const Error& error) : error_(error) {}        // NOLINT
+  Result(Error&& error) : error_(std::move(error)) {}  // NOLINT
 
   explicit operator bool() const { return value_.has_value(); }
   T& operator*() {

@@ -48,10 +48,8 @@ bool is_named(const char* variable, std::string_view name) {
 }
 
 std::vector<char*> pointers_to(std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  pointers.reserve(strings.size() + 1);
-  for (std::string& string : strings) pointers.push_back(string.data());
-  pointers.push_back(nullptr);
+  std::vector<char*> pointers(strings.size() + 1);
+  for (std::size_t i = 0; i < strings.size(); ++i) pointers[i] = strings[i].data();
   return pointers;
 }
 
@@ -126,7 +124,7 @@ SpawnPlan::SpawnPlan(int executable, std::vector<std::string> argv, SpawnOptions
   for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
     bool replaced = false;
     for (const auto& [name, value] : added) replaced = replaced || is_named(*variable, name);
-    if (!replaced) environment_.emplace_back(*variable);
+    if (!replaced) environment_.push_back(std::string(*variable));
   }
   for (std::size_t i = 0; i < added.size(); ++i) {
     bool replaced = false;
