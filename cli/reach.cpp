@@ -1,5 +1,6 @@
 #include "cli/reach.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/text.h"
@@ -16,6 +17,7 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
   way.target = target;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
+  way.began = loop_.now();
   try_now(id, true);
   return id;
 }
@@ -24,8 +26,13 @@ void Reach::try_now(Id id, bool may_guess) {
   Way& way = ways_.at(id);
   way.guess = may_guess && !way.target.local ? cache_.find(cache_key(way.target)) : "";
   const Target& target = way.target;
-  Recipe recipe = target.local ? local(target.name, ssh_.connect_timeout)
-                               : openssh({target.name, target.user, target.host, target.port}, ssh_,
+  // A second try has what the first has left of the time.
+  SshOptions options = ssh_;
+  if (options.connect_timeout > 0)
+    options.connect_timeout =
+        std::max(options.connect_timeout - (loop_.now() - way.began), Nanos(kMillisecond));
+  Recipe recipe = target.local ? local(target.name, options.connect_timeout)
+                               : openssh({target.name, target.user, target.host, target.port}, options,
                                          loop_.random(), way.guess);
   way.start = runner_.start(
       std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
@@ -36,7 +43,7 @@ void Reach::on_up(Id id, Result<Child> child) {
   auto it = ways_.find(id);
   ASSERT(it != ways_.end());
   Way& way = it->second;
-  if (!child && !way.guess.empty() && child.error().error_class == ErrorClass::kBootstrap && !way.cancelled) {
+  if (!child && child.error().wrong_guess && !way.cancelled) {
     cache_.forget(cache_key(way.target));
     return try_now(id, false);
   }

@@ -1,7 +1,7 @@
 // cli/reach.h -- the way from a target to a context: its recipe, and the guess at its architecture.
 //
-// A known host is sent loader and image without waiting. Where the bootstrap then fails nothing has been done
-// there yet: the guess may be why, so it is forgotten, and the host is asked.
+// A known host is sent loader and image without waiting. Where the guess was wrong nothing has happened there
+// yet: it is forgotten, and the host is asked, within the time that is left.
 //
 // Thread: the loop's. All that is given outlives it.
 #pragma once
@@ -37,6 +37,7 @@ class Reach {
     std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
     Runner::StartId start = 0;
     std::string guess;
+    Nanos began = 0;
     bool cancelled = false;
   };
   void try_now(Id id, bool may_guess);

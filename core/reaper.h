@@ -23,8 +23,9 @@ class ChildProcess {
   ChildProcess(Loop& loop, pid_t pid, bool leads_group, Function<void(int status)> on_end);
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
-  ~ChildProcess();  // one that still runs is killed and reaped: that blocks only until the kernel has ended
-                    // it
+  // One that still runs is killed and reaped. That blocks until the kernel has ended it: for ever, if it
+  // hangs in a system call that cannot be interrupted. Who minds ends it first.
+  ~ChildProcess();
 
   pid_t pid() const { return pid_; }
   bool has_ended() const { return ended_; }

@@ -71,8 +71,9 @@ struct Error {
   std::string text;    // one sentence, no trailing full stop
   std::string remedy;  // what the reader can do; may be empty
   Started started = Started::kNo;
-  ContextId context = 0;  // where it began
-  int system_error = 0;   // errno, or 0
+  bool wrong_guess = false;  // what was remembered of the host is not so; nothing else is known to be wrong
+  ContextId context = 0;     // where it began
+  int system_error = 0;      // errno, or 0
 };
 
 // An Error for a failed system call: "open /tmp/x: Permission denied".

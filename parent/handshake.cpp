@@ -194,11 +194,13 @@ void Handshake::on_ready(std::string_view report) {
                 "build banyan where a cross compiler for that architecture is installed");
   }
   bool sent_early = !architecture_.empty();
-  if (sent_early && (machine != architecture_ || !has_dd))
-    return fail(
-        Phase::kShell,
-        cat("the host was taken for ", architecture_, " with dd; it is ", machine, has_dd ? "" : " without"),
-        "connect again without the remembered architecture");
+  if (sent_early && (machine != architecture_ || !has_dd)) {
+    fail(Phase::kShell,
+         cat("the host was taken for ", architecture_, " with dd; it is ", machine, has_dd ? "" : " without"),
+         "connect again without the remembered architecture");
+    error_.wrong_guess = true;
+    return;
+  }
   architecture_ = std::move(machine);
   if (!sent_early) start_upload(*image, !has_dd);
   state_ = all_sent_ ? State::kWaitingForHello : State::kUploading;

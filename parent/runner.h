@@ -51,7 +51,11 @@ class Runner {
 
   // For children started from now on.
   void set_log_level(std::uint8_t level) { log_level_ = level; }
-  void set_limits(const LinkLimits& limits) { limits_ = limits; }
+  // REQUIRES: the first window is LinkLimits's own; a child assumes it before it is told anything.
+  void set_limits(const LinkLimits& limits) {
+    ASSERT(limits.window == LinkLimits{}.window);
+    limits_ = limits;
+  }
   // The header of every frame on their links. A std::function: every child has a copy.
   using FrameWatcher = std::function<void(std::string_view child, bool outgoing, const Header&)>;
   void watch_frames(FrameWatcher watcher) { frame_watcher_ = std::move(watcher); }

@@ -17,6 +17,9 @@ constexpr std::size_t kComplaintsMax = 8 * 1024;  // of a transport's stderr: it
 constexpr std::size_t kReadMax = 64 * 1024;
 // How long a transport whose channel has ended may take to end by itself: ssh still has to say why.
 constexpr Nanos kLastWords = kSecond;
+constexpr int kReadsATurn = 16;  // of what a transport complains: then others are served
+
+constexpr std::string_view kOutOfMemory = "look for the out-of-memory killer in the log of that machine";
 
 Error cancelled() {
   return Error{ErrorClass::kCancelled, Phase::kConnect, "cancelled", {}};
@@ -272,7 +275,12 @@ void Runner::Job::transport_ended(Error error) {
   runner_.loop_.cancel(phase_timer_);
   close_channel();
   if (process_over_) return settle();
-  end_timer_ = runner_.loop_.after(kLastWords, [this] { process_->end(); });
+  end_after(kLastWords, [this] { process_->end(); });
+}
+
+void Runner::Job::end_after(Nanos delay, Loop::Task task) {
+  runner_.loop_.cancel(end_timer_);
+  end_timer_ = runner_.loop_.after(delay, std::move(task));
 }
 
 void Runner::Job::close_channel() {
@@ -290,7 +298,7 @@ void Runner::Job::close_channel() {
 
 void Runner::Job::read_complaints() {
   std::uint8_t bytes[4096];
-  for (;;) {
+  for (int i = 0; i < kReadsATurn; ++i) {
     const IoResult result = runner_.loop_.read(complaints_.get(), bytes, sizeof bytes);
     if (result.status == IoResult::Status::kWouldBlock) return;
     if (result.status != IoResult::Status::kOk) {
@@ -307,7 +315,7 @@ void Runner::Job::read_complaints() {
 
 // What the transport said on its stderr often tells more than the silence that followed.
 Error Runner::Job::explained(Error error) const {
-  if (error.error_class == ErrorClass::kCancelled) return error;
+  if (error.error_class == ErrorClass::kCancelled || error.wrong_guess) return error;
   if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
     if (std::string_view line; const Symptom* symptom = complaint(line)) {
       error.phase = symptom->phase;
@@ -351,12 +359,18 @@ Error Runner::Job::cause_of_loss() const {
     error.text = cat(recipe_.argv.front(), " was killed by signal ", WTERMSIG(exit_status_));
     return error;
   }
+  if (WIFEXITED(exit_status_) && WEXITSTATUS(exit_status_) == 0) {  // ssh passes the agent's code on
+    error.text = "the agent ended by itself, as it does when it has heard nothing of us for too long";
+    error.remedy = "a program that is stopped (Ctrl-Z) or a machine that sleeps loses its contexts";
+    return error;
+  }
   error.error_class = ErrorClass::kDead;
-  error.remedy = "look for the out-of-memory killer in the log of that machine";
   if (!is_agent) {
     error.text = "the agent over there ended";  // ssh has no word for how
+    error.remedy = kOutOfMemory;
   } else if (WIFSIGNALED(exit_status_)) {
     error.text = cat("the agent was killed by signal ", WTERMSIG(exit_status_));
+    if (WTERMSIG(exit_status_) == SIGKILL) error.remedy = kOutOfMemory;
   } else {
     error.text = cat("the agent ended with exit code ", WEXITSTATUS(exit_status_));
   }
@@ -371,7 +385,7 @@ void Runner::Job::on_process_end(int status) {
   runner_.loop_.cancel(end_timer_);
   if (complaints_) read_complaints();
   if (!link_over_)
-    end_timer_ = runner_.loop_.after(kLastWords, [this] {
+    end_after(kLastWords, [this] {
       Error ended{ErrorClass::kLost, phase_, "its process ended", {}};
       if (is_up()) return runner_.router_.drop_child(child_.id, ended);
       ended.error_class = ErrorClass::kBootstrap;
@@ -386,13 +400,11 @@ void Runner::Job::on_process_end(int status) {
 void Runner::Job::on_link_down(const Error& error) {
   link_over_ = true;
   if (!ending_) loss_ = error;
-  if (!process_over_) {
-    runner_.loop_.cancel(end_timer_);
-    end_timer_ = runner_.loop_.after(kLastWords, [this] {
+  if (!process_over_)
+    end_after(kLastWords, [this] {
       ended_by_us_ = true;
       process_->end();
     });
-  }
   settle();
 }
 
@@ -406,7 +418,7 @@ void Runner::Job::shut_down(Nanos within, Function<void()> done) {
   if (std::exchange(ending_, true) || link_over_) return;
   runner_.router_.send_control(child_.id, kShutdown,
                                Packer().array(1).number(std::uint64_t(within / kMillisecond)).buffer());
-  end_timer_ = runner_.loop_.after(within, [this] {
+  end_after(within, [this] {
     runner_.router_.drop_child(child_.id,
                                Error{ErrorClass::kTimeout, Phase::kLink, "it did not end when told to", {}});
     if (!process_over_) process_->end();

@@ -53,6 +53,7 @@ class Runner::Job final : private Link::Owner {
   Error cause_of_loss() const;
   void on_process_end(int status);
   void close_channel();
+  void end_after(Nanos delay, Loop::Task task);  // in place of what was to end it before
   void settle();
 
   Runner& runner_;

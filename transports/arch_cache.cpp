@@ -124,7 +124,7 @@ void ArchCache::save() {
   for (const auto& [host, architecture] : changes_) {
     if (architecture.empty()) {
       entries.erase(host);
-    } else if (entries.size() < kArchCacheMax) {
+    } else if (entries.contains(host) || entries.size() < kArchCacheMax) {
       entries[host] = architecture;
     }
   }

@@ -4,12 +4,14 @@
 #include "parent/runner.h"
 
 #include <sys/types.h>
+#include <sys/wait.h>
 
 #include <catch2/catch.hpp>
 #include <csignal>
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
+#include "tests/support/processes.h"
 #include "tests/support/tree.h"
 
 using namespace banyan;
@@ -224,4 +226,49 @@ TEST_CASE("a symptom counts wherever the transport shows it, and its line is wha
     CHECK(root.error.text == "it is currently not available.");
     CHECK(root.error.remedy == "ask");
   }
+}
+
+TEST_CASE(
+    "an agent that gave us up while we were stopped is lost, and nobody is sent looking for the memory "
+    "killer") {
+  Root root;
+  LinkLimits limits;
+  limits.heartbeat_every = 50 * kMillisecond;
+  limits.parent_lost_after = 200 * kMillisecond;
+  root.runner.set_limits(limits);
+  root.start(local());
+  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+  REQUIRE(root.child.has_value());
+
+  // We do not answer until it has ended.
+  siginfo_t info{};
+  REQUIRE(::waitid(P_PID, id_t(root.child->hello.pid), &info, WEXITED | WNOWAIT) == 0);
+
+  REQUIRE(root.settle());
+  CHECK(root.lost == 1);
+  CHECK(root.error.error_class == ErrorClass::kLost);
+  CHECK(root.error.text.find("heard nothing of us") != std::string::npos);
+  CHECK(root.error.remedy.find("memory") == std::string::npos);
+}
+
+// The deadline that the end of the process had set survived the one of the farewell, and fired into a child
+// that was gone: AddressSanitizer sees it.
+TEST_CASE("a farewell to a child whose transport's process has ended before leaves no deadline behind") {
+  Root root;
+  Recipe recipe = through_shell();
+  recipe.argv = {"sh", "-c", "exec 3<&0; setsid sh -c \"$0\" <&3 & wait", stage0_command(recipe.nonce, "")};
+  root.start(recipe);
+  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+  INFO(root.error.text);
+  REQUIRE(root.child.has_value());
+  const pid_t transport = parent_of(pid_t(root.child->hello.pid));
+  ::kill(transport, SIGKILL);
+  REQUIRE(run_until(root.loop, [&] { return stat_field(transport, 0).empty(); }));
+
+  bool done = false;
+  root.runner.shut_down(root.child->id, 2 * kSecond, [&] { done = true; });
+  REQUIRE(run_until(root.loop, [&] { return done; }));
+  CHECK(root.lost == 0);
+  run_until(
+      root.loop, [] { return false; }, 1'200 * kMillisecond);  // when it would have fired
 }

@@ -199,6 +199,21 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("--connect-timeout bounds both tries of a host that was remembered wrongly") {
+  if (!has_sshd()) return;
+  const Sshd server({.server_lines = "ForceCommand sleep 2; eval \"$SSH_ORIGINAL_COMMAND\""});
+  const std::string cache = server.folder() + "/cache";
+  ::mkdir(cache.c_str(), 0700);
+  std::ofstream(cache + "/architectures")
+      << "web 0 " << server.client_config() << "\t" << other_architecture() << "\n";
+  const Finished got = run_program(over(server, "web", {"--connect-timeout", "3s", "--json", "--", "true"}),
+                                   {}, {"BANYAN_CACHE=" + cache});
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 255);
+  CHECK(the_event(got.out, "fail")["class"] == "timeout");
+  CHECK(got.seconds < 4.8);  // 5 when the second had a time of its own
+}
+
 TEST_CASE("the tree shows an SSH host beside a local context") {
   if (!has_sshd()) return;
   const Sshd server;

@@ -67,6 +67,21 @@ TEST_CASE("a wrong entry is forgotten and corrected") {
   CHECK(folder.read() == "web1\tx86_64\n");
 }
 
+TEST_CASE("a full cache still corrects what it has") {
+  Folder folder;
+  std::string text;
+  for (std::size_t i = 0; i < kArchCacheMax; ++i) text += "h" + std::to_string(i) + "\taarch64\n";
+  folder.write(text);
+  ArchCache cache(folder.cache());
+  cache.learn("h7", "x86_64");
+  cache.learn("new", "x86_64");
+  cache.save();
+  const ArchCache next(folder.cache());
+  CHECK(next.find("h7") == "x86_64");
+  CHECK(next.find("h8") == "aarch64");
+  CHECK(next.find("new") == "");
+}
+
 TEST_CASE("two programs that save in turn keep each other's entries") {
   Folder folder;
   ArchCache first(folder.cache()), second(folder.cache());
