@@ -22,6 +22,7 @@
 #include "core/text.h"
 #include "parent/image_header.h"
 #include "tests/bootstrap/far_end.h"
+#include "tests/support/not_tested.h"
 
 using namespace banyan;
 using namespace banyan::test;
@@ -199,7 +200,7 @@ TEST_CASE("a standard input that does not block is waited for") {
 TEST_CASE("where memory may be executed only by request, it is requested") {
   Loaded loaded = load(good_input() + payload("one"), [] { forbid_memory(1); });
   if (was_not_allowed(loaded)) {
-    WARN("vm.memfd_noexec cannot be set here: not tested");
+    not_tested("memfd-noexec", "vm.memfd_noexec cannot be set here");
     return;
   }
   check_echo(loaded, "/memfd:banyan (deleted)", "one");
@@ -208,7 +209,7 @@ TEST_CASE("where memory may be executed only by request, it is requested") {
 TEST_CASE("where memory may not be executed, a file serves, and is gone") {
   Loaded loaded = load(good_input() + payload("two"), [] { forbid_memory(2); });
   if (was_not_allowed(loaded)) {
-    WARN("vm.memfd_noexec cannot be set here: not tested");
+    not_tested("memfd-noexec", "vm.memfd_noexec cannot be set here");
     return;
   }
   check_echo(loaded, std::getenv("TMPDIR"), "two");
@@ -224,7 +225,7 @@ TEST_CASE("where neither memory nor files may be executed, that is said") {
     ::setrlimit(RLIMIT_FSIZE, &none);
   });
   if (was_not_allowed(loaded)) {
-    WARN("vm.memfd_noexec cannot be set here: not tested");
+    not_tested("memfd-noexec", "vm.memfd_noexec cannot be set here");
     return;
   }
   check_error(loaded, cat(EFBIG, " execute"));

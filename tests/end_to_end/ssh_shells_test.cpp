@@ -2,6 +2,7 @@
 // command runs there and its bytes arrive as they are; or one line says why not. Method: a real server in a
 // mount namespace of its own, with accounts of its own, each with another login shell. For root only.
 #include "tests/end_to_end/ssh.h"
+#include "tests/support/not_tested.h"
 
 using namespace banyan::test;
 using banyan::cat;
@@ -26,7 +27,7 @@ std::vector<Shell> installed_shells() {
     if (::access(shell.path, X_OK) == 0) {
       found.push_back(shell);
     } else {
-      WARN("NOT TESTED: there is no " << shell.path);
+      not_tested(shell.name, banyan::cat("there is no ", std::string_view(shell.path)));
     }
   }
   return found;
@@ -285,7 +286,7 @@ TEST_CASE("a host that lies about its architecture is told as one that cannot ex
   if (!has_sshd() || !has_namespaces()) return;
   const std::string other = other_architecture();
   if (::access(cat("/proc/sys/fs/binfmt_misc/qemu-", other).c_str(), F_OK) == 0) {
-    WARN("NOT TESTED: this machine does execute programs for " << other);
+    not_tested("binfmt", banyan::cat("this machine does execute programs for ", other));
     return;
   }
   const Sshd server(

@@ -6,7 +6,8 @@
 //   unit_tests --seed=N ...         replay: the same seed gives the same run (tests/support/seed.h)
 //
 // After each test it looks for descriptors, processes and temporary files that were not there before; a test
-// that leaves one behind has failed. The last line is the tally that `./dev test` adds up.
+// that leaves one behind has failed. A test that called not_tested() counts as skipped. The last line is the
+// tally that `./dev test` adds up.
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 
@@ -14,12 +15,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <random>
 #include <set>
 #include <string>
 #include <string_view>
 
 #include "tests/support/leaks.h"
+#include "tests/support/not_tested.h"
 #include "tests/support/seed.h"
 
 namespace banyan::test {
@@ -29,6 +32,8 @@ std::uint64_t the_seed = 0;
 LeakCheck* leak_check = nullptr;
 std::size_t failed_tests = 0;
 std::size_t passed_tests = 0;
+std::size_t skipped_tests = 0;
+std::map<std::string, std::string, std::less<>> lacks;  // of the running test: why, by key
 
 // As the command line takes it: there a comma joins names.
 std::string as_argument(std::string_view name) {
@@ -44,7 +49,10 @@ class Listener : public Catch::TestEventListenerBase {
  public:
   using TestEventListenerBase::TestEventListenerBase;
 
-  void testCaseStarting(const Catch::TestCaseInfo&) override { leak_check->start(); }
+  void testCaseStarting(const Catch::TestCaseInfo&) override {
+    lacks.clear();
+    leak_check->start();
+  }
 
   void testCaseEnded(const Catch::TestCaseStats& stats) override {
     bool passed = stats.totals.testCases.failed == 0;
@@ -52,7 +60,10 @@ class Listener : public Catch::TestEventListenerBase {
       std::printf("left behind by \"%s\": %s\n", stats.testInfo.name.c_str(), leak.c_str());
       passed = false;
     }
-    ++(passed ? passed_tests : failed_tests);
+    ++(!passed ? failed_tests : lacks.empty() ? passed_tests : skipped_tests);
+    for (const auto& [key, why] : lacks) {
+      std::printf("skipped (%s): %s; \"%s\"\n", key.c_str(), why.c_str(), stats.testInfo.name.c_str());
+    }
     if (!passed) {
       std::printf("replay: --seed=%llu %s\n", static_cast<unsigned long long>(the_seed),
                   as_argument(stats.testInfo.name).c_str());
@@ -113,6 +124,10 @@ std::uint64_t seed() {
   return the_seed;
 }
 
+void not_tested(std::string_view key, std::string_view why) {
+  lacks.try_emplace(std::string(key), why);
+}
+
 }  // namespace banyan::test
 
 int main(int argc, char** argv) {
@@ -126,9 +141,9 @@ int main(int argc, char** argv) {
   const int usage = session.applyCommandLine(argc, argv);
   if (usage != 0) return usage;
   int code = session.run();
-  const bool listing = passed_tests + failed_tests == 0;
+  const bool listing = passed_tests + failed_tests + skipped_tests == 0;
   if (!listing) {
-    std::printf("tally: %zu passed, %zu failed\n", passed_tests, failed_tests);
+    std::printf("tally: %zu passed, %zu failed, %zu skipped\n", passed_tests, failed_tests, skipped_tests);
     if (code == 0 && failed_tests > 0) code = 1;
   }
   return code;

@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <utility>
 
+#include "tests/support/not_tested.h"
 #include "tests/support/seed.h"
 
 namespace agent_catch {
@@ -27,9 +29,9 @@ TestCase* first_test;
 TestCase* last_test;
 const TestCase* current;
 Note* innermost;
-bool current_failed;
+bool current_failed, current_skipped;
 unsigned long checks;
-unsigned passed, failed;
+unsigned passed, failed, skipped;
 std::uint64_t the_seed;
 
 constexpr int kDescriptorsLookedAt = 256;
@@ -45,7 +47,7 @@ void say_replay() {
 }
 
 void say_tally() {
-  std::printf("%lu checks\ntally: %u passed, %u failed\n", checks, passed, failed);
+  std::printf("%lu checks\ntally: %u passed, %u failed, %u skipped\n", checks, passed, failed, skipped);
   std::fflush(stdout);
 }
 
@@ -82,7 +84,7 @@ bool is_wanted(const TestCase& test, int count, char** filters) {
 
 void run(const TestCase& test) {
   current = &test;
-  current_failed = false;
+  current_failed = current_skipped = false;
   const int before = count_descriptors();
   test.run();
   const int left = count_descriptors() - before;
@@ -90,7 +92,7 @@ void run(const TestCase& test) {
     std::printf("left behind by \"%s\": %d descriptors\n", test.name, left);
     current_failed = true;
   }
-  ++(current_failed ? failed : passed);
+  ++(current_failed ? failed : current_skipped ? skipped : passed);
   if (current_failed) say_replay();
 }
 
@@ -134,6 +136,13 @@ std::uint64_t banyan::test::seed() {
   return agent_catch::the_seed;
 }
 
+void banyan::test::not_tested(std::string_view key, std::string_view why) {
+  using namespace agent_catch;
+  if (std::exchange(current_skipped, true)) return;
+  std::printf("skipped (%.*s): %.*s; \"%s\"\n", int(key.size()), key.data(), int(why.size()), why.data(),
+              current->name);
+}
+
 int main(int argc, char** argv) {
   using namespace agent_catch;
   bool list = false;
@@ -159,7 +168,7 @@ int main(int argc, char** argv) {
       run(*test);
   }
   if (list) return 0;
-  if (passed + failed == 0) std::printf("no test has that name\n");
+  if (passed + failed + skipped == 0) std::printf("no test has that name\n");
   say_tally();
-  return passed > 0 && failed == 0 ? 0 : 1;
+  return passed + skipped > 0 && failed == 0 ? 0 : 1;
 }
