@@ -18,7 +18,8 @@ namespace banyan::cli {
 struct InputReader::Shared {
   std::mutex mutex;
   std::condition_variable wake;
-  std::function<void(Buffer)> deliver;  // posts to the loop; empty: nobody listens any more
+  // Posts to the loop; empty: nobody listens any more.
+  std::function<void(Buffer, int error)> deliver;
   bool wanted = true;
   bool stop = false;
   bool reading = false;  // inside read(2), where only input or its end wakes the thread
@@ -41,35 +42,38 @@ struct InputReader::Shared {
       lock.unlock();
       Buffer piece(kPieceMax);
       ssize_t got = retry([&] { return ::read(fd, piece.data(), piece.size()); });
-      const bool not_now = got < 0 && errno == EAGAIN;
+      const int error = got < 0 ? errno : 0;
       piece.resize(got > 0 ? std::size_t(got) : 0);
       lock.lock();
       reading = false;
       if (stop) return;
-      if (not_now) {  // shared with somebody who made it non-blocking, or who was quicker
+      if (error == EAGAIN) {  // shared with somebody who made it non-blocking, or who was quicker
         wanted = true;
         continue;
       }
-      deliver(std::move(piece));
+      deliver(std::move(piece), error);
       if (got <= 0) return;
     }
   }
 };
 
-InputReader::InputReader(Loop& loop, int fd, std::function<void(Buffer)> on_piece)
+InputReader::InputReader(Loop& loop, int fd, std::function<void(Buffer)> on_piece,
+                         std::function<void(int error)> on_failed)
     : shared_(std::make_shared<Shared>()) {
   shared_->fd = fd;
   shared_->stop_event = Fd(::eventfd(0, EFD_CLOEXEC));
   auto use = std::make_shared<std::function<void(Buffer)>>(std::move(on_piece));
+  auto fail = std::make_shared<std::function<void(int)>>(std::move(on_failed));
   std::weak_ptr<Shared> weak = shared_;
-  shared_->deliver = [&loop, weak, use](Buffer piece) {
-    loop.post([weak, use, piece = std::move(piece)]() mutable {
+  shared_->deliver = [&loop, weak, use, fail](Buffer piece, int error) {
+    loop.post([weak, use, fail, error, piece = std::move(piece)]() mutable {
       std::shared_ptr<Shared> alive = weak.lock();
       if (!alive) return;
       {
         std::lock_guard lock(alive->mutex);
         if (alive->stop) return;
       }
+      if (error != 0) return (*fail)(error);
       (*use)(std::move(piece));
     });
   };

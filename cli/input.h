@@ -18,8 +18,10 @@ class InputReader {
  public:
   static constexpr std::size_t kPieceMax = 256 * 1024;  // four full frames: enough to keep a link busy
 
-  // `on_piece` with an empty piece: the end, and nothing after it. A read error is an end as well.
-  InputReader(Loop& loop, int fd, std::function<void(Buffer)> on_piece);
+  // `on_piece` with an empty piece: the end, and nothing after it. `on_failed` once, with errno: no more can
+  // be read, and nobody knows how much is missing; nothing after it either.
+  InputReader(Loop& loop, int fd, std::function<void(Buffer)> on_piece,
+              std::function<void(int error)> on_failed);
   InputReader(const InputReader&) = delete;
   InputReader& operator=(const InputReader&) = delete;
   ~InputReader();  // stops reading, whatever the thread waits for

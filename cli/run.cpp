@@ -1,8 +1,10 @@
 #include "cli/run.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "core/text.h"
@@ -22,9 +24,11 @@ Run::~Run() {
   for (Work& work : works_) loop_.cancel(work.backstop);
 }
 
-// With many targets it would have to go to all of them, or to one by chance.
+// With many targets it would have to go to all of them, or to one by chance. What was opened for writing only
+// is what nohup(1) puts there, so that nobody reads.
 bool Run::forwards_stdin() const {
-  return options_.targets.one && !options_.no_stdin && isatty(STDIN_FILENO) == 0;
+  return options_.targets.one && !options_.no_stdin && isatty(STDIN_FILENO) == 0 &&
+         (::fcntl(STDIN_FILENO, F_GETFL) & O_ACCMODE) != O_WRONLY;
 }
 
 void Run::start_work(Index index, const Child& child) {
@@ -164,12 +168,27 @@ void Run::arm_backstop(Index index, Nanos delay) {
 }
 
 void Run::start_input(Index index) {
-  input_ = std::make_unique<InputReader>(loop_, STDIN_FILENO, [this, index](Buffer piece) {
-    input_ended_ = piece.empty();
-    piece_ = std::move(piece);
-    piece_begin_ = 0;
-    pump_input(index);
-  });
+  input_ = std::make_unique<InputReader>(
+      loop_, STDIN_FILENO,
+      [this, index](Buffer piece) {
+        input_ended_ = piece.empty();
+        piece_ = std::move(piece);
+        piece_begin_ = 0;
+        pump_input(index);
+      },
+      [this, index](int error) { on_input_failed(index, error); });
+}
+
+// Half an input must not pass for the whole: its stream is cut off over there, never ended.
+void Run::on_input_failed(Index index, int error) {
+  if (!is_working(index)) return;
+  end_work(index);
+  output_.fail(target(index).name,
+               make_error(ErrorClass::kIo, Phase::kCommand,
+                          cat("standard input cannot be read: ", std::string_view(std::strerror(error))),
+                          Started::kUnknown),
+               loop_.now() - work_began(index));
+  conclude(index, {Verdict::kFailed, kExitUnreachable});
 }
 
 void Run::pump_input(Index index) {

@@ -35,6 +35,7 @@ class Run final : public FanOut {
   void arm_backstop(Index index, Nanos delay);
   bool forwards_stdin() const;
   void start_input(Index index);
+  void on_input_failed(Index index, int error);
   void pump_input(Index index);
 
   std::vector<Work> works_;

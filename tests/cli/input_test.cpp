@@ -26,6 +26,10 @@ bool run_until(EpollLoop& loop, Condition condition) {
   return true;
 }
 
+void nothing_fails(int error) {
+  FAIL("failed with " << error);
+}
+
 }  // namespace
 
 TEST_CASE("a file arrives whole, then its end") {
@@ -39,11 +43,14 @@ TEST_CASE("a file arrives whole, then its end") {
   std::string got;
   bool ended = false;
   std::unique_ptr<InputReader> reader;
-  reader = std::make_unique<InputReader>(loop, ::fileno(file), [&](Buffer piece) {
-    ended = piece.empty();
-    got += as_text(piece);
-    if (!ended) reader->go_on();
-  });
+  reader = std::make_unique<InputReader>(
+      loop, ::fileno(file),
+      [&](Buffer piece) {
+        ended = piece.empty();
+        got += as_text(piece);
+        if (!ended) reader->go_on();
+      },
+      nothing_fails);
   REQUIRE(run_until(loop, [&] { return ended; }));
   CHECK(got == text);
   reader.reset();
@@ -55,7 +62,8 @@ TEST_CASE("the next piece is read only when the last was used") {
   REQUIRE(bool(pipe));
   EpollLoop loop;
   std::string got;
-  InputReader reader(loop, pipe->first.get(), [&](Buffer piece) { got += as_text(piece); });
+  InputReader reader(
+      loop, pipe->first.get(), [&](Buffer piece) { got += as_text(piece); }, nothing_fails);
   REQUIRE(write_all(pipe->second.get(), "first", 5));
   REQUIRE(run_until(loop, [&] { return got == "first"; }));
   REQUIRE(write_all(pipe->second.get(), "second", 6));
@@ -74,15 +82,30 @@ TEST_CASE("a reader that waits for input ends at once, and calls nobody afterwar
   EpollLoop loop;
   for (int i = 0; i < 100; ++i) {
     bool called = false;
-    auto reader = std::make_unique<InputReader>(loop, pipe->first.get(), [&](Buffer) { called = true; });
+    auto reader = std::make_unique<InputReader>(
+        loop, pipe->first.get(), [&](Buffer) { called = true; }, nothing_fails);
     reader.reset();
     loop.run_once(0);
     CHECK_FALSE(called);
   }
   bool called = false;
-  auto reader = std::make_unique<InputReader>(loop, pipe->first.get(), [&](Buffer) { called = true; });
+  auto reader = std::make_unique<InputReader>(
+      loop, pipe->first.get(), [&](Buffer) { called = true; }, nothing_fails);
   REQUIRE(write_all(pipe->second.get(), "x", 1));
   reader.reset();
   loop.run_once(0);
   CHECK_FALSE(called);
+}
+
+TEST_CASE("what cannot be read is told with its error, never as an end") {
+  EpollLoop loop;
+  const Fd folder(::open("/", O_RDONLY | O_CLOEXEC));
+  REQUIRE(bool(folder));
+  bool ended = false;
+  int error = 0;
+  InputReader reader(
+      loop, folder.get(), [&](Buffer) { ended = true; }, [&](int number) { error = number; });
+  REQUIRE(run_until(loop, [&] { return ended || error != 0; }));
+  CHECK(error == EISDIR);
+  CHECK_FALSE(ended);
 }
