@@ -191,7 +191,10 @@ Nanos parse_duration(std::string_view text) {
     throw UsageError(
         cat("'", printable(text), "' is not a duration: 30s, 5m, 250ms, 2h or a number of seconds"));
   }
-  return Nanos(std::llround(number * 1e9));
+  const Nanos time = std::llround(number * 1e9);
+  // As 0 it would mean the opposite.
+  if (number > 0 && time == 0) throw UsageError(cat("'", printable(text), "' is less than a nanosecond"));
+  return time;
 }
 
 }  // namespace banyan::cli

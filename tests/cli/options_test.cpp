@@ -141,6 +141,7 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"run", "web1", "--port", "65536", "--", "x"}, "--port"},
       {{"run", "web1", "--port", "0", "--", "x"}, "--port"},
       {{"run", "web1", "--timeout", "soon", "--", "x"}, "'soon' is not a duration"},
+      {{"run", "web1", "--timeout", "0.0000000001", "--", "x"}, "'0.0000000001' is less than a nanosecond"},
       {{"run", "web1", "--color", "blue", "--", "x"}, "--color"},
       {{"run", "web1", "-l", "-oX", "--", "x"}, "begin"},
       {{"run", "web1", "-l", "a;b", "--", "x"}, "user 'a;b'"},
@@ -173,6 +174,7 @@ TEST_CASE("durations have units, and seconds without") {
   CHECK(parse_duration("250ms") == 250 * kMillisecond);
   CHECK(parse_duration("1.5") == 1500 * kMillisecond);
   CHECK(parse_duration("0") == 0);
+  CHECK(parse_duration("0.000000001") == 1);
   for (const char* wrong : {"", "s", "-1", "5 m", "5min", "1e3", "inf", "nan", "999999d", "5m3s", "0x10"}) {
     CAPTURE(wrong);
     CHECK_THROWS_AS(parse_duration(wrong), UsageError);
