@@ -9,7 +9,7 @@ namespace {
 
 constexpr Nanos kFarewell = 2 * kSecond;    // for a context to end its processes and itself
 constexpr Nanos kGrace = 3 * kSecond;       // for what was cancelled to say that it has ended
-constexpr Nanos kLastMoment = kSecond / 2;  // for a reader of our output, once we were told to end
+constexpr Nanos kLastMoment = 2 * kSecond;  // a reader who takes nothing so long, once we were told to end
 constexpr std::size_t kNamesShown = 20;     // of those still running
 
 }  // namespace
@@ -143,6 +143,8 @@ void FanOut::interrupt() {
 void FanOut::end_all(int exit_code) {
   if (ending_) return;
   ending_ = exit_code;
+  // Output that nobody takes must not hold up the end of those who write it.
+  output_.discard();
   if (finishing_) return give_up_waiting();  // only the reader of our output is waited for
   for (; next_ < jobs_.size(); ++next_) {
     Job& job = jobs_[next_];
@@ -154,8 +156,6 @@ void FanOut::end_all(int exit_code) {
           make_error(ErrorClass::kCancelled, Phase::kResolve, "cancelled before it began", Started::kNo), 0);
     }
   }
-  // Output that nobody takes must not hold up the end of those who write it.
-  output_.discard();
   for (Index i = 0; i < jobs_.size(); ++i) {
     if (jobs_[i].state == State::kReaching) reach_.cancel(jobs_[i].way);
     if (jobs_[i].state == State::kWorking) cancel_work(i);
@@ -184,7 +184,8 @@ void FanOut::finish() {
 }
 
 void FanOut::give_up_waiting() {
-  grace_ = loop_.after(kLastMoment, [this] {
+  grace_ = loop_.after(kLastMoment, [this, before = output_.written()] {
+    if (output_.written() != before) return give_up_waiting();
     if (on_over_) std::exchange(on_over_, nullptr)(*ending_);
   });
 }

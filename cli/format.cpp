@@ -2,8 +2,24 @@
 
 namespace banyan::cli {
 
-std::string PlainFormat::feed(std::string_view bytes) {
-  return escape_ ? escaper_.feed(bytes) : std::string(bytes);
+std::string StreamFormat::feed(std::string_view bytes) {
+  std::string out;
+  while (!bytes.empty()) {
+    std::string piece;
+    bytes.remove_prefix(take(bytes, piece));
+    out += piece;
+  }
+  return out;
+}
+
+std::size_t PlainFormat::take(std::string_view bytes, std::string& out) {
+  bytes = bytes.substr(0, kPieceBytes);
+  out += escape_ ? escaper_.feed(bytes) : bytes;
+  return bytes.size();
+}
+
+void PlainFormat::cut() {
+  (void)escaper_.finish();
 }
 
 std::string PlainFormat::finish() {
@@ -24,9 +40,9 @@ void LineFormat::add_line(std::string& out, std::string_view line) const {
   out += '\n';
 }
 
-std::string LineFormat::feed(std::string_view bytes) {
-  std::string out;
-  while (!bytes.empty()) {
+std::size_t LineFormat::take(std::string_view bytes, std::string& out) {
+  const std::size_t all = bytes.size();
+  while (!bytes.empty() && out.size() < kPieceBytes) {
     const std::size_t end = bytes.find('\n');
     const std::size_t room = kLineMax - line_.size();
     if (end != std::string_view::npos && end <= room) {
@@ -46,10 +62,10 @@ std::string LineFormat::feed(std::string_view bytes) {
       line_.erase(0, line_.size() - torn);
     } else {
       line_ += bytes;
-      break;
+      bytes = {};
     }
   }
-  return out;
+  return all - bytes.size();
 }
 
 std::string LineFormat::finish() {
@@ -59,13 +75,13 @@ std::string LineFormat::finish() {
   return out;
 }
 
-std::string JsonFormat::feed(std::string_view bytes) {
+std::size_t JsonFormat::take(std::string_view bytes, std::string& out) {
+  bytes = bytes.substr(0, kPieceBytes);
   held_ += bytes;
   const std::size_t whole = held_.size() - unfinished_utf8(held_);
-  if (whole == 0) return "";
-  std::string out = events_.out(target_, is_err_, std::string_view(held_).substr(0, whole));
+  if (whole > 0) out += events_.out(target_, is_err_, std::string_view(held_).substr(0, whole));
   held_.erase(0, whole);
-  return out;
+  return bytes.size();
 }
 
 std::string JsonFormat::finish() {

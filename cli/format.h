@@ -1,7 +1,10 @@
 // cli/format.h -- how one stream of one target's output looks on ours.
 //
 // Pure: bytes in, in any split; text to be written in one piece out. Holds back at most a line of kLineMax,
-// or the beginning of a character.
+// or the beginning of a character. The text can be far longer than the bytes (a newline becomes a prefix and
+// a newline), so it is made a piece at a time: who waits for a reader keeps bytes, not text.
+//
+// Thread: any, one at a time; Writer uses them on its own.
 #pragma once
 
 #include <cstddef>
@@ -16,10 +19,19 @@ namespace banyan::cli {
 
 constexpr std::size_t kLineMax = 64 * 1024;  // a longer line is cut into lines of this length
 
+// Of text, or of bytes for an event: a frame's worth. A piece is beyond it by no more than one line, escaped.
+constexpr std::size_t kPieceBytes = 64 * 1024;
+
 class StreamFormat {
  public:
   virtual ~StreamFormat() = default;
-  virtual std::string feed(std::string_view bytes) = 0;
+  // Appends the text of as many of the bytes as make about one piece; returns how many those were.
+  // REQUIRES: not empty.
+  virtual std::size_t take(std::string_view bytes, std::string& out) = 0;
+  // The text of all of them, however long.
+  std::string feed(std::string_view bytes);
+  // Bytes are missing here: what was held back belongs to nothing that follows.
+  virtual void cut() = 0;
   // The stream has ended: what was held back.
   virtual std::string finish() = 0;
 };
@@ -28,7 +40,8 @@ class StreamFormat {
 class PlainFormat final : public StreamFormat {
  public:
   explicit PlainFormat(bool escape) : escape_(escape) {}
-  std::string feed(std::string_view bytes) override;
+  std::size_t take(std::string_view bytes, std::string& out) override;
+  void cut() override;
   std::string finish() override;
 
  private:
@@ -41,7 +54,8 @@ class LineFormat final : public StreamFormat {
  public:
   // `prefix` with all that stands before the line's first byte.
   LineFormat(std::string prefix, bool escape) : prefix_(std::move(prefix)), escape_(escape) {}
-  std::string feed(std::string_view bytes) override;
+  std::size_t take(std::string_view bytes, std::string& out) override;
+  void cut() override { line_.clear(); }
   std::string finish() override;
 
  private:
@@ -56,7 +70,8 @@ class JsonFormat final : public StreamFormat {
  public:
   JsonFormat(const Events& events, std::string target, bool is_err)
       : events_(events), target_(std::move(target)), is_err_(is_err) {}
-  std::string feed(std::string_view bytes) override;
+  std::size_t take(std::string_view bytes, std::string& out) override;
+  void cut() override { held_.clear(); }
   std::string finish() override;
 
  private:

@@ -117,12 +117,10 @@ class Program {
 
   void on_signal(int signal) {
     const int exit_code = kExitSignalBase + signal;
+    if (signal != SIGINT) return verb_->end_all(exit_code);
+    // Only a person is impatient: a terminal that closes can say SIGHUP twice, a service manager both.
     if (verb_->is_ending()) ::_exit(exit_code);  // the agents see our end and end themselves
-    if (signal == SIGINT) {
-      verb_->interrupt();
-    } else {
-      verb_->end_all(exit_code);
-    }
+    verb_->interrupt();
   }
 
   void on_record(ContextId origin, LogLevel level, std::string_view text) {
@@ -132,7 +130,6 @@ class Program {
   void on_stdout_failed(int error) {
     output_.hush();
     verb_->end_all(error == EPIPE ? kExitSignalBase + SIGPIPE : kExitUnreachable);
-    // After that, because the end of all discards what is not written yet.
     if (error != EPIPE)
       output_.notice(cat("banyan: standard output: ", std::string_view(std::strerror(error))));
   }

@@ -66,29 +66,31 @@ Output::Streams::Streams(Output& output, const std::string& target) : output_(ou
   for (bool is_err : {false, true}) {
     const bool escape = is_err ? style.escape_err : style.escape_out;
     const bool color = is_err ? style.color_err : style.color_out;
-    std::unique_ptr<StreamFormat>& format = formats_[is_err];
+    std::shared_ptr<StreamFormat>& format = formats_[is_err];
     if (style.json) {
-      format = std::make_unique<JsonFormat>(output.events_, target, is_err);
+      format = std::make_shared<JsonFormat>(output.events_, target, is_err);
     } else if (style.one) {
-      format = std::make_unique<PlainFormat>(escape);
+      if (escape) format = std::make_shared<PlainFormat>(escape);
     } else {
-      format = std::make_unique<LineFormat>(colored(cat(target, ":"), kHostColor, color) + " ", escape);
+      format = std::make_shared<LineFormat>(colored(cat(target, ":"), kHostColor, color) + " ", escape);
     }
   }
 }
 
 void Output::Streams::write(bool is_err, std::string_view bytes, Charge charge) {
   // What is held back of a line is not charged: the sender's window must not wait for a newline.
-  output_.put(is_err && !output_.style_.json ? kErr : kOut, formats_[is_err]->feed(bytes), std::move(charge));
+  const int fd = is_err && !output_.style_.json ? kErr : kOut;
+  output_.writer(fd).write_output(fd, formats_[is_err], std::string(bytes), std::move(charge));
 }
 
 void Output::Streams::finish(bool is_err) {
   if (std::exchange(finished_[is_err], true)) return;
-  output_.put(is_err && !output_.style_.json ? kErr : kOut, formats_[is_err]->finish());
+  const int fd = is_err && !output_.style_.json ? kErr : kOut;
+  output_.writer(fd).finish_output(fd, formats_[is_err]);
 }
 
-void Output::put(int fd, std::string bytes, Charge charge) {
-  writer(fd).write(fd, std::move(bytes), std::move(charge));
+void Output::put(int fd, std::string bytes) {
+  writer(fd).write(fd, std::move(bytes));
 }
 
 void Output::start(std::string_view target, ContextId context, const std::vector<std::string>& route,
@@ -175,6 +177,10 @@ void Output::when_written(std::function<void()> then) {
 void Output::discard() {
   out_->discard();
   if (err_) err_->discard();
+}
+
+std::uint64_t Output::written() const {
+  return out_->written() + (err_ ? err_->written() : 0);
 }
 
 bool Output::is_idle() const {

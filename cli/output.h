@@ -3,8 +3,8 @@
 //   one target    its bytes, stdout and stderr apart, nothing added
 //   many          "host: line", whole lines, stderr's on our stderr
 //   --json        events on stdout, nothing else there
-// Failures, notices and the summary go to stderr (with --json they are events). Lines of our own are always
-// escaped: they carry texts from elsewhere.
+// Failures and the summary go to stderr, or with --json are events; notices always go to stderr. Lines of our
+// own are always escaped: they carry texts from elsewhere.
 //
 // Thread: the loop's; writing happens on threads of Writer. The loop outlives it.
 #pragma once
@@ -45,7 +45,7 @@ class Output {
 
    private:
     Output& output_;
-    std::unique_ptr<StreamFormat> formats_[2];
+    std::shared_ptr<StreamFormat> formats_[2];  // of the writing thread; null: bytes go as they are
     bool finished_[2] = {false, false};
   };
 
@@ -65,7 +65,10 @@ class Output {
 
   // Runs `then` when all has been written, or cannot be.
   void when_written(std::function<void()> then);
+  // Throws away output of targets that waits for a reader. What we say ourselves stays.
   void discard();
+  // Grows while somebody reads us.
+  std::uint64_t written() const;
   // From here on nothing is said of targets that fail, and no summary: our reader has gone, as ours would
   // have.
   void hush() { hushed_ = true; }
@@ -74,7 +77,7 @@ class Output {
 
  private:
   friend class Streams;
-  void put(int fd, std::string bytes, Charge charge = {});
+  void put(int fd, std::string bytes);
   void say_what_was_left_out();
   void failure_line(std::string_view target, std::string_view phase, std::string_view text);
   Writer& writer(int fd) { return fd == 1 || !err_ ? *out_ : *err_; }

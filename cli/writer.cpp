@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <map>
@@ -19,40 +20,18 @@ namespace {
 
 constexpr std::size_t kBatchItemsMax = 64;          // of one writev: enough to gather lines of many hosts
 constexpr std::size_t kBatchBytesMax = 256 * 1024;  // charges are given back after each batch
-
-struct Item {
-  int fd = -1;
-  std::string bytes;
-};
-
-// Writes all of the batch, waiting as long as it takes. 0, or errno.
-int write_batch(std::vector<Item>& batch) {
-  std::vector<iovec> parts;
-  for (Item& item : batch) {
-    if (!item.bytes.empty()) parts.push_back({item.bytes.data(), item.bytes.size()});
-  }
-  std::size_t at = 0;
-  while (at < parts.size()) {
-    ssize_t written = ::writev(batch[0].fd, parts.data() + at, int(parts.size() - at));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && errno == EAGAIN) {  // whoever shares it with us made it non-blocking
-      pollfd wait = {batch[0].fd, POLLOUT, 0};
-      ::poll(&wait, 1, -1);
-      continue;
-    }
-    if (written < 0) return errno;
-    for (std::size_t left = std::size_t(written); at < parts.size() && left > 0;) {
-      std::size_t take = std::min(left, parts[at].iov_len);
-      parts[at].iov_base = static_cast<char*>(parts[at].iov_base) + take;
-      parts[at].iov_len -= take;
-      left -= take;
-      if (parts[at].iov_len == 0) ++at;
-    }
-  }
-  return 0;
-}
+constexpr std::size_t kBiteBytes = 4 * 1024;        // of a write, once output was discarded
 
 }  // namespace
+
+struct Writer::Item {
+  int fd = -1;
+  std::string bytes = {};
+  std::shared_ptr<StreamFormat> format = {};  // of output; null: the bytes go as they are
+  bool is_output = false;                     // discard() throws it away
+  bool is_end = false;                        // of what `format` holds back
+  bool is_cut = false;                        // it was thrown away
+};
 
 // What both threads see. The writing thread keeps it alive when it is left behind.
 struct Writer::Shared {
@@ -65,7 +44,70 @@ struct Writer::Shared {
   bool notified = false;
   bool writing = false;
   bool stop = false;
+  std::atomic<std::uint64_t> discards = 0;  // so that one is noticed in the middle of a batch
+  std::atomic<std::uint64_t> written = 0;
   std::thread thread;
+
+  // Writes all of it, waiting as long as it takes. 0, or errno.
+  int write_texts(int fd, std::vector<std::string>& texts) {
+    std::vector<iovec> parts;
+    for (std::string& text : texts) {
+      if (!text.empty()) parts.push_back({text.data(), text.size()});
+    }
+    std::size_t at = 0;
+    while (at < parts.size()) {
+      const bool bites = discards != 0;
+      const ssize_t now = bites ? ::write(fd, parts[at].iov_base, std::min(parts[at].iov_len, kBiteBytes))
+                                : ::writev(fd, parts.data() + at, int(parts.size() - at));
+      if (now < 0 && errno == EINTR) continue;
+      if (now < 0 && errno == EAGAIN) {  // whoever shares it with us made it non-blocking
+        pollfd wait = {fd, POLLOUT, 0};
+        ::poll(&wait, 1, -1);
+        continue;
+      }
+      if (now < 0) return errno;
+      written += std::uint64_t(now);
+      for (std::size_t left = std::size_t(now); at < parts.size() && left > 0;) {
+        std::size_t take = std::min(left, parts[at].iov_len);
+        parts[at].iov_base = static_cast<char*>(parts[at].iov_base) + take;
+        parts[at].iov_len -= take;
+        left -= take;
+        if (parts[at].iov_len == 0) ++at;
+      }
+    }
+    texts.clear();
+    return 0;
+  }
+
+  // The same for items of one descriptor, whose text is made as it is needed. `discards_seen`: when they were
+  // taken from the queue.
+  int write_batch(std::vector<Item>& batch, std::uint64_t discards_seen) {
+    std::vector<std::string> texts;
+    std::size_t bytes = 0;
+    auto add = [&](std::string text) {
+      bytes += text.size();
+      texts.push_back(std::move(text));
+      if (bytes < kBatchBytesMax) return 0;
+      bytes = 0;
+      return write_texts(batch[0].fd, texts);
+    };
+    for (Item& item : batch) {
+      auto unwanted = [&] { return item.is_cut || (item.is_output && discards != discards_seen); };
+      int error = 0;
+      if (!item.format && !unwanted()) error = add(std::move(item.bytes));
+      if (item.format) {
+        for (std::string_view left = item.bytes; error == 0 && !left.empty() && !unwanted();) {
+          std::string text;
+          left.remove_prefix(item.format->take(left, text));
+          error = add(std::move(text));
+        }
+        if (unwanted()) item.format->cut();
+        if (error == 0 && item.is_end) error = add(item.format->finish());
+      }
+      if (error != 0) return error;
+    }
+    return write_texts(batch[0].fd, texts);
+  }
 
   void run() {
     std::map<int, int> broken;
@@ -83,8 +125,9 @@ struct Writer::Shared {
                bytes + queue.front().bytes.size() <= kBatchBytesMax);
       if (!broken.contains(batch[0].fd)) {
         writing = true;
+        const std::uint64_t discards_seen = discards;
         lock.unlock();
-        int error = write_batch(batch);
+        int error = write_batch(batch, discards_seen);
         lock.lock();
         writing = false;
         if (error != 0) broken[batch[0].fd] = failed[batch[0].fd] = error;
@@ -134,37 +177,52 @@ Writer::~Writer() {
 
 void Writer::write(int fd, std::string bytes, Charge charge) {
   if (bytes.empty()) return;
-  add(fd, std::move(bytes), {std::move(charge), nullptr});
+  add({.fd = fd, .bytes = std::move(bytes)}, {std::move(charge), nullptr});
+}
+
+void Writer::write_output(int fd, std::shared_ptr<StreamFormat> format, std::string bytes, Charge charge) {
+  if (bytes.empty()) return;
+  add({.fd = fd, .bytes = std::move(bytes), .format = std::move(format), .is_output = true},
+      {std::move(charge), nullptr});
+}
+
+void Writer::finish_output(int fd, std::shared_ptr<StreamFormat> format) {
+  if (format)
+    add({.fd = fd, .format = std::move(format), .is_output = true, .is_end = true}, {Charge(), nullptr});
 }
 
 void Writer::when_written(std::function<void()> then) {
-  add(-1, {}, {Charge(), std::move(then)});
+  add({}, {Charge(), std::move(then)});
 }
 
-void Writer::add(int fd, std::string bytes, Entry entry) {
+void Writer::add(Item item, Entry entry) {
   entries_.push_back(std::move(entry));
   {
     std::lock_guard lock(shared_->mutex);
-    shared_->queue.push_back({fd, std::move(bytes)});
+    shared_->queue.push_back(std::move(item));
   }
   shared_->wake.notify_one();
 }
 
 void Writer::discard() {
-  std::size_t dropped = 0;
+  std::vector<Charge> charges;  // end last: giving back calls others
   {
     std::lock_guard lock(shared_->mutex);
-    dropped = shared_->queue.size();
-    shared_->queue.clear();
+    ++shared_->discards;
+    std::size_t entry = entries_.size() - shared_->queue.size();
+    for (Item& item : shared_->queue) {
+      if (item.is_output) {
+        item.is_cut = true;
+        item.bytes = {};
+        charges.push_back(std::move(entries_[entry].charge));
+      }
+      ++entry;
+    }
   }
-  std::vector<Entry> gone;
-  for (; dropped > 0; --dropped) {
-    gone.push_back(std::move(entries_.back()));
-    entries_.pop_back();
-  }
-  for (auto it = gone.rbegin(); it != gone.rend(); ++it) {
-    if (it->then) loop_.post(std::move(it->then));
-  }
+}
+
+std::uint64_t Writer::written() const {
+  return shared_->written;
 }
 
 void Writer::on_progress() {

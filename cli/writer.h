@@ -3,9 +3,11 @@
 // Our standard output belongs to others as well (the shell, the next program's pipe), so it is never made
 // non-blocking: a thread of its own does the waiting. What is queued holds the Charge of the bytes it came
 // from until it is written, so a slow reader slows the command at the far end, and the queue is as long as
-// the windows allow.
+// the windows allow. Output of targets waits as the bytes that came; the writing thread formats them, a piece
+// at a time, when their turn has come, so however much longer the text is, only pieces of it are in memory.
 //
-// Thread: all of it the loop's; the writing thread sees bytes and descriptors only. The loop outlives it.
+// Thread: all of it the loop's; the writing thread sees bytes, formats and descriptors only. The loop
+// outlives it.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +16,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/format.h"
 #include "core/inbox.h"
 #include "core/loop.h"
 
@@ -33,22 +36,30 @@ class Writer {
 
   // In order, whole: nothing comes between the bytes of one call.
   void write(int fd, std::string bytes, Charge charge = {});
+  // Output of a target, through `format` (null: as it is), which belongs to the writing thread from its first
+  // use on.
+  void write_output(int fd, std::shared_ptr<StreamFormat> format, std::string bytes, Charge charge);
+  void finish_output(int fd, std::shared_ptr<StreamFormat> format);
   // Runs `then` when all that was queued up to now has been written or thrown away.
   void when_written(std::function<void()> then);
-  // Throws away what is queued and not being written.
+  // Throws away the output of targets that is queued and not being written. Everything else stays, and from
+  // here on leaves in small bites, so that written() shows a slow reader from one who stands still.
   void discard();
+  // Bytes that have left so far.
+  std::uint64_t written() const;
   // Calls of write() whose bytes have not left yet.
   std::size_t queued() const { return entries_.size(); }
   // Nothing is queued or being written.
   bool is_idle() const { return entries_.empty(); }
 
  private:
+  struct Item;
   struct Shared;
   struct Entry {
     Charge charge;
     std::function<void()> then;
   };
-  void add(int fd, std::string bytes, Entry entry);
+  void add(Item item, Entry entry);
   void on_progress();
 
   Loop& loop_;

@@ -103,6 +103,17 @@ void Command::on_output(bool is_err, Incoming& message) {
     ended = true;
     return finish_if_complete();
   }
+  // Bytes come in single frames, whose windows hold the sender back. A message put together here would be
+  // charged only when all of it has come.
+  if (message.payload.size() > kFramePayloadMax) {
+    Error error;
+    error.error_class = ErrorClass::kProtocol;
+    error.phase = Phase::kCommand;
+    error.text = cat("output in a message of ", message.payload.size(), " bytes");
+    error.started = Started::kUnknown;
+    error.context = where_;
+    return finish(std::move(error));
+  }
   const auto callbacks = callbacks_;
   if (callbacks->on_output) callbacks->on_output(is_err, message.payload, std::move(message.charge));
 }

@@ -2,8 +2,11 @@
 // Method: bytes in, text out; every split of one stream gives the same.
 #include "cli/format.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <functional>
+
+#include "core/text.h"
 
 using namespace banyan::cli;
 
@@ -27,6 +30,19 @@ void check_every_split(const Make& make, std::string_view text) {
     INFO("split at " << at);
     CHECK(out == expected);
   }
+}
+
+// The longest text that was made at a time of `text`, which is fed whole.
+std::size_t longest_piece(StreamFormat& format, std::string_view text) {
+  std::size_t longest = 0;
+  while (!text.empty()) {
+    std::string piece;
+    const std::size_t taken = format.take(text, piece);
+    REQUIRE(taken > 0);
+    text.remove_prefix(taken);
+    longest = std::max(longest, piece.size());
+  }
+  return longest;
 }
 
 Make lines(bool escape) {
@@ -62,6 +78,29 @@ TEST_CASE("nothing is said of a line before it is whole") {
   CHECK(format.feed("half") == "");
   CHECK(format.feed(" a line\nnext") == "web1: half a line\n");
   CHECK(format.finish() == "web1: next\n");
+}
+
+TEST_CASE("text is made a piece at a time, however much longer it is than the bytes") {
+  const std::string newlines(4 << 20, '\n'), controls(1 << 20, '\x1b');
+  LineFormat many(banyan::cat(std::string(52, 'n'), ": "), false);
+  CHECK(longest_piece(many, newlines) <= kPieceBytes + 55);
+  LineFormat escaped("web1: ", true);
+  CHECK(longest_piece(escaped, controls) <= kPieceBytes + 4 * kLineMax + 7);
+  PlainFormat plain(true);
+  CHECK(longest_piece(plain, controls) <= 4 * kPieceBytes);
+  JsonFormat json(Events(false), "web1", false);
+  CHECK(longest_piece(json, controls) <= 6 * kPieceBytes + 200);
+}
+
+TEST_CASE("what was held back when bytes are missing belongs to nothing that follows") {
+  LineFormat line("web1: ", false);
+  CHECK(line.feed("half") == "");
+  line.cut();
+  CHECK(line.feed("next\n") == "web1: next\n");
+  PlainFormat plain(true);
+  CHECK(plain.feed("\xc3") == "");
+  plain.cut();
+  CHECK(plain.feed("x") == "x");
 }
 
 TEST_CASE("a line on a terminal cannot overwrite its target") {

@@ -7,10 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 
 #include "core/epoll_loop.h"
 #include "core/fd.h"
+#include "core/text.h"
 
 using namespace banyan;
 using namespace banyan::cli;
@@ -128,19 +131,88 @@ TEST_CASE("a descriptor that somebody else made non-blocking is waited for all t
   REQUIRE(run_until(loop, [&] { return told; }));
 }
 
-TEST_CASE("discarding ends the wait of those who asked, without a reader") {
+TEST_CASE("discarding throws away output that waits, and nothing else") {
   EpollLoop loop;
   Pipe pipe;
-  {
-    Writer writer(loop, [](int, int) {});
-    bool told = false;
-    writer.write(pipe.write.get(), std::string(kMuch, 'x'));
-    writer.write(pipe.write.get(), std::string(kMuch, 'y'));
-    writer.when_written([&] { told = true; });
-    writer.discard();
-    REQUIRE(run_until(loop, [&] { return told; }));
+  Writer writer(loop, [](int, int) { FAIL("nothing fails here"); });
+  const int fd = pipe.write.get();
+  auto format = std::make_shared<LineFormat>("web1: ", false);
+  bool told = false;
+  writer.write(fd, std::string(kMuch, 'x'));
+  std::string got;
+  REQUIRE(drain(pipe.read.get(), got) > 0);  // so that one is being written
+  writer.write(fd, "first\n");
+  writer.write_output(fd, nullptr, std::string(kMuch, 'y'), {});
+  writer.write_output(fd, format, "half a line", {});
+  writer.write(fd, "second\n");
+  writer.finish_output(fd, format);
+  writer.discard();
+  writer.write_output(fd, format, "later\n", {});
+  writer.when_written([&] { told = true; });
+  const std::string expected = cat(std::string(kMuch, 'x'), "first\nsecond\nweb1: later\n");
+  while (got.size() < expected.size()) REQUIRE(drain(pipe.read.get(), got) > 0);
+  REQUIRE(run_until(loop, [&] { return told; }));
+  CHECK(got == expected);
+  CHECK(writer.written() == expected.size());
+}
+
+TEST_CASE("output that is thrown away in the middle of being written leaves off after a piece") {
+  EpollLoop loop;
+  Pipe pipe;
+  Writer writer(loop, [](int, int) { FAIL("nothing fails here"); });
+  const int fd = pipe.write.get();
+  writer.write_output(fd, std::make_shared<LineFormat>(std::string(100, 'n'), false),
+                      std::string(kMuch, '\n'), {});
+  std::string got;
+  REQUIRE(drain(pipe.read.get(), got) > 0);
+  writer.discard();
+  writer.write(fd, "end\n");
+  while (!got.ends_with("end\n")) REQUIRE(drain(pipe.read.get(), got) > 0);
+  CHECK(got.size() < 4 * kMuch);  // of a hundred
+  CHECK(got.ends_with("n\nend\n"));
+  REQUIRE(run_until(loop, [&] { return writer.is_idle(); }));
+}
+
+namespace {
+
+// Makes a hundred bytes of each, and counts them.
+class CountingFormat final : public StreamFormat {
+ public:
+  explicit CountingFormat(std::atomic<std::size_t>& made) : made_(made) {}
+  std::size_t take(std::string_view bytes, std::string& out) override {
+    const std::size_t taken = std::min<std::size_t>(bytes.size(), 600);
+    out.assign(taken * 100, '.');
+    made_ += out.size();
+    return taken;
   }
-  pipe.read.reset();  // the thread left behind wakes and ends
+  void cut() override {}
+  std::string finish() override { return ""; }
+
+ private:
+  std::atomic<std::size_t>& made_;
+};
+
+}  // namespace
+
+TEST_CASE("text that is longer than its bytes is made no sooner than its reader comes") {
+  constexpr std::size_t kAheadMax = 512 << 10;  // a batch, a piece and a pipe
+  EpollLoop loop;
+  Pipe pipe;
+  std::atomic<std::size_t> made = 0;
+  Writer writer(loop, [](int, int) { FAIL("nothing fails here"); });
+  auto format = std::make_shared<CountingFormat>(made);
+  for (int i = 0; i < 16; ++i) {
+    writer.write_output(pipe.write.get(), format, std::string(kMuch / 16, '\n'), {});
+  }
+  std::size_t got = 0, ahead = 0;
+  while (got < 100 * kMuch) {
+    std::string bytes;
+    got += drain(pipe.read.get(), bytes);
+    ahead = std::max(ahead, made - got);
+  }
+  CHECK(ahead <= kAheadMax);
+  CHECK(made == 100 * kMuch);
+  REQUIRE(run_until(loop, [&] { return writer.is_idle(); }));
 }
 
 TEST_CASE("a writer that goes away with its loop running calls nobody afterwards") {

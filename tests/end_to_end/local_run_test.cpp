@@ -141,6 +141,22 @@ TEST_CASE("standard input nobody reads keeps nobody waiting") {
   CHECK(open.finish().code == 0);
 }
 
+TEST_CASE("standard input that cannot be read is an error, never its end") {
+  const std::string program = cat("exec '", std::string_view(BANYAN_PROGRAM), "' run local ");
+  const std::string file = cat(std::string_view(std::getenv("TMPDIR")), "/got");
+  const std::string into = cat(" >'", file, "' 2>&1");
+  int status = std::system(cat(program, "-- sh -c 'cat; echo all' </", into).c_str());
+  CHECK(WEXITSTATUS(status) == 255);
+  const std::string said = read_file(file);
+  CHECK(contains(said, "✗ local  command: standard input cannot be read: Is a directory"));
+  CHECK_FALSE(contains(said, "all"));
+  // nohup(1) puts there what can only be written, so that nobody reads.
+  status = std::system(cat(program, "-- sh -c 'cat; echo all' 0>/dev/null", into).c_str());
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(read_file(file) == "all\n");
+  ::unlink(file.c_str());
+}
+
 TEST_CASE("standard input is left alone with -n, and with many targets") {
   for (const Words& arguments : {run("local", {"-n", "--", "cat"}), run("local[1-2]", {"--", "cat"})}) {
     int pipe[2];
@@ -279,6 +295,46 @@ TEST_CASE("those that wait for their turn are not begun once somebody ends the r
   CHECK(summary["exit_code"] == 143);
 }
 
+TEST_CASE("each target has its one ending and the summary comes last, also for a reader who comes late") {
+  Program program(shell("local[1-3000]", "echo up; sleep 300", {"-f", "2", "--json"}));
+  REQUIRE(program.wait_for("\"up"));
+  program.signal(SIGTERM);
+  REQUIRE(program.wait_for_unread(60'000));  // nothing more fits in
+  const Finished got = program.finish();
+  CHECK(got.code == 143);
+  std::map<std::string, int> endings;
+  const std::vector<std::string> lines = lines_of(got.out);
+  for (const std::string& line : lines) {
+    const nlohmann::json event = nlohmann::json::parse(line);
+    if (event["event"] == "fail" || event["event"] == "exit") ++endings[event["target"]];
+  }
+  CHECK(endings.size() == 3000);
+  for (const auto& [target, count] : endings) CHECK(count == 1);
+  CHECK(nlohmann::json::parse(lines.back())["event"] == "summary");
+}
+
+TEST_CASE("who reads nothing keeps a run that was ended for a moment, not for ever") {
+  Program program(run("local[1-3000]", {"-f", "2", "--json", "--", "yes"}));
+  REQUIRE(program.wait_for("y\\n"));
+  program.signal(SIGTERM);
+  CHECK(program.wait_for_exit_unread());
+  const Finished got = program.finish();
+  CHECK(got.code == 143);
+  CHECK(got.seconds < 15);
+}
+
+TEST_CASE("a second SIGTERM or SIGHUP changes nothing, as when a terminal closes") {
+  const std::string mark = fresh_mark();
+  Program program(shell("local", "trap '' TERM HUP; echo up; while :; do sleep 300; done", {"--json"}),
+                  Program::Shape::kPipes, {mark});
+  REQUIRE(program.wait_for("up\\n"));
+  for (int signal : {SIGTERM, SIGHUP}) program.signal(signal);
+  const Finished got = program.finish();
+  CHECK((got.code == 143 || got.code == 129));
+  CHECK(contains(got.out, "\"event\":\"summary\""));
+  CHECK(processes_marked(mark).empty());
+}
+
 TEST_CASE("a root that is killed takes its commands and contexts with it") {
   const std::string mark = fresh_mark();
   Program program(shell("local[1-3]", "trap '' TERM HUP; (setsid sleep 300 &); echo up; sleep 300"),
@@ -341,7 +397,8 @@ TEST_CASE("a full disk ends the run and is named") {
   const std::string err_file = cat(std::string_view(std::getenv("TMPDIR")), "/err");
   const std::string line =
       cat("exec '", std::string_view(BANYAN_PROGRAM), "' run local -- echo x >/dev/full 2>'", err_file, "'");
-  // The end of all discards what is not written yet, and once took the reason with it, every third time.
+  // The end of all discards output that is not written yet, and once took the reason with it, every third
+  // time.
   for (int i = 0; i < 8; ++i) {
     const int status = std::system(line.c_str());
     CHECK(WEXITSTATUS(status) == 255);

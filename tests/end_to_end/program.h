@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,6 +116,22 @@ class Program {
     const bool all = read_output(bytes);
     err_ = std::move(err);
     return all;
+  }
+  // Reads nothing, until so many bytes of standard output wait to be read.
+  bool wait_for_unread(int bytes) {
+    int waiting = 0;
+    while (::ioctl(out_.get(), FIONREAD, &waiting) == 0 && waiting < bytes && left() > 0)
+      ::poll(nullptr, 0, 2);
+    return waiting >= bytes;
+  }
+  // Reads nothing, until the program has ended.
+  bool wait_for_exit_unread() {
+    siginfo_t info = {};
+    while (::waitid(P_PID, id_t(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0 &&
+           left() > 0) {
+      ::poll(nullptr, 0, 2);
+    }
+    return info.si_pid == pid_;
   }
   // A few bytes of standard input, which stays open.
   void write(std::string_view input) {
