@@ -124,6 +124,14 @@ class Program {
       ::poll(nullptr, 0, 2);
     return waiting >= bytes;
   }
+  // Reads standard error only, until `text` has been seen there.
+  bool wait_for_error(std::string_view text) {
+    Fd in = std::move(in_), out = std::move(out_);
+    const bool in_time = pump("", [&] { return err_text_.find(text) != std::string::npos; });
+    in_ = std::move(in);
+    out_ = std::move(out);
+    return in_time;
+  }
   // Reads nothing, until the program has ended.
   bool wait_for_exit_unread() {
     siginfo_t info = {};
