@@ -10,6 +10,7 @@
 
 #include <catch2/catch.hpp>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -71,7 +72,45 @@ class SshFolder {
     return output.text;
   }
 
+  // Bytes of which ssh-keygen can tell whether a signature is theirs.
+  Buffer to_sign() const {
+    write("message", "what is signed");
+    Buffer out(6);
+    std::memcpy(out.data(), "SSHSIG", 6);
+    connector::put_string(out, "test");
+    connector::put_string(out, "");
+    connector::put_string(out, "sha512");
+    connector::put_string(out, digest_of_message());
+    return out;
+  }
+  // Does ssh-keygen believe that the key has signed them? `signature` is without the algorithm's name.
+  bool believes(Bytes public_blob, std::string_view algorithm, Bytes signature) const {
+    Buffer named, file(6);
+    connector::put_string(named, algorithm);
+    connector::put_string(named, signature);
+    std::memcpy(file.data(), "SSHSIG", 6);
+    connector::put_number(file, 1);
+    connector::put_string(file, public_blob);
+    connector::put_string(file, "test");
+    connector::put_string(file, "");
+    connector::put_string(file, "sha512");
+    connector::put_string(file, named);
+    std::string text = "-----BEGIN SSH SIGNATURE-----\n";
+    const std::string digits = connector::encode_base64(file);
+    for (std::size_t at = 0; at < digits.size(); at += 70) text += digits.substr(at, 70) + "\n";
+    write("signature", text + "-----END SSH SIGNATURE-----\n");
+    return run("ssh-keygen -Y check-novalidate -n test -s signature <message").code == 0;
+  }
+
  private:
+  Buffer digest_of_message() const {
+    const std::string hex = must_run("sha512sum message");
+    Buffer digest;
+    for (std::size_t at = 0; at < 128; at += 2)
+      digest.push_back(std::uint8_t(parse_hex(std::string_view(hex).substr(at, 2))));
+    return digest;
+  }
+
   std::string path_;
 };
 

@@ -1,0 +1,260 @@
+// Goal: every private key that ssh-keygen writes and that libssh2 can do with is read, and signs what OpenSSH
+// believes; every other one is refused with its reason. Method: ssh-keygen writes the keys, and checks our
+// signatures; then the files are damaged.
+#include "transports/connector/private_key.h"
+
+#include <catch2/catch.hpp>
+#include <optional>
+
+#include "tests/transports/ssh_tools.h"
+#include "transports/connector/openssh_key.h"
+#include "transports/connector/public_key.h"
+#include "transports/connector/wire.h"
+
+using namespace banyan;
+using namespace banyan::connector;
+using test::SshFolder;
+
+namespace {
+
+constexpr const char* kTypes[] = {"ed25519", "ecdsa -b 256", "ecdsa -b 384", "ecdsa -b 521", "rsa -b 2048"};
+
+// With its public half in key.pub.
+std::string make_key(const SshFolder& folder, std::string_view options, std::string_view passphrase = "") {
+  folder.must_run(
+      cat("rm -f key key.pub; ssh-keygen -q -t ", options, " -N '", passphrase, "' -C 'a comment' -f key"));
+  return folder.read("key");
+}
+
+Buffer public_half(const SshFolder& folder) {
+  const std::optional<Buffer> blob = parse_public_key(folder.read("key.pub"));
+  REQUIRE(blob);
+  return *blob;
+}
+
+// `key` is that of key.pub.
+void check_key(const SshFolder& folder, const PrivateKey& key) {
+  CHECK(key.public_blob() == public_half(folder));
+  CHECK(key.type() == public_key_type(key.public_blob()));
+  for (const std::string_view algorithm : key.algorithms()) {
+    CAPTURE(algorithm);
+    CHECK(folder.believes(key.public_blob(), algorithm, *key.sign(algorithm, folder.to_sign())));
+  }
+}
+
+bool mentions(const Error& error, std::string_view text) {
+  return error.text.find(text) != std::string::npos || error.remedy.find(text) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("a key of any type and format signs what OpenSSH believes") {
+  SshFolder folder;
+  for (const std::string type : kTypes) {
+    for (const char* format : {"", " -m PEM", " -m PKCS8"}) {
+      CAPTURE(type, format);
+      const std::string text = make_key(folder, type + format);
+      const Result<PrivateKeyForm> form = look_at_private_key(as_bytes(text), "key");
+      REQUIRE(form);
+      CHECK_FALSE(form->encrypted);
+      if (form->openssh) CHECK(form->public_blob == public_half(folder));
+      const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "");
+      INFO((key ? "" : key.error().text));
+      REQUIRE(key);
+      check_key(folder, *key);
+    }
+  }
+}
+
+TEST_CASE("an encrypted PEM key opens with its passphrase and with no other") {
+  SshFolder folder;
+  for (const std::string type : {"ecdsa -b 256", "ecdsa -b 521", "rsa -b 2048"}) {
+    for (const char* format : {" -m PEM", " -m PKCS8"}) {
+      CAPTURE(type, format);
+      const std::string text = make_key(folder, type + format, "open sesame");
+      const Result<PrivateKeyForm> form = look_at_private_key(as_bytes(text), "key");
+      REQUIRE(form);
+      CHECK(form->encrypted);
+      CHECK_FALSE(form->openssh);
+      CHECK_FALSE(form->is_for_libssh2());
+      for (const std::string& wrong : {std::string(), std::string("open sesam"), std::string(5000, 'x')})
+        CHECK_FALSE(parse_private_key(as_bytes(text), "key", wrong));
+      const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "open sesame");
+      INFO((key ? "" : key.error().text));
+      REQUIRE(key);
+      check_key(folder, *key);
+    }
+  }
+}
+
+TEST_CASE("an ed25519 key in PKCS8, which only openssl writes, is read, encrypted or not") {
+  SshFolder folder;
+  folder.must_run("openssl genpkey -algorithm ed25519 -out plain");
+  folder.must_run("openssl pkcs8 -topk8 -in plain -out encrypted -passout pass:secret");
+  const std::string plain = folder.read("plain"), encrypted = folder.read("encrypted");
+  const Result<PrivateKey> one = parse_private_key(as_bytes(plain), "key", "");
+  const Result<PrivateKey> two = parse_private_key(as_bytes(encrypted), "key", "secret");
+  REQUIRE(one);
+  REQUIRE(two);
+  CHECK(one->type() == "ssh-ed25519");
+  CHECK(one->public_blob() == two->public_blob());
+  CHECK(*one->sign("ssh-ed25519", as_bytes("x")) == *two->sign("ssh-ed25519", as_bytes("x")));
+  CHECK(one->sign("ssh-ed25519", as_bytes("x"))->size() == 64);
+}
+
+TEST_CASE(
+    "an encrypted key in OpenSSH's format tells its public half, and goes to libssh2 unless it is RSA") {
+  SshFolder folder;
+  for (const std::string type : kTypes) {
+    CAPTURE(type);
+    const std::string text = make_key(folder, type + " -a 1", "open sesame");
+    const Result<PrivateKeyForm> form = look_at_private_key(as_bytes(text), "my_key");
+    REQUIRE(form);
+    CHECK(form->openssh);
+    CHECK(form->encrypted);
+    CHECK(form->public_blob == public_half(folder));
+    CHECK(form->is_for_libssh2() == (form->type != "ssh-rsa"));
+    const Result<PrivateKey> key = parse_private_key(as_bytes(text), "my_key", "open sesame");
+    REQUIRE_FALSE(key);
+    CHECK(mentions(key.error(), "my_key"));
+    CHECK(mentions(key.error(), form->type == "ssh-rsa" ? "ssh-keygen -p -m PEM" : "passphrase"));
+  }
+}
+
+TEST_CASE("the remedy for an encrypted RSA key in OpenSSH's format works") {
+  SshFolder folder;
+  make_key(folder, "rsa -b 2048 -a 1", "open sesame");
+  folder.must_run("ssh-keygen -q -p -m PEM -P 'open sesame' -N 'open sesame' -f key");
+  const std::string text = folder.read("key");
+  const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "open sesame");
+  REQUIRE(key);
+  CHECK(key->public_blob() == public_half(folder));
+}
+
+TEST_CASE("a key signs only with algorithms of its type, and RSA never with SHA-1") {
+  SshFolder folder;
+  const std::string rsa = make_key(folder, "rsa -b 2048");
+  const Result<PrivateKey> key = parse_private_key(as_bytes(rsa), "key", "");
+  REQUIRE(key);
+  CHECK(key->algorithms() == std::vector<std::string_view>{"rsa-sha2-512", "rsa-sha2-256"});
+  CHECK_FALSE(key->sign("ssh-rsa", as_bytes("x")));
+  CHECK_FALSE(key->sign("ssh-ed25519", as_bytes("x")));
+  CHECK(key->sign("rsa-sha2-256", as_bytes("x"))->size() == 256);
+  CHECK(*key->sign("rsa-sha2-256", as_bytes("x")) != *key->sign("rsa-sha2-512", as_bytes("x")));
+}
+
+TEST_CASE("a signature with a changed bit is not believed") {
+  SshFolder folder;
+  const std::string text = make_key(folder, "ecdsa -b 256");
+  const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "");
+  REQUIRE(key);
+  Buffer signature = *key->sign(key->type(), folder.to_sign());
+  CHECK(folder.believes(key->public_blob(), key->type(), signature));
+  signature[20] ^= 1;
+  CHECK_FALSE(folder.believes(key->public_blob(), key->type(), signature));
+}
+
+TEST_CASE("the blob for libssh2 differs in nothing but its name") {
+  SshFolder folder;
+  make_key(folder, "rsa -b 2048");
+  const Buffer blob = public_half(folder), renamed = blob_for_algorithm(blob, "rsa-sha2-512");
+  WireReader before(blob), after(renamed);
+  CHECK(before.text() == "ssh-rsa");
+  CHECK(after.text() == "rsa-sha2-512");
+  CHECK(as_text(before.rest()) == as_text(after.rest()));
+}
+
+TEST_CASE("a file that others may read is refused, and the remedy is named") {
+  SshFolder folder;
+  make_key(folder, "ed25519");
+  CHECK(read_private_key(folder.path("key")));
+  for (const mode_t mode : {0640, 0604, 0660, 0610}) {
+    REQUIRE(::chmod(folder.path("key").c_str(), mode) == 0);
+    const Result<Secret> secret = read_private_key(folder.path("key"));
+    REQUIRE_FALSE(secret);
+    CHECK(mentions(secret.error(), cat("chmod 600 ", folder.path("key"))));
+  }
+}
+
+TEST_CASE("what is no key file is refused before it is read") {
+  SshFolder folder;
+  REQUIRE(::mkfifo(folder.path("pipe").c_str(), 0600) == 0);
+  folder.write("large", std::string(kKeyFileMax + 1, 'x'));
+  for (const char* name : {"pipe", "large", "missing", "."}) {
+    CAPTURE(name);
+    if (std::string_view(name) == ".") REQUIRE(::chmod(folder.path(name).c_str(), 0700) == 0);
+    const Result<Secret> secret = read_private_key(folder.path(name));
+    REQUIRE_FALSE(secret);
+    CHECK(mentions(secret.error(), folder.path(name)));
+  }
+}
+
+TEST_CASE("what is no private key of ours is refused with its reason") {
+  SshFolder folder;
+  make_key(folder, "ed25519");
+  folder.must_run(
+      "openssl genpkey -algorithm x25519 -out x25519; openssl ecparam -genkey -name secp256k1 -out koblitz");
+  folder.must_run("openssl genrsa -out short 768 2>&1 || true; ssh-keygen -q -t dsa -N '' -f dsa");
+  folder.must_run(
+      "ssh-keygen -q -t dsa -m PEM -N '' -f dsa_pem; openssl ecparam -genkey -name prime256v1 -out "
+      "parameters");
+  const auto refusal = [&](std::string_view name) {
+    const std::string text = folder.read(name);
+    const Result<PrivateKey> key = parse_private_key(as_bytes(text), name, "");
+    REQUIRE_FALSE(key);
+    return key.error();
+  };
+  CHECK(mentions(refusal("key.pub"), "is a public key"));
+  CHECK(mentions(refusal("x25519"), "of no kind that we use"));
+  CHECK(mentions(refusal("koblitz"), "of no kind that we use"));
+  CHECK(mentions(refusal("dsa"), "ssh-dss"));
+  CHECK(mentions(refusal("dsa_pem"), "of no kind that we use"));
+  CHECK(mentions(refusal("short"), "short"));
+  CHECK(mentions(refusal("nothing"), "in no format that we know"));
+  const std::string parameters = folder.read("parameters");  // a block of them stands before the key's
+  CHECK(parse_private_key(as_bytes(parameters), "parameters", ""));
+}
+
+TEST_CASE("a file that was cut short is refused, wherever it was cut") {
+  SshFolder folder;
+  for (const char* options : {"ed25519", "ecdsa", "rsa -b 2048", "ecdsa -m PEM", "rsa -b 2048 -m PKCS8"}) {
+    CAPTURE(options);
+    std::string text = make_key(folder, options);
+    const std::size_t end = text.rfind("-----\n");
+    for (std::size_t length = 0; length < end; length += 7)
+      CHECK_FALSE(parse_private_key(as_bytes(std::string_view(text).substr(0, length)), "key", ""));
+  }
+}
+
+TEST_CASE("a changed bit anywhere in an OpenSSH key never makes it another key") {
+  SshFolder folder;
+  for (const char* options : {"ed25519", "ecdsa", "rsa -b 1024"}) {
+    CAPTURE(options);
+    const std::string text = make_key(folder, options);
+    const std::optional<Secret> decoded = decode_openssh_key(as_bytes(text));
+    REQUIRE(decoded);
+    const Buffer good(decoded->bytes().begin(), decoded->bytes().end());
+    REQUIRE(parse_openssh_key(good, "key"));
+    for (std::size_t at = 0; at < good.size(); ++at) {
+      Buffer bad = good;
+      bad[at] ^= std::uint8_t(1 << at % 8);
+      const Result<PrivateKey> key = parse_openssh_key(bad, "key");
+      // The comment, and the parts of RSA keys that nothing depends on, may change.
+      if (key) CHECK(key->public_blob() == public_half(folder));
+      CHECK_FALSE(parse_openssh_key(Bytes(good).first(at), "key"));
+    }
+  }
+}
+
+TEST_CASE("a secret that is moved away or wiped is gone") {
+  Secret first(Buffer{1, 2, 3});
+  Secret second(std::move(first));
+  CHECK(second.bytes().size() == 3);
+  const std::uint8_t* place = second.bytes().data();
+  Secret third;
+  third = std::move(second);
+  CHECK(third.bytes().data() == place);
+  third.wipe();
+  CHECK(third.bytes().empty());
+  CHECK((place[0] | place[1] | place[2]) == 0);  // clear() keeps the memory
+}
