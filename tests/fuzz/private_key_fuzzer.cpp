@@ -1,0 +1,41 @@
+// Goal: no bytes in place of a private key do harm, and what opens can sign and is the key its header
+// promises. Method: the input as what stands in an OpenSSH key, decoded; as the text of any key file; and as
+// a public key.
+
+#include <algorithm>
+
+#include "core/assert.h"
+#include "transports/connector/openssh_key.h"
+#include "transports/connector/private_key.h"
+#include "transports/connector/public_key.h"
+#include "transports/connector/wire.h"
+
+using namespace banyan;
+using namespace banyan::connector;
+
+namespace {
+
+void use(const PrivateKey& key) {
+  ASSERT(public_key_type(key.public_blob()) == key.type());
+  ASSERT(parse_public_key(public_key_text(key.public_blob())) == key.public_blob());
+  for (const std::string_view algorithm : key.algorithms())
+    if (const Result<Buffer> signature = key.sign(algorithm, as_bytes("data"))) ASSERT(!signature->empty());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const Bytes bytes(data, size);
+  const Result<PrivateKeyForm> form = look_at_openssh_key(bytes, "fuzz");
+  if (const Result<PrivateKey> key = parse_openssh_key(bytes, "fuzz")) {
+    ASSERT(form && form->type == key->type() && form->public_blob == key->public_blob() && !form->encrypted);
+    use(*key);
+  }
+  const Result<PrivateKeyForm> text_form = look_at_private_key(bytes, "fuzz");
+  if (const Result<PrivateKey> key = parse_private_key(bytes, "fuzz", "passphrase")) {
+    ASSERT(text_form);
+    use(*key);
+  }
+  public_key_type(bytes);
+  return 0;
+}
