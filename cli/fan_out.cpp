@@ -92,6 +92,8 @@ void FanOut::on_up(Index index, Result<Child> child) {
                        child->hello.architecture, ", ", child->hello.kernel, ", pid ", child->hello.pid, ", ",
                        child->bytes_sent, " bytes sent"));
   }
+  for (const std::string& line : accepted_host_keys(child->said))
+    output_.notice(cat(job.target->name, ": ", line));
   start_work(index, *child);
 }
 

@@ -23,6 +23,7 @@ struct Child {
   Hello hello;
   std::uint64_t bytes_sent = 0;  // loader and image
   Nanos took = 0;                // from start to hello
+  std::string said;              // the end of what the transport said on its stderr until then
 };
 
 class Runner {

@@ -233,7 +233,9 @@ void Runner::Job::welcome(const Hello& hello) {
   child_.hello = hello;
   child_.took = runner_.loop_.now() - began_;
   if (complaints_) read_complaints();
-  complaint_text_.clear();  // banner and start-up noise; what comes now may tell why it ended
+  // Banner and start-up noise, and not why it ends one day: what comes from now on may tell that.
+  child_.said = std::move(complaint_text_);
+  complaint_text_.clear();
   greeting_->send_control(handshake_header(kIdentity), identity.encode());
   router.add_child(std::move(greeting_), identity.id, [this, alive = alive_](const Error& error) {
     if (*alive) on_link_down(error);

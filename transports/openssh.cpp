@@ -46,10 +46,8 @@ bool quote_ssh_path(std::string_view path, std::string& quoted) {
   return !path.empty();
 }
 
-std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions& options,
-                                      std::string_view remote_command) {
+void append_ssh_target(const SshTarget& target, const SshOptions& options, std::vector<std::string>& argv) {
   ASSERT(!target.host.empty() && target.host.front() != '-');
-  std::vector<std::string> argv = {"ssh", "-e", "none", "-T"};
   auto option = [&](std::string_view text) {
     argv.emplace_back("-o");
     argv.emplace_back(text);
@@ -59,25 +57,12 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
     ASSERT(quote_ssh_path(path, quoted));
     option(cat(name, "=", quoted));
   };
-  // A pipe and nothing else: no question, no unknown key, no forwarding, no command of the configuration's.
-  option("BatchMode=yes");
-  option("StrictHostKeyChecking=yes");
-  option("ForwardAgent=no");
-  option("ForwardX11=no");
-  option("ClearAllForwardings=yes");
-  option("Tunnel=no");
-  option("PermitLocalCommand=no");
-  option("RemoteCommand=none");
-  // A silent peer is found here as well as by our own heartbeat: then ssh itself ends too.
-  option("ServerAliveInterval=5");
-  option("ServerAliveCountMax=3");
-  option(cat("ConnectTimeout=", connect_seconds(options.connect_timeout)));
-  // A quiet configuration must not keep from us why it failed.
-  option("LogLevel=INFO");
   if (!options.config_file.empty()) {
     argv.emplace_back("-F");
     argv.push_back(options.config_file);
   }
+  if (options.family != AddressFamily::kAny)
+    argv.emplace_back(options.family == AddressFamily::kIpv4 ? "-4" : "-6");
   const std::string& user = target.user.empty() ? options.user : target.user;
   if (!user.empty()) {
     argv.emplace_back("-l");
@@ -98,8 +83,45 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
   }
   argv.emplace_back("--");
   argv.push_back(target.host);
+}
+
+std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions& options,
+                                      std::string_view remote_command) {
+  std::vector<std::string> argv = {"ssh", "-e", "none", "-T"};
+  auto option = [&](std::string_view text) {
+    argv.emplace_back("-o");
+    argv.emplace_back(text);
+  };
+  // A pipe and nothing else: no question, no unknown key, no forwarding, no command of the configuration's.
+  option("BatchMode=yes");
+  option(options.accept_new ? "StrictHostKeyChecking=accept-new" : "StrictHostKeyChecking=yes");
+  option("ForwardAgent=no");
+  option("ForwardX11=no");
+  option("ClearAllForwardings=yes");
+  option("Tunnel=no");
+  option("PermitLocalCommand=no");
+  option("RemoteCommand=none");
+  // A silent peer is found here as well as by our own heartbeat: then ssh itself ends too.
+  option("ServerAliveInterval=5");
+  option("ServerAliveCountMax=3");
+  option(cat("ConnectTimeout=", connect_seconds(options.connect_timeout)));
+  // A quiet configuration must not keep from us why it failed.
+  option("LogLevel=INFO");
+  append_ssh_target(target, options, argv);
   argv.emplace_back(remote_command);
   return argv;
+}
+
+std::vector<std::string> accepted_host_keys(std::string_view said) {
+  std::vector<std::string> lines;
+  while (!said.empty()) {
+    const std::size_t end = std::min(said.find('\n'), said.size());
+    std::string_view line = said.substr(0, end);
+    said.remove_prefix(std::min(end + 1, said.size()));
+    while (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.find("Permanently added") != std::string_view::npos) lines.emplace_back(line);
+  }
+  return lines;
 }
 
 const std::vector<Symptom>& openssh_symptoms() {

@@ -2,7 +2,7 @@
 //
 // Settings are the user's: ssh reads its configuration, and ProxyJump, certificates, key agents and shared
 // connections work as they do by hand. What we add makes it a plain pipe that never asks a question and never
-// trusts a host key it does not know (docs/how_it_works.md).
+// trusts a host key it does not know, unless told to (docs/how_it_works.md).
 #pragma once
 
 #include <cstdint>
@@ -21,12 +21,16 @@ struct SshTarget {
   std::uint16_t port = 0;  // 0: ssh decides
 };
 
+enum class AddressFamily : std::uint8_t { kAny, kIpv4, kIpv6 };
+
 struct SshOptions {
-  std::string config_file;    // of ssh; empty: its own
-  std::string user;           // for targets that name none
-  std::uint16_t port = 0;     // for targets that name none
-  std::string identity;       // private key file; then no other key is offered
-  std::string known_hosts;    // then no other file is believed
+  std::string config_file;  // of ssh; empty: its own
+  std::string user;         // for targets that name none
+  std::uint16_t port = 0;   // for targets that name none
+  std::string identity;     // private key file; then no other key is offered
+  std::string known_hosts;  // then no other file is believed
+  AddressFamily family = AddressFamily::kAny;
+  bool accept_new = false;    // the key of a host that none is known of is believed and written down
   Nanos connect_timeout = 0;  // bounds everything up to the hello; 0: the usual deadlines
 };
 
@@ -38,9 +42,16 @@ Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t
 std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions& options,
                                       std::string_view remote_command);
 
+// The part of it that ssh's settings of the host follow from, so `ssh -G` is asked with it too: options, then
+// the host.
+void append_ssh_target(const SshTarget& target, const SshOptions& options, std::vector<std::string>& argv);
+
 // A file name in the form that ssh's options take: quoted, and with its percent signs doubled. False for the
 // few names that no form of quoting gets through: those with '"', "${", or a control character.
 bool quote_ssh_path(std::string_view path, std::string& quoted);
+
+// The lines in which ssh tells, among all that it said, which host keys it accepted as new.
+std::vector<std::string> accepted_host_keys(std::string_view said);
 
 // What ssh says when it fails, and what that means; for find_symptom().
 const std::vector<Symptom>& openssh_symptoms();

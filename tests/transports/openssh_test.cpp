@@ -47,6 +47,28 @@ TEST_CASE("every setting finds its option, and the target's own come before thos
             "-- ::1 exec sh");
 }
 
+TEST_CASE("the address family and new host keys are ssh's own options") {
+  SshOptions options;
+  options.family = AddressFamily::kIpv4;
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")) ==
+        kAlways + "-o ConnectTimeout=10 -o LogLevel=INFO -4 -- web1 x");
+  options.family = AddressFamily::kIpv6;
+  options.accept_new = true;
+  const std::string line = joined(openssh_argv({"web1", "", "web1", 0}, options, "x"));
+  CHECK(line.find(" -o StrictHostKeyChecking=accept-new ") != std::string::npos);
+  CHECK(line.find("StrictHostKeyChecking=yes") == std::string::npos);
+  CHECK(line.ends_with(" -6 -- web1 x"));
+}
+
+TEST_CASE("the host keys that ssh accepted are found among what it said") {
+  CHECK(accepted_host_keys("banner\r\nWarning: Permanently added '[::1]:22' (ED25519) to the list of known "
+                           "hosts.\r\nmore") ==
+        std::vector<std::string>{
+            "Warning: Permanently added '[::1]:22' (ED25519) to the list of known hosts."});
+  CHECK(accepted_host_keys("").empty());
+  CHECK(accepted_host_keys("nothing\n\n").empty());
+}
+
 TEST_CASE("settings for all apply where the target names none") {
   SshOptions options;
   options.user = "everyone";
