@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <cstdlib>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/printable.h"
@@ -92,6 +94,32 @@ std::string Events::context(const ContextFacts& facts) const {
                {"rtt_us", facts.round_trip ? Json(*facts.round_trip / kMicrosecond) : Json(nullptr)},
                {"rss_kib", facts.resident_kib}},
               ascii_);
+}
+
+std::string Events::plan(const TargetPlan& plan) const {
+  using Kind = PlanChoice::Kind;
+  Json route = Json::array();
+  for (const TargetPlan::Step& choices : plan.route) {
+    Json step = Json::object(), because = Json::object();
+    for (const PlanChoice& choice : choices) {
+      Json& value = step[choice.key];
+      if (choice.kind == Kind::kList) {
+        value = choice.values;
+      } else if (choice.values.empty()) {
+        value = nullptr;
+      } else if (choice.kind == Kind::kNumber) {
+        value = std::strtoll(choice.values[0].c_str(), nullptr, 10);
+      } else if (choice.kind == Kind::kFlag) {
+        value = choice.values[0] == "yes";
+      } else {
+        value = choice.values[0];
+      }
+      because[choice.key] = choice.because;
+    }
+    step["because"] = because;
+    route.push_back(step);
+  }
+  return line({{"target", plan.target}, {"route", route}}, ascii_);
 }
 
 std::string signal_name(int signal) {

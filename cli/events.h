@@ -28,6 +28,22 @@ struct ContextFacts {
   std::uint64_t resident_kib = 0;
 };
 
+// What was decided about one step of a route, and why. `key` is its name with --json.
+struct PlanChoice {
+  enum class Kind { kText, kNumber, kFlag, kList };
+  std::string key;
+  Kind kind = Kind::kText;
+  std::vector<std::string> values;  // of a text none: null; of a flag "yes" or "no"
+  std::string because;
+  std::vector<std::string> remarks = {};  // on each value, for people; may be fewer
+};
+
+struct TargetPlan {
+  using Step = std::vector<PlanChoice>;
+  std::string target;
+  std::vector<Step> route;  // from the root
+};
+
 class Events {
  public:
   // `ascii`: everything beyond it is escaped, so that a terminal can show it.
@@ -43,6 +59,7 @@ class Events {
   std::string fail(std::string_view target, const Error& error, Nanos took) const;
   std::string summary(const Counts& counts, Nanos took, int exit_code) const;
   std::string context(const ContextFacts& facts) const;
+  std::string plan(const TargetPlan& plan) const;
 
  private:
   bool ascii_;

@@ -12,6 +12,7 @@ constexpr std::string_view kOverview = R"(banyan: run commands on machines that 
   banyan run  TARGETS [OPTIONS] -- COMMAND [ARGUMENT...]   run a command on each
   banyan run  TARGETS [OPTIONS] --sh 'LINE'                the same, a line for /bin/sh
   banyan tree TARGETS [OPTIONS]                            connect, and draw the tree
+  banyan plan TARGETS [OPTIONS]                            say how each would be reached, and why
   banyan help VERB    banyan --version
 
 TARGETS  local  local[1-20]  host  user@host:port  [::1]:22  web[1-20]  web[01:20]  web1..20
@@ -46,6 +47,15 @@ Connects to each target and draws the tree of contexts: id, name, how it was rea
 round-trip time and resident memory of each.
 )";
 
+constexpr std::string_view kPlan = R"(banyan plan TARGETS [OPTIONS]
+
+Says how each target would be reached: the hops, the settings that matter with where each comes from (the target, an
+option, ssh's configuration, a default), and which program speaks SSH and why. Nothing is contacted; ssh is asked for
+its settings (ssh -G), which runs what a Match exec of its configuration says.
+
+Exit code: 0; where ssh's configuration cannot be read, 255 for one target, 4 for many.
+)";
+
 constexpr std::string_view kCommon = R"(
   -w, -H TARGETS         the targets, for those who are used to it
   -x TARGETS             leave these out
@@ -56,6 +66,9 @@ constexpr std::string_view kCommon = R"(
   --port N               the port, where the target does not say
   --identity FILE        the private key; no other is offered
   --known-hosts FILE     the host keys; no other file is believed
+  --accept-new           believe the key of a host that none is known of, write it down, and say so
+  -4, -6                 IPv4 only, IPv6 only
+  --ssh auto|openssh     which program speaks SSH
   --json                 one JSON object a line on standard output, and nothing else
   --raw                  no escaping of control characters on a terminal
   --color auto|always|never
@@ -76,7 +89,8 @@ std::string help_text(std::string_view verb) {
   if (verb.empty()) return std::string(kOverview);
   if (verb == "run") return cat(kRun, kCommon);
   if (verb == "tree") return cat(kTree, kCommon);
-  throw UsageError(cat("'", printable(verb), "' is not a verb of this version: run, tree, help"));
+  if (verb == "plan") return cat(kPlan, kCommon);
+  throw UsageError(cat("'", printable(verb), "' is not a verb of this version: run, tree, plan, help"));
 }
 
 }  // namespace banyan::cli

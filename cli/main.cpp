@@ -14,6 +14,7 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/plan.h"
 #include "cli/run.h"
 #include "cli/tree.h"
 #include "core/text.h"
@@ -161,6 +162,7 @@ int run_program(int argc, char** argv) {
     const bool written = std::fputs(options.help.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
     return written ? 0 : 1;
   }
+  if (options.verb == Verb::kPlan) return run_plan(options);
   const std::size_t wanted = std::min(options.fan_out, options.targets.targets.size());
   options.fan_out = raise_file_limit(wanted);
   if (options.fan_out < wanted && !options.quiet) {

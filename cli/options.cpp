@@ -21,11 +21,11 @@ constexpr double kDurationMaxSeconds =
 // As they stand on the command line, before they mean anything.
 struct Words {
   std::string verb, targets, targets_option, exclude, shell_line, timeout, connect_timeout, color = "auto";
-  std::string user, identity, known_hosts, config_file;
+  std::string user, identity, known_hosts, config_file, back_end = "auto";
   std::size_t fan_out = 64;
   std::uint16_t port = 0;
   bool help = false, version = false, no_stdin = false, maximum = false, json = false, raw = false,
-       quiet = false;
+       quiet = false, ipv4 = false, ipv6 = false, accept_new = false;
   int verbosity = 0;
 };
 
@@ -55,6 +55,10 @@ void declare(CLI::App& app, Words& words) {
   app.add_option("--port", words.port)->check(CLI::Range(1, 65535));
   app.add_option("--identity", words.identity);
   app.add_option("--known-hosts", words.known_hosts);
+  app.add_flag("-4", words.ipv4);
+  app.add_flag("-6", words.ipv6);
+  app.add_flag("--accept-new", words.accept_new);
+  app.add_option("--ssh", words.back_end)->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
   for (CLI::Option* option : app.get_options()) {
     // The later one wins, so that an alias can be overridden.
     if (option->get_name() != "--exclude" && option->get_items_expected_max() > 0) option->take_last();
@@ -82,8 +86,18 @@ SshOptions ssh_options(const Words& words) {
   ssh.port = words.port;
   ssh.identity = words.identity;
   ssh.known_hosts = words.known_hosts;
+  if (words.ipv4 && words.ipv6) throw UsageError("-4 or -6, not both");
+  if (words.ipv4 || words.ipv6) ssh.family = words.ipv4 ? AddressFamily::kIpv4 : AddressFamily::kIpv6;
+  ssh.accept_new = words.accept_new;
   if (!words.connect_timeout.empty()) ssh.connect_timeout = parse_duration(words.connect_timeout);
   return ssh;
+}
+
+BackEndWish back_end_wish(const Words& words) {
+  if (words.back_end == "openssh") return BackEndWish::kOpenssh;
+  if (words.back_end == "auto") return BackEndWish::kAuto;
+  if (!kHasConnector) throw UsageError("--ssh libssh2: this build has no connector for it: auto or openssh");
+  return BackEndWish::kLibssh2;
 }
 
 void take_command(const CLI::App& app, const Words& words, std::vector<std::string> after_dashes,
@@ -102,10 +116,12 @@ void take_command(const CLI::App& app, const Words& words, std::vector<std::stri
   for (std::string& argument : after_dashes) options.command.push_back(std::move(argument));
 }
 
-void check_fits_tree(const CLI::App& app, const std::vector<std::string>& after_dashes) {
-  if (!after_dashes.empty()) throw UsageError("tree takes no command");
+// The verbs that run no command.
+void check_takes_no_command(const CLI::App& app, const std::string& verb,
+                            const std::vector<std::string>& after_dashes) {
+  if (!after_dashes.empty()) throw UsageError(cat(verb, " takes no command"));
   for (const char* name : {"--sh", "--timeout", "-S", "-n"}) {
-    if (app.count(name) > 0) throw UsageError(cat("tree takes no ", name));
+    if (app.count(name) > 0) throw UsageError(cat(verb, " takes no ", name));
   }
 }
 
@@ -148,11 +164,12 @@ Options parse_options(const std::vector<std::string>& arguments) {
   Options options;
   if (words.verb == "run") {
     options.verb = Verb::kRun;
-  } else if (words.verb == "tree") {
-    options.verb = Verb::kTree;
-    check_fits_tree(app, after);
+  } else if (words.verb == "tree" || words.verb == "plan") {
+    options.verb = words.verb == "tree" ? Verb::kTree : Verb::kPlan;
+    check_takes_no_command(app, words.verb, after);
   } else {
-    throw UsageError(cat("'", printable(words.verb), "' is not a verb of this version: run, tree, help"));
+    throw UsageError(
+        cat("'", printable(words.verb), "' is not a verb of this version: run, tree, plan, help"));
   }
   if (!words.targets.empty() && !words.targets_option.empty()) {
     throw UsageError("targets stand after the verb or after -w, not both");
@@ -172,6 +189,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
                   : words.color == "never" ? Color::kNever
                                            : Color::kAuto;
   options.ssh = ssh_options(words);
+  options.back_end = back_end_wish(words);
   return options;
 }
 

@@ -8,13 +8,15 @@
 
 #include "cli/targets.h"
 #include "core/loop.h"
+#include "transports/back_end.h"
 #include "transports/openssh.h"
 
 namespace banyan::cli {
 
 constexpr std::size_t kFanOutMax = 10'000;  // each is a process or two here
+constexpr bool kHasConnector = false;       // this build speaks SSH through libssh2, too
 
-enum class Verb { kHelp, kVersion, kRun, kTree };
+enum class Verb { kHelp, kVersion, kRun, kTree, kPlan };
 enum class Color { kAuto, kAlways, kNever };
 
 struct Options {
@@ -34,6 +36,7 @@ struct Options {
   int verbosity = 0;  // how many -v
   Color color = Color::kAuto;
   SshOptions ssh;
+  BackEndWish back_end = BackEndWish::kAuto;  // --ssh
 };
 
 // `arguments` without the program's name. Throws UsageError.

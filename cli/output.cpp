@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "cli/plan_text.h"
 #include "core/text.h"
 
 namespace banyan::cli {
@@ -143,6 +144,10 @@ void Output::summary(const Counts& counts, Nanos took, int exit_code) {
 
 void Output::context(const ContextFacts& facts) {
   put(kOut, events_.context(facts));
+}
+
+void Output::plan(const TargetPlan& plan) {
+  put(kOut, style_.json ? events_.plan(plan) : plan_text(plan));
 }
 
 void Output::notice(std::string_view text) {

@@ -57,6 +57,7 @@ class Output {
   void fail(std::string_view target, const Error& error, Nanos took);
   void summary(const Counts& counts, Nanos took, int exit_code);
   void context(const ContextFacts& facts);  // --json
+  void plan(const TargetPlan& plan);
   // A line for people, on stderr. Escaped here. While kNoticesMax of them wait for a reader, further ones are
   // counted instead, and the count is said when there is room again.
   void notice(std::string_view text);

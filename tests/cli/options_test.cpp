@@ -41,20 +41,24 @@ TEST_CASE("a plain run has the usual settings") {
   CHECK_FALSE(options.raw);
   CHECK(options.verbosity == 0);
   CHECK(options.color == Color::kAuto);
+  CHECK(options.back_end == BackEndWish::kAuto);
+  CHECK(options.ssh.family == AddressFamily::kAny);
+  CHECK_FALSE(options.ssh.accept_new);
 }
 
 TEST_CASE("every option is taken, before the verb, between, and after the targets") {
-  Options options = parse_options({"-v",         "--json",    "run",
-                                   "-f",         "4",         "web[1-9]",
-                                   "-n",         "-q",        "-vv",
-                                   "-S",         "--raw",     "-x",
-                                   "web2",       "-x",        "web[3-4],web5",
-                                   "--timeout",  "5m",        "--connect-timeout=250ms",
-                                   "-F",         "none",      "-l",
-                                   "ann",        "--port",    "2222",
-                                   "--identity", "/dev/null", "--known-hosts",
-                                   "/dev/null",  "--color",   "never",
-                                   "--",         "true"});
+  Options options = parse_options({"-v",           "--json",    "run",
+                                   "-f",           "4",         "web[1-9]",
+                                   "-n",           "-q",        "-vv",
+                                   "-S",           "--raw",     "-x",
+                                   "web2",         "-x",        "web[3-4],web5",
+                                   "--timeout",    "5m",        "--connect-timeout=250ms",
+                                   "-F",           "none",      "-l",
+                                   "ann",          "--port",    "2222",
+                                   "--identity",   "/dev/null", "--known-hosts",
+                                   "/dev/null",    "--color",   "never",
+                                   "-6",           "--ssh",     "openssh",
+                                   "--accept-new", "--",        "true"});
   CHECK(options.verbosity == 3);
   CHECK(options.json);
   CHECK(options.fan_out == 4);
@@ -71,6 +75,19 @@ TEST_CASE("every option is taken, before the verb, between, and after the target
   CHECK(options.ssh.identity == "/dev/null");
   CHECK(options.ssh.known_hosts == "/dev/null");
   CHECK(options.color == Color::kNever);
+  CHECK(options.ssh.family == AddressFamily::kIpv6);
+  CHECK(options.ssh.accept_new);
+  CHECK(options.back_end == BackEndWish::kOpenssh);
+  CHECK(parse_options({"run", "web1", "-4", "--", "x"}).ssh.family == AddressFamily::kIpv4);
+}
+
+TEST_CASE("plan takes targets and what says how to reach them") {
+  Options options = parse_options({"plan", "web[1-2]", "-l", "ann", "--json"});
+  CHECK(options.verb == Verb::kPlan);
+  CHECK(options.targets.targets.size() == 2);
+  CHECK(options.ssh.user == "ann");
+  CHECK(options.json);
+  CHECK(parse_options({"help", "plan"}).help == help_text("plan"));
 }
 
 TEST_CASE("all after the first -- is the command, whatever it looks like") {
@@ -111,9 +128,27 @@ TEST_CASE("help and version are asked for in every usual way") {
 }
 
 TEST_CASE("the help of run names every option that run takes") {
-  for (const char* option :
-       {"--sh", "--timeout", "-n ", "-S ", "-w, -H", "-x ", "-f N", "--connect-timeout", "-F FILE", "-l USER",
-        "--port", "--identity", "--known-hosts", "--json", "--raw", "--color", "-q ", "-v "}) {
+  for (const char* option : {"--sh",
+                             "--timeout",
+                             "-n ",
+                             "-S ",
+                             "-w, -H",
+                             "-x ",
+                             "-f N",
+                             "--connect-timeout",
+                             "-F FILE",
+                             "-l USER",
+                             "--port",
+                             "--identity",
+                             "--known-hosts",
+                             "--accept-new",
+                             "-4, -6",
+                             "--ssh auto|openssh",
+                             "--json",
+                             "--raw",
+                             "--color",
+                             "-q ",
+                             "-v "}) {
     CAPTURE(option);
     CHECK(help_text("run").find(option) != std::string::npos);
   }
@@ -154,6 +189,12 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"tree", "web1", "--", "x"}, "tree takes no command"},
       {{"tree", "web1", "--sh", "x"}, "tree takes no --sh"},
       {{"tree", "web1", "--timeout", "3"}, "tree takes no --timeout"},
+      {{"plan"}, "no targets"},
+      {{"plan", "web1", "--", "x"}, "plan takes no command"},
+      {{"plan", "web1", "-S"}, "plan takes no -S"},
+      {{"plan", "web1", "-4", "-6"}, "not both"},
+      {{"plan", "web1", "--ssh", "putty"}, "--ssh"},
+      {{"run", "web1", "--ssh", "libssh2", "--", "x"}, "no connector"},
   };
   for (const auto& row : table) {
     std::string line;

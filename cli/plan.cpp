@@ -1,0 +1,210 @@
+#include "cli/plan.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "cli/output.h"
+#include "cli/plan_step.h"
+#include "cli/tally.h"
+#include "core/epoll_loop.h"
+#include "core/text.h"
+#include "transports/ssh_facts.h"
+#include "transports/ssh_question.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr std::size_t kAheadMax = 64;  // plans begun and not written yet; bounds what a slow reader costs
+constexpr std::size_t kHopsMax = 16;   // of one route: beyond it, a ProxyJump leads back to itself
+
+// What ssh tells the ssh of a jump: which configuration to read, and nothing else of ours.
+SshOptions options_of_jumps(const SshOptions& options) {
+  SshOptions passed_on;
+  passed_on.config_file = options.config_file;
+  return passed_on;
+}
+
+class Planner {
+ public:
+  explicit Planner(const Options& options)
+      : options_(options),
+        jump_options_(options_of_jumps(options.ssh)),
+        output_(loop_, Output::style_for(options), [this](int error) { on_stdout_failed(error); }),
+        questions_(loop_, local_user()),
+        facts_(questions_.local(), kHasConnector) {}
+
+  int run() {
+    loop_.post([this] { ask_for_defaults(); });
+    loop_.run();
+    if (!output_.is_idle()) ::_exit(exit_code_);  // a thread of ours waits for a reader who does not read
+    return exit_code_;
+  }
+
+ private:
+  using Index = std::size_t;
+  using Settings = std::shared_ptr<const SshSettings>;
+  using Answer = SshQuestions::Answer;
+
+  struct Job {
+    TargetPlan plan;
+    std::optional<Error> error;
+    bool is_done = false;
+    Nanos began = 0;
+    std::vector<SshJump> hops;  // still to be asked about: the last of them next
+  };
+
+  const Target& target(Index index) const { return options_.targets.targets[index]; }
+
+  // What ssh says without any configuration tells which settings are the configuration's.
+  void ask_for_defaults() {
+    SshOptions none;
+    none.config_file = "none";
+    questions_.ask({.name = {}, .user = {}, .host = "localhost"}, none, [this](const Answer& answer) {
+      defaults_ = answer;
+      start_more();
+    });
+  }
+
+  void start_more() {
+    while (!is_over_ && next_ < options_.targets.targets.size() && jobs_.size() + unwritten_ < kAheadMax) {
+      const Index index = next_++;
+      Job& job = jobs_[index];
+      job.plan.target = target(index).name;
+      job.began = loop_.now();
+      if (target(index).local) {
+        job.plan.route.push_back(local_step());
+        job.is_done = true;
+      } else {
+        ask_about_target(index);
+      }
+    }
+    write_what_is_done();
+  }
+
+  void ask_about_target(Index index) {
+    const Target& asked = target(index);
+    const SshTarget step{asked.name, asked.user, asked.host, asked.port};
+    questions_.ask(step, options_.ssh, [this, index, step](const Answer& answer) {
+      if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
+      add_step(index, step, options_.ssh, **answer, false);
+      follow_jumps(index, **answer);
+    });
+  }
+
+  // ssh reaches the last jump through those before it, whatever the configuration says of that one; the first
+  // of them goes its own configured way.
+  void follow_jumps(Index index, const SshSettings& settings) {
+    if (settings.proxy_jump.empty()) return finish(index);
+    auto jumps = parse_proxy_jump(settings.proxy_jump);
+    if (!jumps) {
+      return fail(index, Error{ErrorClass::kIo, Phase::kResolve,
+                               cat("ProxyJump ", settings.proxy_jump, " is not a list of hosts"),
+                               "write user@host:port, with commas between them"});
+    }
+    jobs_.at(index).hops = std::move(*jumps);
+    ask_about_hop(index);
+  }
+
+  void ask_about_hop(Index index) {
+    Job& job = jobs_.at(index);
+    if (job.plan.route.size() > kHopsMax) {
+      return fail(index, Error{ErrorClass::kIo, Phase::kResolve, cat("more than ", kHopsMax, " jumps"),
+                               "see whether a ProxyJump of ssh's configuration leads back to itself"});
+    }
+    const SshJump hop = std::move(job.hops.back());
+    job.hops.pop_back();
+    const SshTarget step{hop.host, hop.user, hop.host, hop.port};
+    questions_.ask(step, jump_options_, [this, index, step](const Answer& answer) {
+      if (!answer) return fail(index, answer.error());
+      add_step(index, step, jump_options_, **answer, true);
+      if (!jobs_.at(index).hops.empty()) return ask_about_hop(index);
+      follow_jumps(index, **answer);
+    });
+  }
+
+  // In front of the steps that are there: they are found from the target back to us.
+  void add_step(Index index, const SshTarget& asked, const SshOptions& options, const SshSettings& settings,
+                bool is_jump) {
+    Job& job = jobs_.at(index);
+    const BackEndFacts facts = facts_.about(settings);
+    const BackEndChoice choice = choose_back_end(facts, is_jump ? BackEndWish::kOpenssh : options_.back_end);
+    if (choice.is_refused && !job.error) {
+      job.error = Error{ErrorClass::kRefused, Phase::kResolve,
+                        cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy};
+    }
+    const bool is_first = settings.proxy_jump.empty() && job.hops.empty();
+    const SshStep step{asked, options, settings, ***defaults_, facts, choice, is_jump, is_first};
+    job.plan.route.insert(job.plan.route.begin(), ssh_step(step));
+  }
+
+  void fail(Index index, const Error& error) {
+    jobs_.at(index).error = error;
+    finish(index);
+  }
+
+  void finish(Index index) {
+    jobs_.at(index).is_done = true;
+    start_more();
+  }
+
+  void write_what_is_done() {
+    while (!is_over_ && !jobs_.empty() && jobs_.begin()->second.is_done) {
+      const Job job = std::move(jobs_.begin()->second);
+      jobs_.erase(jobs_.begin());
+      tally_.add({job.error ? Verdict::kUnreachable : Verdict::kOk, 0});
+      if (job.error) {
+        output_.fail(job.plan.target, *job.error, loop_.now() - job.began);
+      } else {
+        output_.plan(job.plan);
+      }
+      ++unwritten_;
+      output_.when_written([this] {
+        --unwritten_;
+        start_more();
+      });
+    }
+    if (!is_over_ && jobs_.empty() && unwritten_ == 0 && next_ == options_.targets.targets.size())
+      end(tally_.exit_code(options_.targets.one, false));
+  }
+
+  void on_stdout_failed(int error) {
+    if (is_over_) return;
+    if (error != EPIPE)
+      output_.notice(cat("banyan: standard output: ", std::string_view(std::strerror(error))));
+    end(error == EPIPE ? kExitSignalBase + SIGPIPE : kExitUnreachable);
+  }
+
+  void end(int exit_code) {
+    is_over_ = true;
+    exit_code_ = exit_code;
+    output_.when_written([this] { loop_.stop(); });
+  }
+
+  const Options& options_;
+  const SshOptions jump_options_;
+  EpollLoop loop_;
+  Output output_;
+  SshQuestions questions_;
+  SshFacts facts_;
+  std::optional<Answer> defaults_;
+  std::map<Index, Job> jobs_;  // begun, not written
+  Index next_ = 0;
+  std::size_t unwritten_ = 0;
+  Tally tally_;
+  bool is_over_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace
+
+int run_plan(const Options& options) {
+  return Planner(options).run();
+}
+
+}  // namespace banyan::cli

@@ -1,0 +1,160 @@
+#include "cli/plan_step.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace banyan::cli {
+namespace {
+
+using Kind = PlanChoice::Kind;
+
+constexpr std::string_view kDefault = "default", kTarget = "the target";
+
+PlanChoice text(std::string key, std::string value, std::string because) {
+  PlanChoice choice{std::move(key), Kind::kText, {}, std::move(because)};
+  if (!value.empty()) choice.values.push_back(std::move(value));
+  return choice;
+}
+
+class Maker {
+ public:
+  explicit Maker(const SshStep& step) : step_(step), settings_(step.settings) {}
+
+  TargetPlan::Step make() {
+    add_way();
+    add_host_keys();
+    add_keys();
+    return std::move(made_);
+  }
+
+ private:
+  std::string configuration() const {
+    const std::string& file = step_.options.config_file;
+    return file.empty() ? "ssh's configuration" : cat("ssh's configuration ", file);
+  }
+
+  // Who asked for this step, and so said what its name says.
+  std::string asker() const { return step_.is_jump ? "ProxyJump" : std::string(kTarget); }
+
+  // Where ssh has a setting from, when no option of ours says it.
+  std::string source(std::string_view setting) const {
+    if (settings_.said(setting) != step_.defaults.said(setting)) return configuration();
+    return std::string(kDefault);
+  }
+  std::string source(std::string_view setting, bool by_option, std::string_view option) const {
+    return by_option ? std::string(option) : source(setting);
+  }
+
+  void add(PlanChoice choice) { made_.push_back(std::move(choice)); }
+  void add_if_set(std::string key, const std::string& value, std::string_view setting) {
+    if (!value.empty()) add(text(std::move(key), value, source(setting)));
+  }
+  void add_list(std::string key, std::vector<std::string> values, std::string because,
+                std::vector<std::string> remarks = {}) {
+    add({std::move(key), Kind::kList, std::move(values), std::move(because), std::move(remarks)});
+  }
+
+  void add_way() {
+    const SshTarget& target = step_.target;
+    const SshOptions& options = step_.options;
+    const BackEndChoice& choice = step_.choice;
+    add(text("method", "ssh", asker()));
+    add(text("host", settings_.hostname, settings_.hostname == target.host ? asker() : configuration()));
+    add(text("user", settings_.user,
+             target.user.empty() ? source("user", !options.user.empty(), "-l") : asker()));
+    add({"port",
+         Kind::kNumber,
+         {cat(settings_.port)},
+         target.port == 0 ? source("port", options.port != 0, "--port") : asker()});
+    add(text("mode", step_.is_first ? "direct" : "tunnel",
+             step_.is_first ? "no hop before it" : "ProxyJump: no code of ours runs on the hop"));
+    std::string because = choice.setting.empty() ? choice.because : cat(choice.setting, ": ", choice.because);
+    if (!choice.remedy.empty()) because += cat(" (for libssh2: ", choice.remedy, ")");
+    if (step_.is_jump) because = "ProxyJump: jumps are made by ssh itself";
+    add(text("backend", std::string(name_of(choice.back_end)), because));
+    if (options.family != AddressFamily::kAny || settings_.address_family != "any")
+      add(text("address_family", settings_.address_family,
+               source("addressfamily", options.family != AddressFamily::kAny,
+                      options.family == AddressFamily::kIpv4 ? "-4" : "-6")));
+    add_if_set("bind_address", settings_.bind_address, "bindaddress");
+    add_if_set("bind_interface", settings_.bind_interface, "bindinterface");
+    add_if_set("proxy_jump", settings_.proxy_jump, "proxyjump");
+    add_if_set("proxy_command", settings_.proxy_command, "proxycommand");
+    add_if_set("control_path", settings_.control_path, "controlpath");
+  }
+
+  void add_host_keys() {
+    const SshOptions& options = step_.options;
+    add(host_key_checking());
+    add_if_set("host_key_alias", settings_.host_key_alias, "hostkeyalias");
+    const bool by_option = !options.known_hosts.empty();
+    std::vector<std::string> files = settings_.user_known_hosts;
+    files.insert(files.end(), settings_.global_known_hosts.begin(), settings_.global_known_hosts.end());
+    const bool is_default =
+        source("userknownhostsfile") == kDefault && source("globalknownhostsfile") == kDefault;
+    add_list("known_hosts", std::move(files),
+             by_option    ? "--known-hosts"
+             : is_default ? std::string(kDefault)
+                          : configuration());
+    std::vector<std::string> types;
+    for (const KnownHostKey& key : step_.facts.known)
+      types.push_back(key.is_authority ? cat("@cert-authority ", key.type) : key.type);
+    std::string because = "these files know them";
+    if (types.empty())
+      because = options.accept_new ? "none is known: the first one seen will be believed"
+                                   : "none is known: the host will be refused";
+    if (types.empty() && step_.is_jump) because = "none is known";
+    add_list("host_key_types", std::move(types), std::move(because));
+  }
+
+  PlanChoice host_key_checking() const {
+    const std::string& configured = settings_.strict_host_key_checking;
+    // A jump is made by an ssh that is not started by us, and does as it is configured.
+    if (step_.is_jump) return text("host_key_checking", configured, source("stricthostkeychecking"));
+    if (step_.options.accept_new) return text("host_key_checking", "accept-new", "--accept-new");
+    if (configured == "accept-new" || configured == "false")
+      return text("host_key_checking", "strict",
+                  cat("an unknown key is believed with --accept-new only; StrictHostKeyChecking ", configured,
+                      " of the configuration is not followed"));
+    return text("host_key_checking", "strict", std::string(kDefault));
+  }
+
+  void add_keys() {
+    const bool by_option = !step_.options.identity.empty();
+    const std::string because = source("identityfile", by_option, "--identity");
+    std::vector<std::string> files, kinds;
+    for (const KeyFile& key : step_.facts.keys) {
+      // Of the names that ssh tries when it is told none, those that are there.
+      if (because == kDefault && key.kind == KeyKind::kMissing) continue;
+      files.push_back(key.path);
+      kinds.emplace_back(banyan::name_of(key.kind));
+    }
+    add_list("identity_files", std::move(files), because, std::move(kinds));
+    if (settings_.identities_only)
+      add({"identities_only", Kind::kFlag, {"yes"}, source("identitiesonly", by_option, "--identity")});
+    if (!settings_.certificate_files.empty())
+      add_list("certificate_files", settings_.certificate_files, source("certificatefile"));
+    const std::string agent = source("identityagent");
+    add(text("key_agent", settings_.key_agent, agent == kDefault ? "SSH_AUTH_SOCK" : agent));
+  }
+
+  const SshStep& step_;
+  const SshSettings& settings_;
+  TargetPlan::Step made_;
+};
+
+}  // namespace
+
+TargetPlan::Step local_step() {
+  const std::string why(kTarget);
+  return {text("method", "local", why),     text("host", "", "this machine"),
+          text("user", "", "our own user"), {"port", Kind::kNumber, {}, "a pipe has none"},
+          text("mode", "direct", why),      text("backend", "", "a pipe needs none")};
+}
+
+TargetPlan::Step ssh_step(const SshStep& step) {
+  return Maker(step).make();
+}
+
+}  // namespace banyan::cli

@@ -1,0 +1,28 @@
+// cli/plan_step.h -- one step of a route as a list of choices, each with where it comes from.
+//
+// Pure: what ssh said and what lies on this machine come in as values.
+#pragma once
+
+#include <string>
+
+#include "cli/events.h"
+#include "cli/options.h"
+#include "transports/back_end.h"
+
+namespace banyan::cli {
+
+TargetPlan::Step local_step();
+
+struct SshStep {
+  const SshTarget& target;      // as it was asked for
+  const SshOptions& options;    // that ssh was asked with
+  const SshSettings& settings;  // what it answered
+  const SshSettings& defaults;  // what it answers without any configuration
+  const BackEndFacts& facts;
+  const BackEndChoice& choice;
+  bool is_jump = false;  // a hop of ProxyJump: ssh's own affair, asked for by its configuration
+  bool is_first = true;  // nothing lies between it and us
+};
+TargetPlan::Step ssh_step(const SshStep& step);
+
+}  // namespace banyan::cli

@@ -1,0 +1,196 @@
+// Goal: a plan says of every choice where it comes from. Method: settings in and out of what ssh says without
+// any configuration, and the text and the object that are made of a step.
+#include "cli/plan_step.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "cli/plan_text.h"
+#include "core/text.h"
+
+using namespace banyan;
+using namespace banyan::cli;
+
+namespace {
+
+LocalUser nobody() {
+  LocalUser local;
+  local.home = "/home/nobody";
+  local.variable = [](const std::string& name) -> std::optional<std::string> {
+    if (name == "SSH_AUTH_SOCK") return "/run/agent";
+    return std::nullopt;
+  };
+  local.home_of = [](const std::string&) -> std::optional<std::string> { return std::nullopt; };
+  return local;
+}
+
+constexpr std::string_view kRest =
+    "addressfamily any\nstricthostkeychecking ask\nuserknownhostsfile /home/nobody/.ssh/known_hosts\n"
+    "globalknownhostsfile /etc/ssh/ssh_known_hosts\n";
+constexpr std::string_view kKeys = "identityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/id_ed25519\n";
+
+SshSettings settings_of(std::string_view lines, std::string_view host) {
+  auto settings = parse_ssh_settings(lines, host, nobody());
+  REQUIRE(settings);
+  return *settings;
+}
+
+// What is decided, and why: "port" -> "22 <- default".
+struct Decided {
+  explicit Decided(TargetPlan::Step made) : step(std::move(made)) {}
+  std::string operator[](std::string_view key) const {
+    for (const PlanChoice& choice : step) {
+      if (choice.key != key) continue;
+      std::string values;
+      for (const std::string& value : choice.values) values += cat(values.empty() ? "" : " ", value);
+      return cat(values, " <- ", choice.because);
+    }
+    return "";
+  }
+  TargetPlan::Step step;
+};
+
+Decided decide(const SshTarget& target, const SshOptions& options, std::string_view lines,
+               bool is_jump = false, bool is_first = true, std::vector<KnownHostKey> known = {}) {
+  const SshSettings defaults =
+      settings_of(cat("hostname localhost\nuser nobody\nport 22\n", kRest, kKeys), "localhost");
+  const SshSettings settings = settings_of(lines, target.host);
+  BackEndFacts facts{.settings = settings};
+  facts.known = std::move(known);
+  for (const std::string& path : settings.identity_files)
+    facts.keys.push_back({path, path.ends_with("rsa") ? KeyKind::kMissing : KeyKind::kEd25519, false});
+  facts.has_connector = true;
+  const BackEndChoice choice = choose_back_end(facts, is_jump ? BackEndWish::kOpenssh : BackEndWish::kAuto);
+  return Decided(ssh_step({target, options, settings, defaults, facts, choice, is_jump, is_first}));
+}
+
+}  // namespace
+
+TEST_CASE("a plain host is all default") {
+  const Decided step =
+      decide({"web", "", "web", 0}, {}, cat("hostname web\nuser nobody\nport 22\n", kRest, kKeys));
+  CHECK(step["method"] == "ssh <- the target");
+  CHECK(step["host"] == "web <- the target");
+  CHECK(step["user"] == "nobody <- default");
+  CHECK(step["port"] == "22 <- default");
+  CHECK(step["mode"] == "direct <- no hop before it");
+  CHECK(step["backend"] == "libssh2 <- it can honour every setting");
+  CHECK(step["host_key_checking"] == "strict <- default");
+  CHECK(step["known_hosts"] == "/home/nobody/.ssh/known_hosts /etc/ssh/ssh_known_hosts <- default");
+  CHECK(step["host_key_types"] == " <- none is known: the host will be refused");
+  CHECK(step["identity_files"] == "/home/nobody/.ssh/id_ed25519 <- default");  // the one that is there
+  CHECK(step["key_agent"] == "/run/agent <- SSH_AUTH_SOCK");
+  CHECK(step["proxy_jump"] == "");
+  CHECK(step["address_family"] == "");
+}
+
+TEST_CASE("what differs from ssh's defaults is its configuration's") {
+  const Decided step = decide(
+      {"web", "", "web", 0}, {},
+      "hostname web.example.com\nuser ann\nport 2222\naddressfamily inet6\nstricthostkeychecking false\n"
+      "userknownhostsfile /k/known\nidentityfile /k/id_rsa\nidentitiesonly yes\nhostkeyalias theweb\n"
+      "identityagent none\nproxycommand nc %h %p\ncertificatefile /k/c\n",
+      false, true, {{"ssh-ed25519"}, {"ssh-rsa", true}});
+  CHECK(step["host"] == "web.example.com <- ssh's configuration");
+  CHECK(step["user"] == "ann <- ssh's configuration");
+  CHECK(step["port"] == "2222 <- ssh's configuration");
+  CHECK(step["address_family"] == "inet6 <- ssh's configuration");
+  CHECK(step["known_hosts"] == "/k/known <- ssh's configuration");
+  CHECK(step["host_key_types"] == "ssh-ed25519 @cert-authority ssh-rsa <- these files know them");
+  CHECK(step["identity_files"] == "/k/id_rsa <- ssh's configuration");  // missing, and said
+  CHECK(step["identities_only"] == "yes <- ssh's configuration");
+  CHECK(step["certificate_files"] == "/k/c <- ssh's configuration");
+  CHECK(step["host_key_alias"] == "theweb <- ssh's configuration");
+  CHECK(step["key_agent"] == " <- ssh's configuration");
+  CHECK(step["proxy_command"] == "nc %h %p <- ssh's configuration");
+  CHECK(step["backend"].starts_with("openssh <- ProxyCommand: nc %h %p: "));
+  CHECK(step["host_key_checking"].find("StrictHostKeyChecking false of the configuration is not followed") !=
+        std::string::npos);
+}
+
+TEST_CASE("options and the target come before the configuration") {
+  SshOptions options;
+  options.config_file = "/my/config";
+  options.user = "ann";
+  options.port = 2222;
+  options.identity = "/k/id";
+  options.known_hosts = "/k/known";
+  options.family = AddressFamily::kIpv4;
+  options.accept_new = true;
+  const std::string lines =
+      cat("hostname h\nuser ann\nport 2222\naddressfamily inet\nidentityfile /k/id\nidentitiesonly yes\n"
+          "userknownhostsfile /k/known\nglobalknownhostsfile /dev/null\nstricthostkeychecking ask\n");
+  const Decided step = decide({"web", "", "web", 0}, options, lines);
+  CHECK(step["host"] == "h <- ssh's configuration /my/config");
+  CHECK(step["user"] == "ann <- -l");
+  CHECK(step["port"] == "2222 <- --port");
+  CHECK(step["address_family"] == "inet <- -4");
+  CHECK(step["identity_files"] == "/k/id <- --identity");
+  CHECK(step["identities_only"] == "yes <- --identity");
+  CHECK(step["known_hosts"] == "/k/known /dev/null <- --known-hosts");
+  CHECK(step["host_key_checking"] == "accept-new <- --accept-new");
+  CHECK(step["host_key_types"] == " <- none is known: the first one seen will be believed");
+  const Decided named = decide({"ann@web:2222", "ann", "web", 2222}, options, lines);
+  CHECK(named["user"] == "ann <- the target");
+  CHECK(named["port"] == "2222 <- the target");
+}
+
+TEST_CASE("a jump is ProxyJump's, and what lies behind it is tunnelled") {
+  const std::string lines = cat("hostname gw\nuser ann\nport 22\n", kRest, kKeys);
+  const Decided jump = decide({"gw", "ann", "gw", 0}, {}, lines, true);
+  CHECK(jump["method"] == "ssh <- ProxyJump");
+  CHECK(jump["host"] == "gw <- ProxyJump");
+  CHECK(jump["user"] == "ann <- ProxyJump");
+  CHECK(jump["mode"] == "direct <- no hop before it");
+  CHECK(jump["backend"] == "openssh <- ProxyJump: jumps are made by ssh itself");
+  CHECK(jump["host_key_checking"] == "ask <- default");
+  const Decided behind = decide({"web", "", "web", 0}, {}, cat(lines, "proxyjump ann@gw\n"), false, false);
+  CHECK(behind["mode"].starts_with("tunnel <- ProxyJump"));
+  CHECK(behind["proxy_jump"] == "ann@gw <- ssh's configuration");
+}
+
+TEST_CASE("the object has a reason for every choice, and kinds as they are written down") {
+  const Decided step = decide({"web", "", "web", 0}, {},
+                              cat("hostname web\nuser nobody\nport 22\nidentitiesonly yes\n", kRest, kKeys));
+  const std::string line = Events(false).plan({"web", {step.step}});
+  CHECK(line.ends_with("\n"));
+  const nlohmann::json plan = nlohmann::json::parse(line);
+  CHECK(plan.at("target") == "web");
+  REQUIRE(plan.at("route").size() == 1);
+  const nlohmann::json made = plan["route"][0];
+  CHECK(made.at("method") == "ssh");
+  CHECK(made.at("host") == "web");
+  CHECK(made.at("user") == "nobody");
+  CHECK(made.at("port") == 22);
+  CHECK(made.at("mode") == "direct");
+  CHECK(made.at("backend") == "libssh2");
+  CHECK(made.at("identities_only") == true);
+  CHECK(made.at("host_key_types") == nlohmann::json::array());
+  CHECK(made.at("identity_files") == nlohmann::json::array({"/home/nobody/.ssh/id_ed25519"}));
+  for (const auto& [key, value] : made.items()) {
+    if (key == "because") continue;
+    CAPTURE(key);
+    CHECK_FALSE(made.at("because").at(key).get<std::string>().empty());
+  }
+
+  const nlohmann::json local =
+      nlohmann::json::parse(Events(false).plan({"local", {local_step()}}))["route"][0];
+  CHECK(local.at("method") == "local");
+  for (const char* key : {"host", "user", "port", "backend"}) CHECK(local.at(key).is_null());
+}
+
+TEST_CASE("the text has a line for each value, and escapes what comes from elsewhere") {
+  TargetPlan plan{"web",
+                  {{{"host", PlanChoice::Kind::kText, {"web\x1b[2J"}, "the target"},
+                    {"known_hosts", PlanChoice::Kind::kList, {"/a", "/b"}, "default", {"", "missing"}},
+                    {"key_agent", PlanChoice::Kind::kText, {}, "default"}}}};
+  CHECK(plan_text(plan) ==
+        "web\n"
+        "  host         web\\x1b[2J    the target\n"
+        "  known hosts  /a            default\n"
+        "               /b (missing)\n"
+        "  key agent    none          default\n");
+  plan.route.insert(plan.route.begin(), {{"host", PlanChoice::Kind::kText, {"gw"}, "ProxyJump"}});
+  const std::string text = plan_text(plan);
+  CHECK(text.starts_with("web  by gw → web\\x1b[2J\n  step 1: gw\n  host  gw  ProxyJump\n  step 2: web"));
+}
