@@ -1,5 +1,6 @@
 #include "cli/plan.h"
 
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -13,6 +14,7 @@
 #include "cli/plan_step.h"
 #include "cli/tally.h"
 #include "core/epoll_loop.h"
+#include "core/fd.h"
 #include "core/text.h"
 #include "transports/ssh_facts.h"
 #include "transports/ssh_question.h"
@@ -36,12 +38,15 @@ class Planner {
       : options_(options),
         jump_options_(options_of_jumps(options.ssh)),
         output_(loop_, Output::style_for(options), [this](int error) { on_stdout_failed(error); }),
-        questions_(loop_, local_user()),
-        facts_(questions_.local(), kHasConnector) {}
+        questions_(std::make_unique<SshQuestions>(loop_, local_user())),
+        facts_(questions_->local(), kHasConnector) {}
 
   int run() {
+    watch_signals();
     loop_.post([this] { ask_for_defaults(); });
     loop_.run();
+    loop_.unwatch(signal_watch_);
+    questions_.reset();                           // with all that a Match exec has started
     if (!output_.is_idle()) ::_exit(exit_code_);  // a thread of ours waits for a reader who does not read
     return exit_code_;
   }
@@ -61,11 +66,36 @@ class Planner {
 
   const Target& target(Index index) const { return options_.targets.targets[index]; }
 
+  // One that is ignored (nohup) stays so.
+  void watch_signals() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+      struct sigaction action;
+      if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN)
+        ::sigaddset(&set, signal);
+    }
+    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    signals_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals_) {  // then they end us without our help
+      ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+      return;
+    }
+    signal_watch_ = loop_.watch(signals_.get(), {.read = true}, [this](Ready) {
+      signalfd_siginfo info;
+      if (::read(signals_.get(), &info, sizeof info) != ssize_t(sizeof info)) return;
+      is_over_ = true;
+      exit_code_ = kExitSignalBase + int(info.ssi_signo);
+      output_.discard();
+      loop_.stop();
+    });
+  }
+
   // What ssh says without any configuration tells which settings are the configuration's.
   void ask_for_defaults() {
     SshOptions none;
     none.config_file = "none";
-    questions_.ask({.name = {}, .user = {}, .host = "localhost"}, none, [this](const Answer& answer) {
+    questions_->ask({.name = {}, .user = {}, .host = "localhost"}, none, [this](const Answer& answer) {
       defaults_ = answer;
       start_more();
     });
@@ -90,7 +120,7 @@ class Planner {
   void ask_about_target(Index index) {
     const Target& asked = target(index);
     const SshTarget step{asked.name, asked.user, asked.host, asked.port};
-    questions_.ask(step, options_.ssh, [this, index, step](const Answer& answer) {
+    questions_->ask(step, options_.ssh, [this, index, step](const Answer& answer) {
       if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
       add_step(index, step, options_.ssh, **answer, false);
       follow_jumps(index, **answer);
@@ -120,7 +150,7 @@ class Planner {
     const SshJump hop = std::move(job.hops.back());
     job.hops.pop_back();
     const SshTarget step{hop.host, hop.user, hop.host, hop.port};
-    questions_.ask(step, jump_options_, [this, index, step](const Answer& answer) {
+    questions_->ask(step, jump_options_, [this, index, step](const Answer& answer) {
       if (!answer) return fail(index, answer.error());
       add_step(index, step, jump_options_, **answer, true);
       if (!jobs_.at(index).hops.empty()) return ask_about_hop(index);
@@ -190,10 +220,12 @@ class Planner {
   const SshOptions jump_options_;
   EpollLoop loop_;
   Output output_;
-  SshQuestions questions_;
+  std::unique_ptr<SshQuestions> questions_;
   SshFacts facts_;
   std::optional<Answer> defaults_;
   std::map<Index, Job> jobs_;  // begun, not written
+  Fd signals_;
+  Loop::WatchId signal_watch_ = 0;
   Index next_ = 0;
   std::size_t unwritten_ = 0;
   Tally tally_;

@@ -67,7 +67,7 @@ const KeyFile* certified_key(const BackEndFacts& facts) {
   return it == facts.keys.end() ? nullptr : &*it;
 }
 
-// Ways in that libssh2 has: a key, a key agent, or a question for a person.
+// Something to log in with that needs no person: a key, or a key agent.
 bool has_another_way_in(const BackEndFacts& facts) {
   auto usable = [](const KeyFile& key) {
     return key.kind != KeyKind::kMissing && key.kind != KeyKind::kUnreadable;
@@ -77,6 +77,10 @@ bool has_another_way_in(const BackEndFacts& facts) {
 
 bool is_wanted(const SshSettings& settings, std::string_view method) {
   return settings.preferred_authentications.empty() || has(settings.preferred_authentications, method);
+}
+
+bool wants_gssapi(const SshSettings& settings) {
+  return settings.gssapi_authentication && is_wanted(settings, "gssapi-with-mic");
 }
 
 // A host key that is known, and that libssh2 can check. RSA only where ssh-rsa is allowed by name, which says
@@ -177,13 +181,11 @@ constexpr Row kRows[] = {
      [](F f) { return f.settings.pkcs11_provider; }},
     {"PubkeyAuthentication", [](F f) { return f.settings.pubkey_authentication == "host-bound"; },
      "libssh2 1.10 cannot bind a signature to the host", "PubkeyAuthentication yes for this host", nullptr},
-    {"GSSAPIAuthentication",
-     [](F f) {
-       return f.settings.gssapi_authentication && is_wanted(f.settings, "gssapi-with-mic") &&
-              (f.has_kerberos_ticket || !has_another_way_in(f));
-     },
+    {"GSSAPIAuthentication", [](F f) { return f.has_kerberos_ticket && wants_gssapi(f.settings); },
      "libssh2 1.10 has no GSSAPI, and there may be a ticket", "GSSAPIAuthentication no for this host",
      nullptr},
+    {"GSSAPIAuthentication", [](F f) { return !has_another_way_in(f) && wants_gssapi(f.settings); },
+     "libssh2 1.10 has no GSSAPI, and no key is here to log in with", "name a key with --identity", nullptr},
     {"GSSAPIKeyExchange", [](F f) { return f.settings.gssapi_key_exchange && f.has_kerberos_ticket; },
      "libssh2 1.10 has no GSSAPI", "GSSAPIKeyExchange no for this host", nullptr},
     {"HostbasedAuthentication",
