@@ -240,9 +240,9 @@ std::optional<std::string> expand_home(std::string_view text, const LocalUser& l
 }  // namespace
 
 const std::vector<std::string>& SshSettings::said(std::string_view setting) const {
-  static const std::vector<std::string> kNothing;
+  static const std::vector<std::string> nothing;
   auto it = lines.find(setting);
-  return it == lines.end() ? kNothing : it->second;
+  return it == lines.end() ? nothing : it->second;
 }
 
 std::optional<std::string> expand_ssh_path(std::string_view text, const SshSettings& settings,
