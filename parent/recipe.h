@@ -4,6 +4,7 @@
 // (parent/runner.h): a new transport costs the agent no byte.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,13 +15,32 @@
 
 namespace banyan {
 
-// Deadlines of the phases the runner can tell apart. Before stage 0 reports, a transport such as ssh is
-// opaque: resolving, connecting, key exchange, authentication and the login shell share `until_ready`.
+// Deadlines of the phases. A process such as ssh is opaque until stage 0 reports: then resolving, connecting,
+// key exchange, authentication and the login shell share `until_ready`.
 struct Deadlines {
-  Nanos until_ready = 65 * kSecond;  // resolve 5, connect 10, kex 10, auth 30, shell 10
+  Nanos resolve = 5 * kSecond, connect = 10 * kSecond, kex = 10 * kSecond, auth = 30 * kSecond,
+        shell = 10 * kSecond;
+  Nanos until_ready = 65 * kSecond;
   Nanos upload = 30 * kSecond;
   Nanos hello = 10 * kSecond;
   Nanos total = 0;  // all together; 0: no further limit
+
+  Nanos of(Phase phase) const {
+    switch (phase) {
+      case Phase::kResolve:
+        return resolve;
+      case Phase::kConnect:
+        return connect;
+      case Phase::kKex:
+        return kex;
+      case Phase::kAuth:
+        return auth;
+      case Phase::kShell:
+        return shell;
+      default:
+        return until_ready;
+    }
+  }
 };
 
 // What a line on the transport's stderr means, when the transport ends before stage 0 reports.
@@ -40,10 +60,12 @@ inline const Symptom* find_symptom(const std::vector<Symptom>& symptoms, std::st
   return nullptr;
 }
 
+class CarrierSource;
+
 struct Recipe {
   enum class Boot {
     kImage,   // the parent executes the image itself, from memory; argv is empty
-    kStage0,  // argv starts a transport whose far end runs stage 0 (bootstrap/stage0.sh)
+    kStage0,  // argv, or the source, starts a transport whose far end runs stage 0 (bootstrap/stage0.sh)
   };
   std::string name;    // of the new context, for people: "web1"
   std::string method;  // "local", "ssh", ...
@@ -53,6 +75,7 @@ struct Recipe {
   std::uint64_t nonce = 0;                                       // kStage0: the one its command text carries
   std::string architecture;  // kStage0: as uname -m says; empty: not known, wait for stage 0 to tell
   std::vector<Symptom> symptoms;
+  std::shared_ptr<CarrierSource> source;  // null: a process of ours
   Deadlines deadlines;
 };
 

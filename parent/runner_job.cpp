@@ -1,13 +1,10 @@
 #include "parent/runner_job.h"
 
-#include <fcntl.h>
 #include <sys/wait.h>
 
-#include <algorithm>
-
 #include "core/msgpack.h"
-#include "core/spawn.h"
 #include "core/text.h"
+#include "parent/process_carrier.h"
 
 namespace banyan {
 
@@ -17,7 +14,6 @@ constexpr std::size_t kComplaintsMax = 8 * 1024;  // of a transport's stderr: it
 constexpr std::size_t kReadMax = 64 * 1024;
 // How long a transport whose channel has ended may take to end by itself: ssh still has to say why.
 constexpr Nanos kLastWords = kSecond;
-constexpr int kReadsATurn = 16;  // of what a transport complains: then others are served
 
 constexpr std::string_view kOutOfMemory = "look for the out-of-memory killer in the log of that machine";
 
@@ -54,17 +50,22 @@ Runner::Job::~Job() {
   *alive_ = false;
   for (const Loop::TimerId timer : {phase_timer_, total_timer_, end_timer_}) runner_.loop_.cancel(timer);
   close_channel();
-  if (complaints_watch_ != 0) runner_.loop_.unwatch(complaints_watch_);
-  if (complaints_) runner_.loop_.close(complaints_.release());
 }
 
 // --- reaching it ---
 
 void Runner::Job::begin() {
-  if (!spawn()) {
-    process_over_ = true;
+  Result<FdPair> channel = make_socketpair();
+  Result<std::unique_ptr<Carrier>> carrier =
+      channel ? start_carrier(std::move(channel->second)) : channel.error();
+  if (!carrier) {
+    failure_ = carrier.error();
+    carrier_over_ = true;
     return settle();
   }
+  carrier_ = std::move(*carrier);
+  channel_ = std::move(channel->first);
+  link_over_ = false;
   if (recipe_.deadlines.total > 0)
     total_timer_ = runner_.loop_.after(recipe_.deadlines.total, [this] {
       if (!is_up()) fail(Error{ErrorClass::kTimeout, phase_, "not up within the time allowed", {}});
@@ -76,49 +77,17 @@ void Runner::Job::begin() {
   advance();
 }
 
-bool Runner::Job::spawn() {
-  Result<FdPair> channel = make_socketpair();
-  Result<FdPair> complaints = make_pipe();
-  for (const Result<FdPair>* made : {&channel, &complaints})
-    if (!*made) {
-      failure_ = made->error();
-      return false;
-    }
-  SpawnOptions options;
-  options.environment = recipe_.environment;
-  options.new_session = true;      // a Ctrl-C at our terminal is ours to pass on
-  options.die_with_parent = true;  // a booster: the end of the channel is what tells it
-  std::optional<SpawnPlan> plan;
-  std::string what;
-  if (recipe_.boot == Recipe::Boot::kImage) {
-    const Result<int> image = runner_.images_.local_image();
-    if (!image) {
-      failure_ = image.error();
-      return false;
-    }
-    what = "the agent";
-    plan.emplace(*image, std::vector<std::string>{"banyan-agent", hex64(recipe_.nonce)}, std::move(options));
-  } else {
-    what = recipe_.argv.front();
-    plan.emplace(recipe_.argv, std::move(options));
-  }
-  const int far_end = channel->second.get();
-  const Spawned spawned = plan->run({.in = far_end, .out = far_end, .err = complaints->second.get()});
-  if (spawned.pid < 0) {
-    const bool no_resources = spawned.step == SpawnStep::kFork || spawned.step == SpawnStep::kDescriptors;
-    failure_ = system_error(no_resources ? ErrorClass::kResource : ErrorClass::kBootstrap, Phase::kConnect,
-                            cat("starting ", what), spawned.error);
-    return false;
-  }
-  link_over_ = false;
-  process_ = std::make_unique<ChildProcess>(runner_.loop_, spawned.pid, true,
-                                            [this](int status) { on_process_end(status); });
-  channel_ = std::move(channel->first);
-  complaints_ = std::move(complaints->first);
-  ::fcntl(complaints_.get(), F_SETFL, O_NONBLOCK);
-  complaints_watch_ =
-      runner_.loop_.watch(complaints_.get(), {.read = true}, [this](Ready) { read_complaints(); });
-  return true;
+Result<std::unique_ptr<Carrier>> Runner::Job::start_carrier(Fd far_end) {
+  Loop& loop = runner_.loop_;
+  if (recipe_.source) return recipe_.source->carry(std::move(far_end), *this);
+  SpawnOptions options = ProcessCarrier::options(recipe_.environment);
+  if (recipe_.boot == Recipe::Boot::kStage0)
+    return ProcessCarrier::start(loop, SpawnPlan(recipe_.argv, std::move(options)), recipe_.argv.front(),
+                                 std::move(far_end), *this);
+  const Result<int> image = runner_.images_.local_image();
+  if (!image) return image.error();
+  const SpawnPlan plan(*image, {"banyan-agent", hex64(recipe_.nonce)}, std::move(options));
+  return ProcessCarrier::start(loop, plan, "the agent", std::move(far_end), *this);
 }
 
 void Runner::Job::enter(Phase phase, Nanos deadline) {
@@ -232,10 +201,9 @@ void Runner::Job::welcome(const Hello& hello) {
   child_.id = identity.id;
   child_.hello = hello;
   child_.took = runner_.loop_.now() - began_;
-  if (complaints_) read_complaints();
+  carrier_->read_text();
   // Banner and start-up noise, and not why it ends one day: what comes from now on may tell that.
-  child_.said = std::move(complaint_text_);
-  complaint_text_.clear();
+  child_.said = std::exchange(complaints_, {});
   greeting_->send_control(handshake_header(kIdentity), identity.encode());
   router.add_child(std::move(greeting_), identity.id, [this, alive = alive_](const Error& error) {
     if (*alive) on_link_down(error);
@@ -267,7 +235,7 @@ void Runner::Job::fail(Error error) {
   if (!failure_ && !is_up()) failure_ = std::move(error);
   runner_.loop_.cancel(phase_timer_);
   close_channel();
-  if (process_ && !process_over_) process_->end();
+  if (carrier_ && !carrier_over_) carrier_->end();
   settle();
 }
 
@@ -276,8 +244,8 @@ void Runner::Job::transport_ended(Error error) {
   if (!failure_) failure_ = std::move(error);
   runner_.loop_.cancel(phase_timer_);
   close_channel();
-  if (process_over_) return settle();
-  end_after(kLastWords, [this] { process_->end(); });
+  if (carrier_over_) return settle();
+  end_after(kLastWords, [this] { carrier_->end(); });
 }
 
 void Runner::Job::end_after(Nanos delay, Loop::Task task) {
@@ -298,26 +266,21 @@ void Runner::Job::close_channel() {
   }
 }
 
-void Runner::Job::read_complaints() {
-  std::uint8_t bytes[4096];
-  for (int i = 0; i < kReadsATurn; ++i) {
-    const IoResult result = runner_.loop_.read(complaints_.get(), bytes, sizeof bytes);
-    if (result.status == IoResult::Status::kWouldBlock) return;
-    if (result.status != IoResult::Status::kOk) {
-      runner_.loop_.unwatch(complaints_watch_);
-      complaints_watch_ = 0;
-      runner_.loop_.close(complaints_.release());
-      return;
-    }
-    complaint_text_.append(as_text(Bytes(bytes, result.bytes)));
-    if (complaint_text_.size() > 2 * kComplaintsMax)
-      complaint_text_.erase(0, complaint_text_.size() - kComplaintsMax);
-  }
+void Runner::Job::on_carrier_text(std::string_view text) {
+  complaints_.append(text);
+  if (complaints_.size() > 2 * kComplaintsMax) complaints_.erase(0, complaints_.size() - kComplaintsMax);
+}
+
+// Each phase has its own deadline where we are told of them.
+void Runner::Job::on_carrier_phase(Phase phase) {
+  if (is_up() || failure_ || !handshake_ || handshake_->state() != Handshake::State::kWaitingForReady) return;
+  enter(phase, recipe_.deadlines.of(phase));
 }
 
 // What the transport said on its stderr often tells more than the silence that followed.
 Error Runner::Job::explained(Error error) const {
   if (error.error_class == ErrorClass::kCancelled || error.wrong_guess) return error;
+  if (ending_of_carrier_.error && error.error_class != ErrorClass::kTimeout) return *ending_of_carrier_.error;
   if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
     if (std::string_view line; const Symptom* symptom = complaint(line)) {
       error.phase = symptom->phase;
@@ -327,7 +290,7 @@ Error Runner::Job::explained(Error error) const {
       return error;
     }
   }
-  const std::string_view last = last_line(complaint_text_);
+  const std::string_view last = last_line(complaints_);
   if (!last.empty()) error.text = cat(error.text, "; last words: ", last);
   return error;
 }
@@ -335,7 +298,7 @@ Error Runner::Job::explained(Error error) const {
 // The first of its symptoms that the transport shows, and the line in question. An account that takes no
 // commands says so on its standard output.
 const Symptom* Runner::Job::complaint(std::string_view& line) const {
-  for (std::string_view text : {std::string_view(complaint_text_),
+  for (std::string_view text : {std::string_view(complaints_),
                                 handshake_ ? std::string_view(handshake_->noise()) : std::string_view()}) {
     const Symptom* symptom = find_symptom(recipe_.symptoms, text);
     if (symptom == nullptr) continue;
@@ -351,17 +314,18 @@ const Symptom* Runner::Job::complaint(std::string_view& line) const {
 Error Runner::Job::cause_of_loss() const {
   Error error = *loss_;
   if (error.error_class != ErrorClass::kLost || ended_by_us_) return explained(std::move(error));
+  if (ending_of_carrier_.error) return *ending_of_carrier_.error;
   const bool is_agent = recipe_.boot == Recipe::Boot::kImage;
   if (std::string_view line; const Symptom* symptom = complaint(line)) {
     error.text = std::string(line);
     error.remedy = symptom->remedy;
     return error;
   }
-  if (!is_agent && WIFSIGNALED(exit_status_)) {
-    error.text = cat(recipe_.argv.front(), " was killed by signal ", WTERMSIG(exit_status_));
+  if (!is_agent && WIFSIGNALED(ending_of_carrier_.status)) {
+    error.text = cat(recipe_.argv.front(), " was killed by signal ", WTERMSIG(ending_of_carrier_.status));
     return error;
   }
-  if (WIFEXITED(exit_status_) && WEXITSTATUS(exit_status_) == 0) {  // ssh passes the agent's code on
+  if (WIFEXITED(ending_of_carrier_.status) && WEXITSTATUS(ending_of_carrier_.status) == 0) {  // ssh passes the agent's code on
     error.text = "the agent ended by itself, as it does when it has heard nothing of us for too long";
     error.remedy = "a program that is stopped (Ctrl-Z) or a machine that sleeps loses its contexts";
     return error;
@@ -370,22 +334,21 @@ Error Runner::Job::cause_of_loss() const {
   if (!is_agent) {
     error.text = "the agent over there ended";  // ssh has no word for how
     error.remedy = kOutOfMemory;
-  } else if (WIFSIGNALED(exit_status_)) {
-    error.text = cat("the agent was killed by signal ", WTERMSIG(exit_status_));
-    if (WTERMSIG(exit_status_) == SIGKILL) error.remedy = kOutOfMemory;
+  } else if (WIFSIGNALED(ending_of_carrier_.status)) {
+    error.text = cat("the agent was killed by signal ", WTERMSIG(ending_of_carrier_.status));
+    if (WTERMSIG(ending_of_carrier_.status) == SIGKILL) error.remedy = kOutOfMemory;
   } else {
-    error.text = cat("the agent ended with exit code ", WEXITSTATUS(exit_status_));
+    error.text = cat("the agent ended with exit code ", WEXITSTATUS(ending_of_carrier_.status));
   }
   return explained(std::move(error));
 }
 
 // What it said last may still lie in the channel; the end of that comes by itself, unless a stranger holds
 // the other end.
-void Runner::Job::on_process_end(int status) {
-  process_over_ = true;
-  exit_status_ = status;
+void Runner::Job::on_carrier_end(const Carrier::Ending& ending) {
+  carrier_over_ = true;
+  ending_of_carrier_ = ending;
   runner_.loop_.cancel(end_timer_);
-  if (complaints_) read_complaints();
   if (!link_over_)
     end_after(kLastWords, [this] {
       Error ended{ErrorClass::kLost, phase_, "its process ended", {}};
@@ -402,10 +365,10 @@ void Runner::Job::on_process_end(int status) {
 void Runner::Job::on_link_down(const Error& error) {
   link_over_ = true;
   if (!ending_) loss_ = error;
-  if (!process_over_)
+  if (!carrier_over_)
     end_after(kLastWords, [this] {
       ended_by_us_ = true;
-      process_->end();
+      carrier_->end();
     });
   settle();
 }
@@ -423,7 +386,7 @@ void Runner::Job::shut_down(Nanos within, Function<void()> done) {
   end_after(within, [this] {
     runner_.router_.drop_child(child_.id,
                                Error{ErrorClass::kTimeout, Phase::kLink, "it did not end when told to", {}});
-    if (!process_over_) process_->end();
+    if (!carrier_over_) carrier_->end();
   });
 }
 

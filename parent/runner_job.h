@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "core/reaper.h"
+#include "parent/carrier.h"
 #include "parent/handshake.h"
 #include "parent/runner.h"
 
 namespace banyan {
 
-class Runner::Job final : private Link::Owner {
+class Runner::Job final : private Link::Owner, private Carrier::Owner {
  public:
   Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost on_lost);
   ~Job();
@@ -27,7 +27,7 @@ class Runner::Job final : private Link::Owner {
   bool is_up() const { return child_.id != 0; }
   ContextId context() const { return child_.id; }
   // Nothing is left of it but its callbacks.
-  bool is_over() const { return process_over_ && link_over_; }
+  bool is_over() const { return carrier_over_ && link_over_; }
   std::vector<Function<void()>> take_waiters() { return std::move(waiters_); }
 
  private:
@@ -36,7 +36,11 @@ class Runner::Job final : private Link::Owner {
   void on_sent(Link&, std::uint32_t, const Header&) override {}
   void on_down(Link& link, const Error& error, FrameQueue unsent) override;
 
-  bool spawn();
+  void on_carrier_phase(Phase phase) override;
+  void on_carrier_text(std::string_view text) override;
+  void on_carrier_end(const Carrier::Ending& ending) override;
+
+  Result<std::unique_ptr<Carrier>> start_carrier(Fd far_end);
   void talk(Ready ready);  // the dialogue with stage 0
   void advance();          // after each of its steps
   void write_upload();
@@ -47,11 +51,9 @@ class Runner::Job final : private Link::Owner {
   void enter(Phase phase, Nanos deadline);
   void fail(Error error);
   void transport_ended(Error error);
-  void read_complaints();
   Error explained(Error error) const;
   const Symptom* complaint(std::string_view& line) const;
   Error cause_of_loss() const;
-  void on_process_end(int status);
   void close_channel();
   void end_after(Nanos delay, Loop::Task task);  // in place of what was to end it before
   void settle();
@@ -66,9 +68,9 @@ class Runner::Job final : private Link::Owner {
   Phase phase_ = Phase::kConnect;
   Loop::TimerId phase_timer_ = 0, total_timer_ = 0, end_timer_ = 0;
 
-  std::unique_ptr<ChildProcess> process_;
-  bool process_over_ = false;
-  int exit_status_ = 0;
+  std::unique_ptr<Carrier> carrier_;
+  bool carrier_over_ = false;
+  Carrier::Ending ending_of_carrier_;
   bool link_over_ = true;  // neither channel nor link is open
 
   Fd channel_;  // to the transport, until a link owns it
@@ -79,14 +81,12 @@ class Runner::Job final : private Link::Owner {
   bool waiting_for_room_ = false;
   bool channel_ended_ = false;
 
-  Fd complaints_;  // the transport's stderr
-  Loop::WatchId complaints_watch_ = 0;
-  std::string complaint_text_;  // its end
+  std::string complaints_;  // the end of what was said on the transport's stderr
 
   std::unique_ptr<Link> greeting_;  // the link until it is the router's
   std::optional<Error> failure_;
   std::optional<Error> loss_;  // what the link said when it broke, unless we asked for it
-  bool ended_by_us_ = false;   // the process, after the link
+  bool ended_by_us_ = false;   // the carrier, after the link
   bool ending_ = false;        // we asked for it
   std::vector<Function<void()>> waiters_;
   Alive alive_;

@@ -1,0 +1,133 @@
+// transports/connector/main.cpp -- banyan-connector: keeps ssh sessions for the root that started it.
+//
+// Standard input is the socket to the root; its end is ours. Nothing is configured here: all that a session needs
+// comes with its order.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <memory>
+
+#include "core/epoll_loop.h"
+#include "transports/connector/session.h"
+#include "transports/connector_protocol.h"
+
+namespace banyan::connector {
+namespace {
+
+constexpr std::size_t kSessionsMax = 4'096;  // of one connector: three descriptors each
+constexpr std::size_t kUnsentMax = 4 * kSessionsMax;  // a root that does not read: then it is not well, and we end
+constexpr int kDatagramsARound = 64;
+
+class Connector final : private Session::Owner {
+ public:
+  explicit Connector(int socket) : socket_(socket), resolver_(loop_) {
+    watch_ = loop_.watch(socket_, {.read = true}, [this](Ready ready) { on_ready(ready); });
+  }
+
+  void run() { loop_.run(); }
+
+ private:
+  void on_ready(Ready ready) {
+    if (ready.read) receive();
+    if (ready.write) flush();
+  }
+
+  void receive() {
+    for (int i = 0; i < kDatagramsARound; ++i) {
+      Datagram datagram = receive_datagram(socket_);
+      if (datagram.status == Datagram::Status::kWouldBlock) return;
+      if (datagram.status == Datagram::Status::kEnd) return loop_.stop();
+      Result<ToConnector> message = decode_to_connector(datagram.message);
+      if (!message) return loop_.stop();
+      if (auto* order = std::get_if<SessionOrder>(&*message)) {
+        begin(std::move(*order), std::move(datagram.fd));
+      } else {
+        const SessionId id = std::get<SessionStop>(*message).id;
+        if (sessions_.erase(id) > 0) send(SessionEnd{.id = id, .error = {}});
+      }
+    }
+  }
+
+  void begin(SessionOrder order, Fd channel) {
+    const SessionId id = order.id;
+    if (!channel || sessions_.contains(id) || sessions_.size() >= kSessionsMax)
+      return send(SessionEnd{
+          .id = id, .error = Error{ErrorClass::kResource, Phase::kConnect, "a connector has no room for another session", {}}});
+    auto session =
+        std::make_unique<Session>(loop_, resolver_, std::move(order), std::move(channel), static_cast<Owner&>(*this));
+    Session& started = *session;
+    sessions_[id] = std::move(session);
+    started.start();
+  }
+
+  void on_phase(Session& session, Phase phase) override { send(SessionPhase{session.id(), phase}); }
+  void on_text(Session& session, std::string_view text) override {
+    send(SessionText{session.id(), std::string(text)});
+  }
+  void on_end(Session& session, SessionEnd end) override {
+    const SessionId id = session.id();
+    send(std::move(end));
+    loop_.post([this, id] { sessions_.erase(id); });
+  }
+
+  void send(const FromConnector& message) {
+    if (unsent_.size() >= kUnsentMax) return loop_.stop();
+    unsent_.push_back(encode(message));
+    flush();
+  }
+
+  void flush() {
+    while (!unsent_.empty()) {
+      if (!send_datagram(socket_, unsent_.front(), -1)) {
+        if (errno != EAGAIN) return loop_.stop();
+        break;
+      }
+      unsent_.pop_front();
+    }
+    loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
+  }
+
+  using Owner = Session::Owner;
+
+  const int socket_;
+  EpollLoop loop_;
+  Resolver resolver_;
+  Loop::WatchId watch_ = 0;
+  std::deque<Buffer> unsent_;
+  std::map<SessionId, std::unique_ptr<Session>> sessions_;
+};
+
+int run() {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (::getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {
+    std::fputs("banyan-connector is started by banyan; it does nothing by itself\n", stderr);
+    return 2;
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  // Keys are in our memory: no core file, and nobody of the same user reads it through /proc.
+  ::prctl(PR_SET_DUMPABLE, 0);
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  if (::libssh2_init(0) != 0) return 1;
+  Connector connector(STDIN_FILENO);
+  connector.run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace banyan::connector
+
+int main() {
+  // Without the destructors of what threads of the resolver may still use.
+  ::_exit(banyan::connector::run());
+}

@@ -1,0 +1,74 @@
+#include "transports/connector/resolver.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <signal.h>
+
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include "core/text.h"
+
+namespace banyan::connector {
+namespace {
+
+Result<std::vector<Address>> look_up(const std::string& host, std::uint16_t port, AddressFamily family) {
+  addrinfo hints{};
+  hints.ai_family = family == AddressFamily::kIpv4 ? AF_INET : family == AddressFamily::kIpv6 ? AF_INET6 : AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int code = ::getaddrinfo(host.c_str(), cat(port).c_str(), &hints, &found);
+  if (code != 0) {
+    const std::string_view why = code == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(code);
+    return Error{ErrorClass::kUnreachable, Phase::kResolve, cat(host, ": ", why), "check the name"};
+  }
+  std::vector<Address> addresses;
+  for (const addrinfo* one = found; one != nullptr && addresses.size() < kAddressesMax; one = one->ai_next) {
+    Address address{};
+    if (one->ai_addrlen > sizeof address.bytes) continue;
+    std::memcpy(&address.bytes, one->ai_addr, one->ai_addrlen);
+    address.size = one->ai_addrlen;
+    addresses.push_back(address);
+  }
+  ::freeaddrinfo(found);
+  if (addresses.empty())
+    return Error{ErrorClass::kUnreachable, Phase::kResolve, cat(host, ": no address"), "check the name"};
+  return addresses;
+}
+
+}  // namespace
+
+std::string text_of(const Address& address) {
+  char host[NI_MAXHOST];
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address.bytes), address.size, host, sizeof host, nullptr, 0,
+                    NI_NUMERICHOST) != 0)
+    return "?";
+  return host;
+}
+
+void Resolver::resolve(const std::string& host, std::uint16_t port, AddressFamily family,
+                       OnResolved on_resolved) {
+  waiting_.push_back({host, port, family, std::move(on_resolved)});
+  start_more();
+}
+
+void Resolver::start_more() {
+  while (active_ < kLookupsMax && !waiting_.empty()) {
+    auto question = std::make_shared<Question>(std::move(waiting_.front()));
+    waiting_.pop_front();
+    ++active_;
+    std::thread([this, question] {
+      auto answer =
+          std::make_shared<Result<std::vector<Address>>>(look_up(question->host, question->port, question->family));
+      loop_.post([this, question, answer] {
+        --active_;
+        start_more();
+        question->on_resolved(std::move(*answer));
+      });
+    }).detach();
+  }
+}
+
+}  // namespace banyan::connector

@@ -1,0 +1,522 @@
+#include "transports/connector/session.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "core/text.h"
+#include "transports/connector/known_hosts_file.h"
+#include "transports/connector/public_key.h"
+
+namespace banyan::connector {
+namespace {
+
+constexpr std::size_t kCarryMax = 64 * 1024;
+constexpr std::size_t kTextMax = 64 * 1024;  // of standard error in all: the far end's agent has none to speak of
+constexpr std::uint32_t kPacketBytes = 32 * 1024;  // what libssh2 and servers take as a matter of course
+constexpr Nanos kNextAddressAfter = 3 * kSecond;   // an address that does not answer, while there are others
+constexpr int kPiecesARound = 16;                  // then other sessions are served
+
+constexpr std::string_view kReach = "check the name, the network and that sshd listens there";
+constexpr std::string_view kNewKey =
+    "connect once by hand with ssh and compare the fingerprint, or name a file with --known-hosts";
+constexpr std::string_view kChangedKey =
+    "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
+constexpr std::string_view kCrowded =
+    "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
+constexpr std::string_view kKey = "check the user (-l) and the key (--identity, ssh-add -l)";
+
+// Best first, of what libssh2 1.10 can verify.
+constexpr std::string_view kHostKeyTypes[] = {"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384",
+                                              "ecdsa-sha2-nistp521"};
+
+// Types known for the host first: libssh2 takes the first that the server has too.
+std::string host_key_preference(const std::vector<std::string_view>& known) {
+  std::string list;
+  const auto add = [&list](std::string_view type) { list += cat(list.empty() ? "" : ",", type); };
+  for (std::string_view type : kHostKeyTypes)
+    if (std::ranges::find(known, type) != known.end()) add(type);
+  for (std::string_view type : kHostKeyTypes)
+    if (std::ranges::find(known, type) == known.end()) add(type);
+  return list;
+}
+
+void set_socket_options(int socket) {
+  const int on = 1;
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+}  // namespace
+
+Session::Session(Loop& loop, Resolver& resolver, SessionOrder order, Fd channel, Owner& owner)
+    : loop_(loop),
+      resolver_(resolver),
+      order_(std::move(order)),
+      owner_(owner),
+      channel_(std::move(channel)),
+      text_left_(kTextMax) {}
+
+Session::~Session() {
+  *alive_ = false;
+  loop_.cancel(next_address_);
+  if (socket_watch_ != 0) loop_.unwatch(socket_watch_);
+  if (channel_watch_ != 0) loop_.unwatch(channel_watch_);
+  // Its farewell would have to wait for the server: the end of the connection says as much.
+  if (session_ != nullptr) {
+    libssh2_session_set_blocking(session_, 0);
+    if (remote_ != nullptr) libssh2_channel_free(remote_);
+    libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
+    libssh2_session_free(session_);
+  }
+  if (socket_) loop_.close(socket_.release());
+  if (channel_) loop_.close(channel_.release());
+}
+
+void Session::start() {
+  enter(Step::kResolve);
+  const SessionSettings& settings = order_.settings;
+  resolver_.resolve(settings.host, settings.port, settings.family,
+                    [this, alive = alive_](Result<std::vector<Address>> addresses) {
+                      if (!*alive || step_ == Step::kOver) return;
+                      if (!addresses) return end(addresses.error());
+                      addresses_ = std::move(*addresses);
+                      std::ranges::reverse(addresses_);
+                      enter(Step::kConnect);
+                      connect_next();
+                    });
+}
+
+Phase Session::phase() const {
+  switch (step_) {
+    case Step::kResolve:
+      return Phase::kResolve;
+    case Step::kConnect:
+      return Phase::kConnect;
+    case Step::kHandshake:
+      return Phase::kKex;
+    case Step::kIdentities:
+    case Step::kAuthenticate:
+      return Phase::kAuth;
+    case Step::kOpenChannel:
+    case Step::kExecute:
+      return Phase::kShell;
+    case Step::kCarry:
+    case Step::kOver:
+      break;
+  }
+  return Phase::kLink;
+}
+
+void Session::enter(Step step) {
+  const Phase before = phase();
+  const bool first = step == Step::kResolve;
+  step_ = step;
+  if (step != Step::kCarry && step != Step::kOver && (first || phase() != before))
+    owner_.on_phase(*this, phase());
+}
+
+void Session::run() {
+  while (run_step() == Progress::kDone) {
+  }
+}
+
+Session::Progress Session::run_step() {
+  switch (step_) {
+    case Step::kHandshake:
+      return handshake();
+    case Step::kAuthenticate:
+      return authenticate();
+    case Step::kOpenChannel:
+      return open_channel();
+    case Step::kExecute:
+      return execute();
+    case Step::kCarry:
+      return carry();
+    case Step::kResolve:
+    case Step::kConnect:
+    case Step::kIdentities:
+      return Progress::kWait;
+    case Step::kOver:
+      break;
+  }
+  return Progress::kOver;
+}
+
+// --- connecting ---
+
+void Session::connect_next() {
+  loop_.cancel(std::exchange(next_address_, 0));
+  if (socket_watch_ != 0) loop_.unwatch(std::exchange(socket_watch_, 0));
+  if (socket_) loop_.close(socket_.release());
+  if (addresses_.empty()) return;
+  const Address address = addresses_.back();
+  addresses_.pop_back();
+  last_address_ = text_of(address);
+  socket_ = Fd(::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket_)
+    return end(system_error(ErrorClass::kResource, Phase::kConnect, "a socket", errno));
+  set_socket_options(socket_.get());
+  if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.bytes), address.size) != 0 &&
+      errno != EINPROGRESS) {
+    const int error = errno;
+    if (!addresses_.empty()) return connect_next();
+    Error failure = system_error(ErrorClass::kUnreachable, Phase::kConnect,
+                                 cat(last_address_, " port ", order_.settings.port), error);
+    failure.remedy = kReach;
+    return end(std::move(failure));
+  }
+  socket_watch_ = loop_.watch(socket_.get(), {.write = true}, [this](Ready) { on_connected(); });
+  if (!addresses_.empty()) next_address_ = loop_.after(kNextAddressAfter, [this] { connect_next(); });
+}
+
+void Session::on_connected() {
+  int error = 0;
+  socklen_t size = sizeof error;
+  ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0) {
+    if (!addresses_.empty()) return connect_next();
+    Error failure = system_error(error == ETIMEDOUT ? ErrorClass::kTimeout : ErrorClass::kUnreachable,
+                                 Phase::kConnect, cat(last_address_, " port ", order_.settings.port), error);
+    failure.remedy = kReach;
+    return end(std::move(failure));
+  }
+  loop_.cancel(std::exchange(next_address_, 0));
+  loop_.unwatch(std::exchange(socket_watch_, 0));
+
+  session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
+  if (session_ == nullptr) return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
+  libssh2_session_set_blocking(session_, 0);
+  KnownHosts known;
+  for (const std::string& file : order_.settings.known_hosts) {
+    if (const Result<Done> read = read_known_hosts(file, known); !read) return end(read.error());
+  }
+  const std::string preference =
+      host_key_preference(known.key_types(order_.settings.key_name, order_.settings.port));
+  if (libssh2_session_method_pref(session_, LIBSSH2_METHOD_HOSTKEY, preference.c_str()) != 0)
+    return fail_by_library("choosing host keys");
+  known_ = std::move(known);
+  enter(Step::kHandshake);
+  socket_watch_ = loop_.watch(socket_.get(), {.read = true, .write = true}, [this](Ready) {
+    run();
+    watch_socket();
+  });
+}
+
+Session::Progress Session::handshake() {
+  const int code = libssh2_session_handshake(session_, socket_.get());
+  if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+  if (code != 0) {
+    fail_by_library("the key exchange");
+    return Progress::kOver;
+  }
+  return check_host_key();
+}
+
+// The server has proved that it has this key; is it the host's?
+Session::Progress Session::check_host_key() {
+  std::size_t size = 0;
+  int type = 0;
+  const char* blob = libssh2_session_hostkey(session_, &size, &type);
+  const Bytes key(reinterpret_cast<const std::uint8_t*>(blob), blob == nullptr ? 0 : size);
+  const SessionSettings& settings = order_.settings;
+  const KnownHosts::Verdict verdict = known_.check(settings.key_name, settings.port, key);
+  const std::string shown = cat(public_key_type(key), " ", fingerprint(key));
+  switch (verdict.answer) {
+    case KnownHosts::Answer::kKnown:
+      known_ = {};
+      load_identities();
+      return Progress::kDone;
+    case KnownHosts::Answer::kUnknown:
+      fail(ErrorClass::kHostKey, cat("the host's key is not known: it shows ", shown), kNewKey);
+      break;
+    case KnownHosts::Answer::kChanged: {
+      std::string expected;
+      for (const KnownHosts::Line& line : verdict.lines)
+        expected += cat(expected.empty() ? "" : ", ", line.type, " ", fingerprint(line.key), " (", line.file, ":",
+                        line.number, ")");
+      fail(ErrorClass::kHostKey, cat("the host's key has changed: it shows ", shown, ", known is ", expected),
+           kChangedKey);
+      break;
+    }
+    case KnownHosts::Answer::kRevoked:
+      fail(ErrorClass::kHostKey, cat("the host shows a key that was revoked: ", shown),
+           "this key must not be used any more: ask who runs the host");
+      break;
+  }
+  return Progress::kOver;
+}
+
+// --- who we are ---
+
+void Session::load_identities() {
+  enter(Step::kIdentities);
+  identities_ = std::make_unique<Identities>(loop_, order_.settings, [this] {
+    if (step_ == Step::kIdentities && identities_->is_ready()) enter(Step::kAuthenticate);
+    run();
+    if (step_ != Step::kOver) watch_socket();
+  });
+  if (identities_->is_ready()) enter(Step::kAuthenticate);
+}
+
+int Session::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signature_bytes,
+                  const unsigned char* data, std::size_t data_bytes, void** abstract) {
+  Session& self = *static_cast<Session*>(*abstract);
+  Buffer made;
+  switch (self.identities_->sign(Bytes(data, data_bytes), made)) {
+    case Identities::Status::kWait:
+      return LIBSSH2_ERROR_EAGAIN;
+    case Identities::Status::kFailed:
+      return -1;
+    case Identities::Status::kDone:
+      break;
+  }
+  // libssh2 frees it, with the allocator it was told: the C library's.
+  *signature = static_cast<unsigned char*>(std::malloc(made.size()));
+  if (*signature == nullptr) return -1;
+  std::memcpy(*signature, made.data(), made.size());
+  *signature_bytes = made.size();
+  return 0;
+}
+
+Session::Progress Session::authenticate() {
+  const std::string& user = order_.settings.user;
+  while (!identities_->is_over()) {
+    const Bytes key = identities_->public_key();
+    void* abstract = this;
+    const int code =
+        libssh2_userauth_publickey(session_, user.c_str(), key.data(), key.size(), &Session::sign, &abstract);
+    if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+    if (code == 0) {
+      identities_.reset();
+      enter(Step::kOpenChannel);
+      return Progress::kDone;
+    }
+    if (code == LIBSSH2_ERROR_SOCKET_DISCONNECT || code == LIBSSH2_ERROR_SOCKET_SEND ||
+        code == LIBSSH2_ERROR_SOCKET_RECV) {
+      fail_by_library("authentication");
+      return Progress::kOver;
+    }
+    refused_ += cat(refused_.empty() ? "" : ", ", identities_->name());
+    identities_->next();
+  }
+  // What else would the server take? Asked last: it costs a round trip.
+  const char* methods =
+      libssh2_userauth_list(session_, user.c_str(), static_cast<unsigned int>(user.size()));
+  if (methods == nullptr && libssh2_session_last_errno(session_) == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+  if (libssh2_userauth_authenticated(session_) != 0) {
+    identities_.reset();
+    enter(Step::kOpenChannel);
+    return Progress::kDone;
+  }
+  std::string text = cat("permission denied for ", user);
+  text += refused_.empty() ? std::string("; there was no key to offer") : cat("; refused: ", refused_);
+  if (!identities_->complaints().empty()) text += cat("; not usable: ", identities_->complaints());
+  if (methods != nullptr) text += cat(" (the server takes: ", methods, ")");
+  fail(ErrorClass::kAuth, std::move(text), kKey);
+  return Progress::kOver;
+}
+
+// --- the shell ---
+
+Session::Progress Session::open_channel() {
+  remote_ = libssh2_channel_open_ex(session_, "session", 7, order_.settings.window, kPacketBytes, nullptr, 0);
+  if (remote_ != nullptr) {
+    enter(Step::kExecute);
+    return Progress::kDone;
+  }
+  if (libssh2_session_last_errno(session_) == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+  fail_by_library("opening a channel");
+  return Progress::kOver;
+}
+
+Session::Progress Session::execute() {
+  const int code = libssh2_channel_process_startup(remote_, "exec", 4, order_.command.data(),
+                                                   static_cast<unsigned int>(order_.command.size()));
+  if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+  if (code != 0) {
+    fail_by_library("running a command");
+    return Progress::kOver;
+  }
+  enter(Step::kCarry);
+  channel_watch_ = loop_.watch(channel_.get(), {.read = true}, [this](Ready) { run(); });
+  return Progress::kDone;
+}
+
+// --- carrying ---
+
+Session::Progress Session::carry() {
+  read_stderr();
+  if (!carry_in() || !carry_out()) return Progress::kOver;
+  if (host_ended_ && to_root_.empty()) {
+    // The root hears it at once, and ends us if the server takes its time to close.
+    if (!std::exchange(root_told_, true)) ::shutdown(channel_.get(), SHUT_WR);
+    if (libssh2_channel_wait_closed(remote_) != LIBSSH2_ERROR_EAGAIN) {
+      end({}, exit_code());
+      return Progress::kOver;
+    }
+  }
+  watch_channel();
+  watch_socket();
+  return Progress::kWait;
+}
+
+// Before the channel was closed the server has said how the command ended; if by a signal there is no code.
+std::optional<std::uint8_t> Session::exit_code() const {
+  char* signal = nullptr;
+  std::size_t bytes = 0;
+  libssh2_channel_get_exit_signal(remote_, &signal, &bytes, nullptr, nullptr, nullptr, nullptr);
+  if (signal == nullptr) return std::uint8_t(libssh2_channel_get_exit_status(remote_));
+  libssh2_free(session_, signal);
+  return std::nullopt;
+}
+
+void Session::read_stderr() {
+  char bytes[4096];
+  for (int i = 0; i < kPiecesARound; ++i) {
+    const ssize_t got = libssh2_channel_read_ex(remote_, SSH_EXTENDED_DATA_STDERR, bytes, sizeof bytes);
+    if (got <= 0) return;  // what is wrong, standard output will say
+    const std::size_t told = std::min(std::size_t(got), text_left_);
+    text_left_ -= told;
+    if (told > 0) owner_.on_text(*this, std::string_view(bytes, told));
+  }
+}
+
+// As long as the root takes it: what it does not take stays with the server, by the window.
+bool Session::carry_in() {
+  static std::uint8_t piece[kCarryMax];  // one thread
+  for (int i = 0; i < kPiecesARound; ++i) {
+    while (!to_root_.empty()) {
+      const iovec part{to_root_.data() + to_root_at_, to_root_.size() - to_root_at_};
+      const IoResult result = loop_.write(channel_.get(), &part, 1);
+      if (result.status == IoResult::Status::kWouldBlock) return true;
+      if (result.status != IoResult::Status::kOk) {
+        end({});  // the root has gone
+        return false;
+      }
+      to_root_at_ += result.bytes;
+      if (to_root_at_ == to_root_.size()) {
+        to_root_.clear();
+        to_root_at_ = 0;
+      }
+    }
+    if (host_ended_) return true;
+    const ssize_t got = libssh2_channel_read_ex(remote_, 0, reinterpret_cast<char*>(piece), sizeof piece);
+    if (got == LIBSSH2_ERROR_EAGAIN) return true;
+    if (got < 0) {
+      fail_by_library("reading");
+      return false;
+    }
+    if (got == 0) {
+      host_ended_ = libssh2_channel_eof(remote_) != 0;
+      if (!host_ended_) return true;
+      continue;
+    }
+    to_root_.assign(piece, piece + got);
+  }
+  again_soon();
+  return true;
+}
+
+// A write that libssh2 could not finish is repeated with the same bytes, as it demands.
+bool Session::carry_out() {
+  for (int i = 0; i < kPiecesARound; ++i) {
+    while (!to_host_.empty()) {
+      const ssize_t put = libssh2_channel_write_ex(
+          remote_, 0, reinterpret_cast<const char*>(to_host_.data() + to_host_at_), to_host_.size() - to_host_at_);
+      if (put == LIBSSH2_ERROR_EAGAIN) return true;
+      if (put < 0) {
+        if (host_ended_) return true;
+        fail_by_library("writing");
+        return false;
+      }
+      to_host_at_ += std::size_t(put);
+      if (to_host_at_ == to_host_.size()) {
+        to_host_.clear();
+        to_host_at_ = 0;
+      }
+      if (put == 0) return true;
+    }
+    if (root_ended_) {
+      if (!eof_sent_) eof_sent_ = libssh2_channel_send_eof(remote_) != LIBSSH2_ERROR_EAGAIN;
+      return true;
+    }
+    to_host_.resize(kCarryMax);
+    const IoResult result = loop_.read(channel_.get(), to_host_.data(), to_host_.size());
+    to_host_.resize(result.status == IoResult::Status::kOk ? result.bytes : 0);
+    if (result.status == IoResult::Status::kWouldBlock) return true;
+    if (result.status != IoResult::Status::kOk) root_ended_ = true;
+  }
+  again_soon();
+  return true;
+}
+
+// There may be more that no descriptor will tell of.
+void Session::again_soon() {
+  loop_.post([this, alive = alive_] {
+    if (*alive && step_ == Step::kCarry) run();
+  });
+}
+
+void Session::watch_socket() {
+  if (step_ == Step::kOver || socket_watch_ == 0 || session_ == nullptr) return;
+  const int directions = libssh2_session_block_directions(session_);
+  // While the root does not take what we have, the server is not listened to either.
+  const bool read = step_ != Step::kCarry || to_root_.empty();
+  loop_.change(socket_watch_, {.read = read, .write = (directions & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0});
+}
+
+void Session::watch_channel() {
+  if (channel_watch_ == 0) return;
+  loop_.change(channel_watch_, {.read = !root_ended_ && to_host_.empty(), .write = !to_root_.empty()});
+}
+
+// --- the end ---
+
+void Session::fail(ErrorClass error_class, std::string text, std::string_view remedy) {
+  end(Error{error_class, phase(), text, remedy});
+}
+
+void Session::fail_by_library(std::string_view what) {
+  char* words = nullptr;
+  const int code = libssh2_session_last_error(session_, &words, nullptr, 0);
+  std::string text = cat(what, ": ", words != nullptr && *words != '\0' ? words : "failed");
+  switch (code) {
+    case LIBSSH2_ERROR_BANNER_RECV:
+      return fail(ErrorClass::kRefused, cat(last_address_, " hung up before it said who it is"), kCrowded);
+    case LIBSSH2_ERROR_PROTO:
+      return fail(ErrorClass::kProtocol, std::move(text), "what listens there is not sshd: check the port");
+    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
+    case LIBSSH2_ERROR_SOCKET_RECV:
+    case LIBSSH2_ERROR_SOCKET_SEND:
+      if (step_ == Step::kCarry) return fail(ErrorClass::kLost, std::move(text), kReach);
+      return fail(ErrorClass::kRefused, cat("the server hung up: ", text), "the server's log says why");
+    case LIBSSH2_ERROR_KEX_FAILURE:
+    case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:
+    case LIBSSH2_ERROR_METHOD_NONE:
+      return fail(ErrorClass::kProtocol, std::move(text), "use --ssh openssh for this host");
+    case LIBSSH2_ERROR_CHANNEL_FAILURE:
+    case LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED:
+      return fail(ErrorClass::kRefused, std::move(text), "the account must allow commands without a terminal");
+    default:
+      return fail(ErrorClass::kProtocol, std::move(text), "try --ssh openssh");
+  }
+}
+
+void Session::end(std::optional<Error> error, std::optional<std::uint8_t> exit_code) {
+  if (step_ == Step::kOver) return;
+  step_ = Step::kOver;
+  loop_.cancel(std::exchange(next_address_, 0));
+  if (socket_watch_ != 0) loop_.unwatch(std::exchange(socket_watch_, 0));
+  if (channel_watch_ != 0) loop_.unwatch(std::exchange(channel_watch_, 0));
+  // The root hears what came before, then the end of the channel, then why.
+  if (channel_) loop_.close(channel_.release());
+  owner_.on_end(*this, {.id = id(), .error = std::move(error), .exit_code = exit_code});
+}
+
+}  // namespace banyan::connector

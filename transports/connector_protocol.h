@@ -1,0 +1,87 @@
+// transports/connector_protocol.h -- what the root and a connector say to each other.
+//
+// A connector (transports/connector/) keeps ssh sessions for the root, so that hostile bytes meet the ssh library
+// outside the process that holds the tree. Between the two: one SOCK_SEQPACKET socket, a message a datagram,
+// each a MessagePack array that opens with its kind. An order brings with it the descriptor that becomes the
+// channel's far end. Both sides are the same build, and yet the root checks what it is told: a connector is
+// what an attacker would take over first.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/fd.h"
+#include "core/result.h"
+
+namespace banyan {
+
+constexpr std::size_t kConnectorMessageMax = 64 * 1024;  // an order with long lists of files; a piece of text
+constexpr std::size_t kConnectorTextMax = 8 * 1024;      // of one text, and of each string of an error
+
+using SessionId = std::uint64_t;
+
+enum class AddressFamily : std::uint8_t { kAny, kIpv4, kIpv6 };
+
+// Everything a session needs to know. Resolved by the root: a connector reads no configuration.
+struct SessionSettings {
+  std::string host;  // a name or an address, to connect to
+  std::uint16_t port = 22;
+  AddressFamily family = AddressFamily::kAny;
+  std::string user;
+  std::string key_name;                  // what known_hosts calls the host
+  std::vector<std::string> known_hosts;  // files, searched in this order; one that is missing is empty
+  std::vector<std::string> identities;   // private key files, tried in this order
+  std::string key_agent;                 // its socket; empty: not asked
+  bool only_identities = false;          // of the key agent's keys only those whose file is named
+  std::uint32_t window = 2 << 20;        // receive window of the channel, bytes
+};
+
+// root to connector
+struct SessionOrder {
+  SessionId id = 0;
+  SessionSettings settings;
+  std::string command;
+};
+struct SessionStop {
+  SessionId id = 0;
+};
+using ToConnector = std::variant<SessionOrder, SessionStop>;
+
+// connector to root
+struct SessionPhase {
+  SessionId id = 0;
+  Phase phase = Phase::kResolve;
+};
+struct SessionText {  // standard error of the far end
+  SessionId id = 0;
+  std::string text;
+};
+struct SessionEnd {  // nothing of it is left
+  SessionId id = 0;
+  std::optional<Error> error;
+  std::optional<std::uint8_t> exit_code = {};  // of the command, if it came to that and the server says
+};
+using FromConnector = std::variant<SessionPhase, SessionText, SessionEnd>;
+
+Buffer encode(const ToConnector& message);
+Buffer encode(const FromConnector& message);
+Result<ToConnector> decode_to_connector(Bytes message);
+Result<FromConnector> decode_from_connector(Bytes message);
+
+// One datagram, with a descriptor or without (-1). False with errno EAGAIN when the socket is full.
+bool send_datagram(int socket, Bytes message, int fd);
+
+struct Datagram {
+  enum class Status : std::uint8_t { kOk, kWouldBlock, kEnd };
+  Status status = Status::kEnd;
+  Buffer message;
+  Fd fd;
+};
+// kEnd also for what is no datagram of ours: too long, or with more than one descriptor.
+Datagram receive_datagram(int socket);
+
+}  // namespace banyan

@@ -1,0 +1,245 @@
+#include "transports/connectors.h"
+
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <thread>
+
+#include "core/alive.h"
+#include "core/spawn.h"
+#include "core/text.h"
+#include "parent/recipe.h"
+
+namespace banyan {
+namespace {
+
+// A connector that does not end a session within this is not well: it is ended itself.
+constexpr Nanos kEndDeadline = 5 * kSecond;
+constexpr int kDatagramsARound = 64;
+
+std::size_t processors() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max<std::size_t>(1, std::size_t(CPU_COUNT(&set)));
+  return 1;
+}
+
+}  // namespace
+
+class Connectors::Connector {
+ public:
+  static Result<std::unique_ptr<Connector>> start(Loop& loop, const std::string& program);
+  Connector(Loop& loop, pid_t pid, Fd socket);
+  ~Connector();
+
+  bool is_usable() const { return bool(socket_); }
+  bool is_gone() const { return process_.has_ended(); }
+  std::size_t load() const { return sessions_.size(); }
+  void add(SessionId id, Session& session) { sessions_[id] = &session; }
+  void remove(SessionId id) { sessions_.erase(id); }
+  void send(const ToConnector& message, Fd fd);
+  void give_up() { process_.end(); }
+
+ private:
+  struct Unsent {
+    Buffer message;
+    Fd fd;
+  };
+  void on_ready(Ready ready);
+  void receive();
+  void flush();
+  void on_exit(int status);
+  void close();
+
+  Loop& loop_;
+  Fd socket_;
+  Loop::WatchId watch_ = 0;
+  std::deque<Unsent> unsent_;  // two for each session at most
+  std::map<SessionId, Session*> sessions_;
+  ChildProcess process_;
+  Alive alive_;
+};
+
+class Connectors::Session final : public Carrier {
+ public:
+  Session(Loop& loop, Connector& connector, SessionId id, Owner& owner)
+      : loop_(loop), connector_(connector), id_(id), owner_(owner) {
+    connector_.add(id_, *this);
+  }
+  ~Session() {
+    loop_.cancel(deadline_);
+    if (over_) return;
+    connector_.remove(id_);
+    if (!ending_) connector_.send(SessionStop{id_}, Fd());
+  }
+
+  void end() override {
+    if (over_ || std::exchange(ending_, true)) return;
+    connector_.send(SessionStop{id_}, Fd());
+    deadline_ = loop_.after(kEndDeadline, [this] { connector_.give_up(); });
+  }
+  void read_text() override {}
+
+  void on_phase(Phase phase) { owner_.on_carrier_phase(phase); }
+  void on_text(std::string_view text) { owner_.on_carrier_text(text); }
+  void on_end(const SessionEnd& end) {
+    over_ = true;
+    loop_.cancel(std::exchange(deadline_, 0));
+    owner_.on_carrier_end(
+        {.error = end.error, .status = end.exit_code ? W_EXITCODE(*end.exit_code, 0) : kStatusUnknown});
+  }
+
+ private:
+  Loop& loop_;
+  Connector& connector_;
+  const SessionId id_;
+  Owner& owner_;
+  Loop::TimerId deadline_ = 0;
+  bool ending_ = false, over_ = false;
+};
+
+// --- one connector ---
+
+Result<std::unique_ptr<Connectors::Connector>> Connectors::Connector::start(Loop& loop,
+                                                                            const std::string& program) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return system_error(ErrorClass::kResource, Phase::kConnect, "a socket for a connector", errno);
+  Fd ours(pair[0]), theirs(pair[1]);
+  SpawnOptions options;
+  options.new_session = true;
+  options.die_with_parent = true;
+  const Spawned spawned =
+      SpawnPlan({program}, std::move(options)).run({.in = theirs.get(), .out = -1, .err = STDERR_FILENO});
+  if (spawned.pid < 0) {
+    Error error = system_error(ErrorClass::kResource, Phase::kConnect, cat("starting ", program), spawned.error);
+    error.remedy = "install banyan-connector beside banyan, or use --ssh openssh";
+    return error;
+  }
+  return std::make_unique<Connector>(loop, spawned.pid, std::move(ours));
+}
+
+Connectors::Connector::Connector(Loop& loop, pid_t pid, Fd socket)
+    : loop_(loop), socket_(std::move(socket)), process_(loop, pid, true, [this](int status) { on_exit(status); }) {
+  watch_ = loop_.watch(socket_.get(), {.read = true}, [this](Ready ready) { on_ready(ready); });
+}
+
+Connectors::Connector::~Connector() {
+  *alive_ = false;
+  close();
+}
+
+void Connectors::Connector::close() {
+  if (!socket_) return;
+  loop_.unwatch(watch_);
+  loop_.close(socket_.release());
+}
+
+void Connectors::Connector::send(const ToConnector& message, Fd fd) {
+  if (!socket_) return;  // on_exit tells everybody
+  unsent_.push_back({encode(message), std::move(fd)});
+  flush();
+}
+
+void Connectors::Connector::flush() {
+  while (socket_ && !unsent_.empty()) {
+    const Unsent& first = unsent_.front();
+    if (!send_datagram(socket_.get(), first.message, first.fd ? first.fd.get() : -1)) {
+      if (errno == EAGAIN) break;
+      return give_up();
+    }
+    unsent_.pop_front();
+  }
+  if (socket_) loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
+}
+
+void Connectors::Connector::on_ready(Ready ready) {
+  if (ready.read) receive();
+  if (ready.write && socket_) flush();
+}
+
+// What it says of sessions that are not its own any more is late, not wrong.
+void Connectors::Connector::receive() {
+  const Alive alive = alive_;
+  for (int i = 0; i < kDatagramsARound && *alive && socket_; ++i) {
+    const Datagram datagram = receive_datagram(socket_.get());
+    if (datagram.status == Datagram::Status::kWouldBlock) return;
+    if (datagram.status == Datagram::Status::kEnd) {
+      close();
+      return give_up();
+    }
+    const Result<FromConnector> message = decode_from_connector(datagram.message);
+    if (!message) {
+      close();
+      return give_up();
+    }
+    const SessionId id = std::visit([](const auto& one) { return one.id; }, *message);
+    const auto found = sessions_.find(id);
+    if (found == sessions_.end()) continue;
+    Session& session = *found->second;
+    if (const auto* phase = std::get_if<SessionPhase>(&*message)) session.on_phase(phase->phase);
+    if (const auto* text = std::get_if<SessionText>(&*message)) session.on_text(text->text);
+    if (const auto* end = std::get_if<SessionEnd>(&*message)) {
+      sessions_.erase(found);
+      session.on_end(*end);
+    }
+  }
+}
+
+void Connectors::Connector::on_exit(int status) {
+  close();
+  unsent_.clear();
+  std::string how = WIFSIGNALED(status) ? cat("was killed by signal ", WTERMSIG(status))
+                                        : cat("ended with exit code ", WEXITSTATUS(status));
+  Error error{ErrorClass::kLost, Phase::kConnect, cat("the process that kept the ssh session ", how), "try again"};
+  error.started = Started::kUnknown;
+  for (auto& [id, session] : std::exchange(sessions_, {})) session->on_end({.id = id, .error = error});
+}
+
+// --- all of them ---
+
+Connectors::Connectors(Loop& loop, std::string program)
+    : loop_(loop), program_(std::move(program)), count_max_(processors()) {}
+
+Connectors::~Connectors() = default;
+
+std::string Connectors::default_program() {
+  if (const char* named = std::getenv("BANYAN_CONNECTOR"); named != nullptr && *named != '\0') return named;
+  std::string path(4096, '\0');
+  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
+  path.resize(std::size_t(std::max<ssize_t>(length, 0)));
+  return path.substr(0, path.rfind('/') + 1) + "banyan-connector";
+}
+
+Result<Connectors::Connector*> Connectors::least_loaded() {
+  std::erase_if(connectors_, [](const auto& connector) { return connector->is_gone() && connector->load() == 0; });
+  Connector* best = nullptr;
+  std::size_t usable = 0;
+  for (const auto& connector : connectors_) {
+    if (!connector->is_usable()) continue;
+    ++usable;
+    if (best == nullptr || connector->load() < best->load()) best = connector.get();
+  }
+  if (best != nullptr && (best->load() == 0 || usable >= count_max_)) return best;
+  Result<std::unique_ptr<Connector>> started = Connector::start(loop_, program_);
+  if (!started) return started.error();
+  connectors_.push_back(std::move(*started));
+  return connectors_.back().get();
+}
+
+Result<std::unique_ptr<Carrier>> Connectors::open(const SessionSettings& settings, std::string_view command,
+                                                  Fd far_end, Carrier::Owner& owner) {
+  const Result<Connector*> connector = least_loaded();
+  if (!connector) return connector.error();
+  const SessionId id = next_++;
+  auto session = std::make_unique<Session>(loop_, **connector, id, owner);
+  (*connector)->send(SessionOrder{id, settings, std::string(command)}, std::move(far_end));
+  return std::unique_ptr<Carrier>(std::move(session));
+}
+
+}  // namespace banyan

@@ -1,0 +1,46 @@
+// transports/connectors.h -- the root's side of the connectors: starts them, spreads sessions over them, hears
+// of their ends.
+//
+// One connector a processor at most, started when the others have sessions already. A connector that dies takes
+// its own sessions with it and no other: each of their owners hears kLost. Thread: the loop's. Lifetime: outlives
+// every carrier it made.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/reaper.h"
+#include "parent/carrier.h"
+#include "transports/connector_protocol.h"
+
+namespace banyan {
+
+class Connectors {
+ public:
+  // `program` is the path of banyan-connector.
+  Connectors(Loop& loop, std::string program);
+  Connectors(const Connectors&) = delete;
+  Connectors& operator=(const Connectors&) = delete;
+  ~Connectors();
+
+  // Opens a session with the host, runs `command` there, and makes `far_end` its standard input and output.
+  Result<std::unique_ptr<Carrier>> open(const SessionSettings& settings, std::string_view command, Fd far_end,
+                                        Carrier::Owner& owner);
+
+  // Beside the running program, or the one that BANYAN_CONNECTOR names.
+  static std::string default_program();
+
+ private:
+  class Session;
+  class Connector;
+  Result<Connector*> least_loaded();
+
+  Loop& loop_;
+  const std::string program_;
+  const std::size_t count_max_;
+  std::vector<std::unique_ptr<Connector>> connectors_;
+  SessionId next_ = 1;
+};
+
+}  // namespace banyan

@@ -1,0 +1,21 @@
+// transports/libssh2.h -- a child at the far end of an ssh session that a connector keeps.
+//
+// Settings are resolved by the caller (transports/ssh_settings.h); what such a session cannot honour goes to
+// transports/openssh.h instead.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "parent/recipe.h"
+#include "transports/connectors.h"
+
+namespace banyan {
+
+// `architecture` may be empty: not known. `nonce` is fresh for each start. `connect_timeout` bounds everything up
+// to the hello; 0: each phase has its usual deadline. The connectors outlive the child.
+Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_timeout, std::uint64_t nonce,
+               std::string_view architecture, Connectors& connectors);
+
+}  // namespace banyan
