@@ -36,7 +36,7 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
       output_(machinery.output),
       options_(machinery.options),
       on_over_(std::move(on_over)),
-      reach_(loop_, runner_, cache_, options_.ssh),
+      reach_(loop_, runner_, machinery.connectors, cache_, options_.ssh, options_.back_end),
       jobs_(options_.targets.targets.size()) {
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
 }

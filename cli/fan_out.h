@@ -24,6 +24,7 @@ struct Machinery {
   Loop& loop;
   Router& router;
   Runner& runner;
+  Connectors& connectors;
   ArchCache& cache;
   Output& output;
   const Options& options;

@@ -61,6 +61,7 @@ class Program {
       : options_(std::move(options)),
         loop_(context_),
         router_(loop_, root_config()),
+        connectors_(loop_, Connectors::default_program()),
         runner_(loop_, router_, embedded_images()),
         cache_(ArchCache::default_folder()),
         output_(loop_, Output::style_for(options_), [this](int error) { on_stdout_failed(error); }),
@@ -84,7 +85,7 @@ class Program {
       exit_code_ = exit_code;
       context_.stop();
     };
-    const Machinery machinery{loop_, router_, runner_, cache_, output_, options_};
+    const Machinery machinery{loop_, router_, runner_, connectors_, cache_, output_, options_};
     if (options_.verb == Verb::kTree) {
       verb = std::make_unique<Tree>(machinery, on_over);
     } else {
@@ -139,6 +140,7 @@ class Program {
   boost::asio::io_context context_{1};
   AsioLoop loop_;
   Router router_;
+  Connectors connectors_;  // outlives the children
   Runner runner_;
   ArchCache cache_;
   Output output_;

@@ -11,6 +11,7 @@
 #include "cli/help.h"
 #include "cli/printable.h"
 #include "core/text.h"
+#include "transports/connectors.h"
 
 namespace banyan::cli {
 namespace {
@@ -96,7 +97,7 @@ SshOptions ssh_options(const Words& words) {
 BackEndWish back_end_wish(const Words& words) {
   if (words.back_end == "openssh") return BackEndWish::kOpenssh;
   if (words.back_end == "auto") return BackEndWish::kAuto;
-  if (!kHasConnector) throw UsageError("--ssh libssh2: this build has no connector for it: auto or openssh");
+  if (!has_connector()) throw UsageError("--ssh libssh2: banyan-connector is not there: auto or openssh");
   return BackEndWish::kLibssh2;
 }
 
@@ -133,6 +134,11 @@ Options help(Verb verb, std::string text) {
 }
 
 }  // namespace
+
+bool has_connector() {
+  static const bool there = ::access(Connectors::default_program().c_str(), X_OK) == 0;
+  return there;
+}
 
 Options parse_options(const std::vector<std::string>& arguments) {
   auto dashes = std::ranges::find(arguments, "--");

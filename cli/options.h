@@ -14,7 +14,9 @@
 namespace banyan::cli {
 
 constexpr std::size_t kFanOutMax = 10'000;  // each is a process or two here
-constexpr bool kHasConnector = false;       // this build speaks SSH through libssh2, too
+
+// The program that speaks SSH through libssh2 is there.
+bool has_connector();
 
 enum class Verb { kHelp, kVersion, kRun, kTree, kPlan };
 enum class Color { kAuto, kAlways, kNever };

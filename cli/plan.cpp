@@ -39,7 +39,7 @@ class Planner {
         jump_options_(options_of_jumps(options.ssh)),
         output_(loop_, Output::style_for(options), [this](int error) { on_stdout_failed(error); }),
         questions_(std::make_unique<SshQuestions>(loop_, local_user())),
-        facts_(questions_->local(), kHasConnector) {}
+        facts_(questions_->local(), has_connector()) {}
 
   int run() {
     watch_signals();

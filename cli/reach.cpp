@@ -3,13 +3,22 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/options.h"
 #include "core/text.h"
 #include "transports/local.h"
 
 namespace banyan::cli {
 
-Reach::Reach(Loop& loop, Runner& runner, ArchCache& cache, const SshOptions& ssh)
-    : loop_(loop), runner_(runner), cache_(cache), ssh_(ssh) {}
+Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
+             BackEndWish wish)
+    : loop_(loop),
+      runner_(runner),
+      connectors_(connectors),
+      cache_(cache),
+      ssh_(ssh),
+      wish_(wish),
+      questions_(loop, local_user()),
+      facts_(questions_.local(), has_connector()) {}
 
 Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost) {
   const Id id = next_++;
@@ -18,8 +27,28 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
   way.began = loop_.now();
-  try_now(id, true);
+  if (target.local || wish_ == BackEndWish::kOpenssh || !has_connector()) {
+    try_now(id, true);
+    return id;
+  }
+  questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
+                 [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
   return id;
+}
+
+void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
+  const auto found = ways_.find(id);
+  if (found == ways_.end()) return;
+  if (found->second.cancelled)
+    return on_up(id, Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}});
+  if (!answer) return on_up(id, answer.error());
+  const SshSettings& settings = **answer;
+  const BackEndChoice choice = choose_back_end(facts_.about(settings), wish_);
+  if (choice.is_refused)
+    return on_up(id, Error{ErrorClass::kRefused, Phase::kResolve,
+                           cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
+  if (choice.back_end == BackEnd::kLibssh2) found->second.session = session_settings(settings);
+  try_now(id, true);
 }
 
 void Reach::try_now(Id id, bool may_guess) {
@@ -31,9 +60,15 @@ void Reach::try_now(Id id, bool may_guess) {
   if (options.connect_timeout > 0)
     options.connect_timeout =
         std::max(options.connect_timeout - (loop_.now() - way.began), Nanos(kMillisecond));
-  Recipe recipe = target.local ? local(target.name, options.connect_timeout)
-                               : openssh({target.name, target.user, target.host, target.port}, options,
-                                         loop_.random(), way.guess);
+  const std::uint64_t nonce = loop_.random();
+  Recipe recipe;
+  if (target.local) {
+    recipe = local(target.name, options.connect_timeout);
+  } else if (way.session) {
+    recipe = libssh2(target.name, *way.session, options.connect_timeout, nonce, way.guess, connectors_);
+  } else {
+    recipe = openssh({target.name, target.user, target.host, target.port}, options, nonce, way.guess);
+  }
   way.start = runner_.start(
       std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
       [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
@@ -57,12 +92,13 @@ void Reach::cancel(Id id) {
   auto it = ways_.find(id);
   if (it == ways_.end()) return;
   it->second.cancelled = true;
-  runner_.cancel(it->second.start);
+  if (it->second.start != 0) runner_.cancel(it->second.start);
 }
 
 Phase Reach::phase_of(Id id) const {
   auto it = ways_.find(id);
-  return it == ways_.end() ? Phase::kLink : runner_.phase_of(it->second.start);
+  if (it == ways_.end()) return Phase::kLink;
+  return it->second.start == 0 ? Phase::kResolve : runner_.phase_of(it->second.start);
 }
 
 // The user does not matter to it; the configuration does, since a name may mean another machine there.

@@ -9,12 +9,16 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/targets.h"
 #include "parent/runner.h"
 #include "transports/arch_cache.h"
+#include "transports/libssh2.h"
 #include "transports/openssh.h"
+#include "transports/ssh_facts.h"
+#include "transports/ssh_question.h"
 
 namespace banyan::cli {
 
@@ -22,7 +26,8 @@ class Reach {
  public:
   using Id = std::uint64_t;
 
-  Reach(Loop& loop, Runner& runner, ArchCache& cache, const SshOptions& ssh);
+  Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
+        BackEndWish wish);
 
   // As Runner::start.
   Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost);
@@ -35,19 +40,25 @@ class Reach {
     Target target;
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
-    Runner::StartId start = 0;
+    Runner::StartId start = 0;                // 0: ssh is still asked for its settings
+    std::optional<SessionSettings> session;   // libssh2 speaks; else ssh does, or nobody
     std::string guess;
     Nanos began = 0;
     bool cancelled = false;
   };
+  void on_settings(Id id, const SshQuestions::Answer& answer);
   void try_now(Id id, bool may_guess);
   void on_up(Id id, Result<Child> child);
   std::string cache_key(const Target& target) const;
 
   Loop& loop_;
   Runner& runner_;
+  Connectors& connectors_;
   ArchCache& cache_;
   const SshOptions& ssh_;
+  const BackEndWish wish_;
+  SshQuestions questions_;
+  SshFacts facts_;
   std::map<Id, Way> ways_;  // not up yet
   Id next_ = 1;
 };

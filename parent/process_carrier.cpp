@@ -30,8 +30,7 @@ Result<std::unique_ptr<Carrier>> ProcessCarrier::start(Loop& loop, const SpawnPl
     return system_error(no_resources ? ErrorClass::kResource : ErrorClass::kBootstrap, Phase::kConnect,
                         cat("starting ", what), spawned.error);
   }
-  return std::unique_ptr<Carrier>(
-      new ProcessCarrier(loop, spawned.pid, std::move(complaints->first), owner));
+  return std::unique_ptr<Carrier>(new ProcessCarrier(loop, spawned.pid, std::move(complaints->first), owner));
 }
 
 ProcessCarrier::ProcessCarrier(Loop& loop, pid_t pid, Fd complaints, Owner& owner)

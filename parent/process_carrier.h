@@ -1,5 +1,5 @@
-// parent/process_carrier.h -- a channel that is the standard input and output of a process of ours: an ssh, or
-// the agent itself.
+// parent/process_carrier.h -- a channel that is the standard input and output of a process of ours: an ssh,
+// or the agent itself.
 #pragma once
 
 #include <memory>

@@ -325,7 +325,8 @@ Error Runner::Job::cause_of_loss() const {
     error.text = cat(recipe_.argv.front(), " was killed by signal ", WTERMSIG(ending_of_carrier_.status));
     return error;
   }
-  if (WIFEXITED(ending_of_carrier_.status) && WEXITSTATUS(ending_of_carrier_.status) == 0) {  // ssh passes the agent's code on
+  if (WIFEXITED(ending_of_carrier_.status) &&
+      WEXITSTATUS(ending_of_carrier_.status) == 0) {  // ssh passes the agent's code on
     error.text = "the agent ended by itself, as it does when it has heard nothing of us for too long";
     error.remedy = "a program that is stopped (Ctrl-Z) or a machine that sleeps loses its contexts";
     return error;

@@ -16,7 +16,8 @@ constexpr std::uint32_t kFilesMax = 64;  // ssh's own limits are of this kind; m
 enum Kind : std::uint8_t { kOrder = 1, kStop, kPhase, kText, kEnd };
 
 Error malformed() {
-  return Error{ErrorClass::kProtocol, Phase::kConnect, "a connector and the root do not understand each other",
+  return Error{ErrorClass::kProtocol, Phase::kConnect,
+               "a connector and the root do not understand each other",
                "use banyan and banyan-connector of the same build"};
 }
 
@@ -48,10 +49,11 @@ Buffer encode(const ToConnector& message) {
   if (const auto* stop = std::get_if<SessionStop>(&message)) return opened(kStop, 0, stop->id).take();
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 11, order.id);
+  Packer packer = opened(kOrder, 14, order.id);
   packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family)).text(settings.user);
-  packer.text(settings.key_name);
+  packer.text(settings.key_name).number(settings.key_port);
   pack(packer, settings.known_hosts);
+  packer.text(settings.accept_new).boolean(settings.hash_known_hosts);
   pack(packer, settings.identities);
   packer.text(settings.key_agent).boolean(settings.only_identities).number(settings.window);
   packer.text(order.command);
@@ -64,7 +66,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   const std::uint64_t kind = unpacker.number(kEnd);
   const SessionId id = unpacker.number();
   if (kind == kStop && elements == 2 && unpacker.finish()) return ToConnector(SessionStop{id});
-  if (kind != kOrder || elements != 13) return malformed();
+  if (kind != kOrder || elements != 16) return malformed();
   SessionOrder order;
   order.id = id;
   SessionSettings& settings = order.settings;
@@ -73,7 +75,11 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   settings.family = AddressFamily(unpacker.number(std::uint8_t(AddressFamily::kIpv6)));
   settings.user = unpacker.text();
   settings.key_name = unpacker.text();
-  if (!unpack(unpacker, settings.known_hosts) || !unpack(unpacker, settings.identities)) return malformed();
+  settings.key_port = std::uint16_t(unpacker.number(UINT16_MAX));
+  if (!unpack(unpacker, settings.known_hosts)) return malformed();
+  settings.accept_new = unpacker.text();
+  settings.hash_known_hosts = unpacker.boolean();
+  if (!unpack(unpacker, settings.identities)) return malformed();
   settings.key_agent = unpacker.text();
   settings.only_identities = unpacker.boolean();
   settings.window = std::uint32_t(unpacker.number(UINT32_MAX));
@@ -160,9 +166,9 @@ Datagram receive_datagram(int socket) {
   const ssize_t got = retry([&] { return ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC); });
   if (got < 0 && errno == EAGAIN) datagram.status = Datagram::Status::kWouldBlock;
   if (got <= 0) return datagram;
-  if (const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-      rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
-      rights->cmsg_len == CMSG_LEN(sizeof(int))) {
+  if (const cmsghdr* rights = CMSG_FIRSTHDR(&header); rights != nullptr && rights->cmsg_level == SOL_SOCKET &&
+                                                      rights->cmsg_type == SCM_RIGHTS &&
+                                                      rights->cmsg_len == CMSG_LEN(sizeof(int))) {
     int fd = -1;
     std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
     datagram.fd = Fd(fd);

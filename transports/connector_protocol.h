@@ -1,10 +1,10 @@
 // transports/connector_protocol.h -- what the root and a connector say to each other.
 //
-// A connector (transports/connector/) keeps ssh sessions for the root, so that hostile bytes meet the ssh library
-// outside the process that holds the tree. Between the two: one SOCK_SEQPACKET socket, a message a datagram,
-// each a MessagePack array that opens with its kind. An order brings with it the descriptor that becomes the
-// channel's far end. Both sides are the same build, and yet the root checks what it is told: a connector is
-// what an attacker would take over first.
+// A connector (transports/connector/) keeps ssh sessions for the root, so that hostile bytes meet the ssh
+// library outside the process that holds the tree. Between the two: one SOCK_SEQPACKET socket, a message a
+// datagram, each a MessagePack array that opens with its kind. An order brings with it the descriptor that
+// becomes the channel's far end. Both sides are the same build, and yet the root checks what it is told: a
+// connector is what an attacker would take over first.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include "core/bytes.h"
 #include "core/fd.h"
 #include "core/result.h"
+#include "transports/address_family.h"
 
 namespace banyan {
 
@@ -24,16 +25,17 @@ constexpr std::size_t kConnectorTextMax = 8 * 1024;      // of one text, and of 
 
 using SessionId = std::uint64_t;
 
-enum class AddressFamily : std::uint8_t { kAny, kIpv4, kIpv6 };
-
 // Everything a session needs to know. Resolved by the root: a connector reads no configuration.
 struct SessionSettings {
   std::string host;  // a name or an address, to connect to
   std::uint16_t port = 22;
   AddressFamily family = AddressFamily::kAny;
   std::string user;
-  std::string key_name;                  // what known_hosts calls the host
+  std::string key_name;                  // what known_hosts calls the host: its name, or HostKeyAlias
+  std::uint16_t key_port = 22;           // the port there; of an alias 22
   std::vector<std::string> known_hosts;  // files, searched in this order; one that is missing is empty
+  std::string accept_new;                // the file to which keys of unknown hosts are added; empty: refused
+  bool hash_known_hosts = false;         // then without telling the name
   std::vector<std::string> identities;   // private key files, tried in this order
   std::string key_agent;                 // its socket; empty: not asked
   bool only_identities = false;          // of the key agent's keys only those whose file is named

@@ -25,7 +25,8 @@ constexpr int kDatagramsARound = 64;
 
 std::size_t processors() {
   cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max<std::size_t>(1, std::size_t(CPU_COUNT(&set)));
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    return std::max<std::size_t>(1, std::size_t(CPU_COUNT(&set)));
   return 1;
 }
 
@@ -117,7 +118,8 @@ Result<std::unique_ptr<Connectors::Connector>> Connectors::Connector::start(Loop
   const Spawned spawned =
       SpawnPlan({program}, std::move(options)).run({.in = theirs.get(), .out = -1, .err = STDERR_FILENO});
   if (spawned.pid < 0) {
-    Error error = system_error(ErrorClass::kResource, Phase::kConnect, cat("starting ", program), spawned.error);
+    Error error =
+        system_error(ErrorClass::kResource, Phase::kConnect, cat("starting ", program), spawned.error);
     error.remedy = "install banyan-connector beside banyan, or use --ssh openssh";
     return error;
   }
@@ -125,7 +127,9 @@ Result<std::unique_ptr<Connectors::Connector>> Connectors::Connector::start(Loop
 }
 
 Connectors::Connector::Connector(Loop& loop, pid_t pid, Fd socket)
-    : loop_(loop), socket_(std::move(socket)), process_(loop, pid, true, [this](int status) { on_exit(status); }) {
+    : loop_(loop),
+      socket_(std::move(socket)),
+      process_(loop, pid, true, [this](int status) { on_exit(status); }) {
   watch_ = loop_.watch(socket_.get(), {.read = true}, [this](Ready ready) { on_ready(ready); });
 }
 
@@ -196,7 +200,8 @@ void Connectors::Connector::on_exit(int status) {
   unsent_.clear();
   std::string how = WIFSIGNALED(status) ? cat("was killed by signal ", WTERMSIG(status))
                                         : cat("ended with exit code ", WEXITSTATUS(status));
-  Error error{ErrorClass::kLost, Phase::kConnect, cat("the process that kept the ssh session ", how), "try again"};
+  Error error{ErrorClass::kLost, Phase::kConnect, cat("the process that kept the ssh session ", how),
+              "try again"};
   error.started = Started::kUnknown;
   for (auto& [id, session] : std::exchange(sessions_, {})) session->on_end({.id = id, .error = error});
 }
@@ -217,7 +222,8 @@ std::string Connectors::default_program() {
 }
 
 Result<Connectors::Connector*> Connectors::least_loaded() {
-  std::erase_if(connectors_, [](const auto& connector) { return connector->is_gone() && connector->load() == 0; });
+  std::erase_if(connectors_,
+                [](const auto& connector) { return connector->is_gone() && connector->load() == 0; });
   Connector* best = nullptr;
   std::size_t usable = 0;
   for (const auto& connector : connectors_) {

@@ -1,9 +1,9 @@
-// transports/connectors.h -- the root's side of the connectors: starts them, spreads sessions over them, hears
-// of their ends.
+// transports/connectors.h -- the root's side of the connectors: starts them, spreads sessions over them,
+// hears of their ends.
 //
-// One connector a processor at most, started when the others have sessions already. A connector that dies takes
-// its own sessions with it and no other: each of their owners hears kLost. Thread: the loop's. Lifetime: outlives
-// every carrier it made.
+// One connector a processor at most, started when the others have sessions already. A connector that dies
+// takes its own sessions with it and no other: each of their owners hears kLost. Thread: the loop's.
+// Lifetime: outlives every carrier it made.
 #pragma once
 
 #include <memory>

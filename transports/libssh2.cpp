@@ -24,6 +24,29 @@ class SessionSource final : public CarrierSource {
 
 }  // namespace
 
+SessionSettings session_settings(const SshSettings& settings) {
+  SessionSettings session;
+  session.host = settings.hostname;
+  session.port = settings.port;
+  session.family = settings.address_family == "inet"    ? AddressFamily::kIpv4
+                   : settings.address_family == "inet6" ? AddressFamily::kIpv6
+                                                        : AddressFamily::kAny;
+  session.user = settings.user;
+  const bool has_alias = !settings.host_key_alias.empty();
+  session.key_name = has_alias ? settings.host_key_alias : settings.hostname;
+  session.key_port = has_alias ? 22 : settings.port;
+  session.known_hosts = settings.user_known_hosts;
+  session.known_hosts.insert(session.known_hosts.end(), settings.global_known_hosts.begin(),
+                             settings.global_known_hosts.end());
+  if (settings.strict_host_key_checking == "accept-new" && !settings.user_known_hosts.empty())
+    session.accept_new = settings.user_known_hosts.front();
+  session.hash_known_hosts = settings.hash_known_hosts;
+  session.identities = settings.identity_files;
+  session.key_agent = settings.key_agent;
+  session.only_identities = settings.identities_only;
+  return session;
+}
+
 Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_timeout, std::uint64_t nonce,
                std::string_view architecture, Connectors& connectors) {
   Recipe recipe;

@@ -10,11 +10,15 @@
 
 #include "parent/recipe.h"
 #include "transports/connectors.h"
+#include "transports/ssh_settings.h"
 
 namespace banyan {
 
-// `architecture` may be empty: not known. `nonce` is fresh for each start. `connect_timeout` bounds everything up
-// to the hello; 0: each phase has its usual deadline. The connectors outlive the child.
+// What a session needs, from what ssh would do.
+SessionSettings session_settings(const SshSettings& settings);
+
+// `architecture` may be empty: not known. `nonce` is fresh for each start. `connect_timeout` bounds
+// everything up to the hello; 0: each phase has its usual deadline. The connectors outlive the child.
 Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_timeout, std::uint64_t nonce,
                std::string_view architecture, Connectors& connectors);
 

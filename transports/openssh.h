@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "parent/recipe.h"
+#include "transports/address_family.h"
 
 namespace banyan {
 
@@ -20,8 +21,6 @@ struct SshTarget {
   std::string host;        // REQUIRES: checked against an allow-list (cli/targets.h)
   std::uint16_t port = 0;  // 0: ssh decides
 };
-
-enum class AddressFamily : std::uint8_t { kAny, kIpv4, kIpv6 };
 
 struct SshOptions {
   std::string config_file;  // of ssh; empty: its own

@@ -12,8 +12,8 @@
 namespace banyan::connector {
 namespace {
 
-constexpr std::size_t kKeysMax = 32;         // a server hangs up after six refusals, mostly
-constexpr Nanos kListDeadline = 3 * kSecond; // an agent that does not answer is done without
+constexpr std::size_t kKeysMax = 32;           // a server hangs up after six refusals, mostly
+constexpr Nanos kListDeadline = 3 * kSecond;   // an agent that does not answer is done without
 constexpr Nanos kSignDeadline = 60 * kSecond;  // it may ask its user
 
 // What we sign with; RSA with SHA-1 is not among them.
@@ -62,7 +62,9 @@ void Identities::add_agent_keys(const std::vector<AgentKey>& keys) {
   std::vector<Buffer> named;
   for (const std::string& path : settings_.identities)
     if (std::optional<Buffer> blob = public_key_beside(path)) named.push_back(std::move(*blob));
-  const auto is_named = [&](const AgentKey& key) { return std::ranges::find(named, key.public_blob) != named.end(); };
+  const auto is_named = [&](const AgentKey& key) {
+    return std::ranges::find(named, key.public_blob) != named.end();
+  };
   for (const bool want_named : {true, false}) {
     if (!want_named && settings_.only_identities) return;
     for (const AgentKey& key : keys) {
@@ -133,15 +135,16 @@ Identities::Status Identities::sign(Bytes data, Buffer& signature) {
   }
   if (signing_ == Signing::kNotAsked) {
     signing_ = Signing::kAsked;
-    const auto asked = agent_->sign(key.agent_key, data, key.algorithm, kSignDeadline, [this](Result<Buffer> made) {
-      signing_ = made ? Signing::kSigned : Signing::kFailed;
-      if (made) {
-        signature_ = std::move(*made);
-      } else {
-        complain(made.error().text);
-      }
-      on_change_();
-    });
+    const auto asked =
+        agent_->sign(key.agent_key, data, key.algorithm, kSignDeadline, [this](Result<Buffer> made) {
+          signing_ = made ? Signing::kSigned : Signing::kFailed;
+          if (made) {
+            signature_ = std::move(*made);
+          } else {
+            complain(made.error().text);
+          }
+          on_change_();
+        });
     if (!asked) {
       complain(asked.error().text);
       signing_ = Signing::kFailed;

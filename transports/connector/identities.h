@@ -1,4 +1,5 @@
-// transports/connector/identities.h -- the keys to try on a server, in order, and signing with the current one.
+// transports/connector/identities.h -- the keys to try on a server, in order, and signing with the current
+// one.
 //
 // Keys of the key agent come first, those whose files were named before the others; then key files that the
 // agent does not have. No call blocks but for reading small files; who has to wait is told when to ask again.
@@ -45,7 +46,7 @@ class Identities {
     std::string name;
     Buffer public_key;
     std::string algorithm;
-    Buffer agent_key;                      // as the agent knows it
+    Buffer agent_key;                       // as the agent knows it
     std::shared_ptr<PrivateKey> from_file;  // null: the agent signs
   };
   void ask_agent();

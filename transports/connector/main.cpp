@@ -1,7 +1,7 @@
 // transports/connector/main.cpp -- banyan-connector: keeps ssh sessions for the root that started it.
 //
-// Standard input is the socket to the root; its end is ours. Nothing is configured here: all that a session needs
-// comes with its order.
+// Standard input is the socket to the root; its end is ours. Nothing is configured here: all that a session
+// needs comes with its order.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -21,7 +21,8 @@ namespace banyan::connector {
 namespace {
 
 constexpr std::size_t kSessionsMax = 4'096;  // of one connector: three descriptors each
-constexpr std::size_t kUnsentMax = 4 * kSessionsMax;  // a root that does not read: then it is not well, and we end
+constexpr std::size_t kUnsentMax =
+    4 * kSessionsMax;  // a root that does not read: then it is not well, and we end
 constexpr int kDatagramsARound = 64;
 
 class Connector final : private Session::Owner {
@@ -58,9 +59,11 @@ class Connector final : private Session::Owner {
     const SessionId id = order.id;
     if (!channel || sessions_.contains(id) || sessions_.size() >= kSessionsMax)
       return send(SessionEnd{
-          .id = id, .error = Error{ErrorClass::kResource, Phase::kConnect, "a connector has no room for another session", {}}});
-    auto session =
-        std::make_unique<Session>(loop_, resolver_, std::move(order), std::move(channel), static_cast<Owner&>(*this));
+          .id = id,
+          .error = Error{
+              ErrorClass::kResource, Phase::kConnect, "a connector has no room for another session", {}}});
+    auto session = std::make_unique<Session>(loop_, resolver_, std::move(order), std::move(channel),
+                                             static_cast<Owner&>(*this));
     Session& started = *session;
     sessions_[id] = std::move(session);
     started.start();

@@ -15,7 +15,9 @@ namespace {
 
 Result<std::vector<Address>> look_up(const std::string& host, std::uint16_t port, AddressFamily family) {
   addrinfo hints{};
-  hints.ai_family = family == AddressFamily::kIpv4 ? AF_INET : family == AddressFamily::kIpv6 ? AF_INET6 : AF_UNSPEC;
+  hints.ai_family = family == AddressFamily::kIpv4   ? AF_INET
+                    : family == AddressFamily::kIpv6 ? AF_INET6
+                                                     : AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;
   addrinfo* found = nullptr;
@@ -42,8 +44,8 @@ Result<std::vector<Address>> look_up(const std::string& host, std::uint16_t port
 
 std::string text_of(const Address& address) {
   char host[NI_MAXHOST];
-  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address.bytes), address.size, host, sizeof host, nullptr, 0,
-                    NI_NUMERICHOST) != 0)
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address.bytes), address.size, host, sizeof host,
+                    nullptr, 0, NI_NUMERICHOST) != 0)
     return "?";
   return host;
 }
@@ -60,8 +62,8 @@ void Resolver::start_more() {
     waiting_.pop_front();
     ++active_;
     std::thread([this, question] {
-      auto answer =
-          std::make_shared<Result<std::vector<Address>>>(look_up(question->host, question->port, question->family));
+      auto answer = std::make_shared<Result<std::vector<Address>>>(
+          look_up(question->host, question->port, question->family));
       loop_.post([this, question, answer] {
         --active_;
         start_more();

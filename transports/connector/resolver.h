@@ -1,7 +1,8 @@
 // transports/connector/resolver.h -- names to addresses, without stopping the loop.
 //
-// The C library's resolver blocks, so each question has a thread for as long as it takes; kLookupsMax at a time,
-// the others wait. Thread: the loop's. Lifetime: until the process ends; a thread may outlive every question.
+// The C library's resolver blocks, so each question has a thread for as long as it takes; kLookupsMax at a
+// time, the others wait. Thread: the loop's. Lifetime: until the process ends; a thread may outlive every
+// question.
 #pragma once
 
 #include <sys/socket.h>

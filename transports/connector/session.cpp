@@ -17,7 +17,8 @@ namespace banyan::connector {
 namespace {
 
 constexpr std::size_t kCarryMax = 64 * 1024;
-constexpr std::size_t kTextMax = 64 * 1024;  // of standard error in all: the far end's agent has none to speak of
+constexpr std::size_t kTextMax =
+    64 * 1024;  // of standard error in all: the far end's agent has none to speak of
 constexpr std::uint32_t kPacketBytes = 32 * 1024;  // what libssh2 and servers take as a matter of course
 constexpr Nanos kNextAddressAfter = 3 * kSecond;   // an address that does not answer, while there are others
 constexpr int kPiecesARound = 16;                  // then other sessions are served
@@ -159,8 +160,7 @@ void Session::connect_next() {
   addresses_.pop_back();
   last_address_ = text_of(address);
   socket_ = Fd(::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket_)
-    return end(system_error(ErrorClass::kResource, Phase::kConnect, "a socket", errno));
+  if (!socket_) return end(system_error(ErrorClass::kResource, Phase::kConnect, "a socket", errno));
   set_socket_options(socket_.get());
   if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.bytes), address.size) != 0 &&
       errno != EINPROGRESS) {
@@ -190,14 +190,15 @@ void Session::on_connected() {
   loop_.unwatch(std::exchange(socket_watch_, 0));
 
   session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
-  if (session_ == nullptr) return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
+  if (session_ == nullptr)
+    return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
   libssh2_session_set_blocking(session_, 0);
   KnownHosts known;
   for (const std::string& file : order_.settings.known_hosts) {
     if (const Result<Done> read = read_known_hosts(file, known); !read) return end(read.error());
   }
   const std::string preference =
-      host_key_preference(known.key_types(order_.settings.key_name, order_.settings.port));
+      host_key_preference(known.key_types(order_.settings.key_name, order_.settings.key_port));
   if (libssh2_session_method_pref(session_, LIBSSH2_METHOD_HOSTKEY, preference.c_str()) != 0)
     return fail_by_library("choosing host keys");
   known_ = std::move(known);
@@ -225,7 +226,7 @@ Session::Progress Session::check_host_key() {
   const char* blob = libssh2_session_hostkey(session_, &size, &type);
   const Bytes key(reinterpret_cast<const std::uint8_t*>(blob), blob == nullptr ? 0 : size);
   const SessionSettings& settings = order_.settings;
-  const KnownHosts::Verdict verdict = known_.check(settings.key_name, settings.port, key);
+  const KnownHosts::Verdict verdict = known_.check(settings.key_name, settings.key_port, key);
   const std::string shown = cat(public_key_type(key), " ", fingerprint(key));
   switch (verdict.answer) {
     case KnownHosts::Answer::kKnown:
@@ -233,13 +234,14 @@ Session::Progress Session::check_host_key() {
       load_identities();
       return Progress::kDone;
     case KnownHosts::Answer::kUnknown:
+      if (!settings.accept_new.empty()) return accept_host_key(key);
       fail(ErrorClass::kHostKey, cat("the host's key is not known: it shows ", shown), kNewKey);
       break;
     case KnownHosts::Answer::kChanged: {
       std::string expected;
       for (const KnownHosts::Line& line : verdict.lines)
-        expected += cat(expected.empty() ? "" : ", ", line.type, " ", fingerprint(line.key), " (", line.file, ":",
-                        line.number, ")");
+        expected += cat(expected.empty() ? "" : ", ", line.type, " ", fingerprint(line.key), " (", line.file,
+                        ":", line.number, ")");
       fail(ErrorClass::kHostKey, cat("the host's key has changed: it shows ", shown, ", known is ", expected),
            kChangedKey);
       break;
@@ -250,6 +252,20 @@ Session::Progress Session::check_host_key() {
       break;
   }
   return Progress::kOver;
+}
+
+Session::Progress Session::accept_host_key(Bytes key) {
+  const SessionSettings& settings = order_.settings;
+  const Result<Kept> kept = append_host_key(settings.accept_new, settings.key_name, settings.key_port,
+                                            settings.hash_known_hosts, key);
+  if (!kept) {
+    end(kept.error());
+    return Progress::kOver;
+  }
+  owner_.on_text(*this, cat("Warning: Permanently added '", settings.key_name, "' (", fingerprint(key),
+                            ") to the list of known hosts.\n"));
+  load_identities();
+  return Progress::kDone;
 }
 
 // --- who we are ---
@@ -306,9 +322,9 @@ Session::Progress Session::authenticate() {
     identities_->next();
   }
   // What else would the server take? Asked last: it costs a round trip.
-  const char* methods =
-      libssh2_userauth_list(session_, user.c_str(), static_cast<unsigned int>(user.size()));
-  if (methods == nullptr && libssh2_session_last_errno(session_) == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+  const char* methods = libssh2_userauth_list(session_, user.c_str(), static_cast<unsigned int>(user.size()));
+  if (methods == nullptr && libssh2_session_last_errno(session_) == LIBSSH2_ERROR_EAGAIN)
+    return Progress::kWait;
   if (libssh2_userauth_authenticated(session_) != 0) {
     identities_.reset();
     enter(Step::kOpenChannel);
@@ -427,8 +443,9 @@ bool Session::carry_in() {
 bool Session::carry_out() {
   for (int i = 0; i < kPiecesARound; ++i) {
     while (!to_host_.empty()) {
-      const ssize_t put = libssh2_channel_write_ex(
-          remote_, 0, reinterpret_cast<const char*>(to_host_.data() + to_host_at_), to_host_.size() - to_host_at_);
+      const ssize_t put =
+          libssh2_channel_write_ex(remote_, 0, reinterpret_cast<const char*>(to_host_.data() + to_host_at_),
+                                   to_host_.size() - to_host_at_);
       if (put == LIBSSH2_ERROR_EAGAIN) return true;
       if (put < 0) {
         if (host_ended_) return true;
@@ -502,7 +519,8 @@ void Session::fail_by_library(std::string_view what) {
       return fail(ErrorClass::kProtocol, std::move(text), "use --ssh openssh for this host");
     case LIBSSH2_ERROR_CHANNEL_FAILURE:
     case LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED:
-      return fail(ErrorClass::kRefused, std::move(text), "the account must allow commands without a terminal");
+      return fail(ErrorClass::kRefused, std::move(text),
+                  "the account must allow commands without a terminal");
     default:
       return fail(ErrorClass::kProtocol, std::move(text), "try --ssh openssh");
   }

@@ -68,6 +68,7 @@ class Session {
   void on_connected();
   Progress handshake();
   Progress check_host_key();
+  Progress accept_host_key(Bytes key);
   void load_identities();
   Progress authenticate();
   Progress open_channel();
