@@ -97,11 +97,15 @@ TEST_CASE("processes that write the same hosts at once write each of them once")
   const std::string path = folder.path(".ssh") + "/known_hosts";
   constexpr int kProcesses = 8, kHosts = 20;
   std::vector<pid_t> writers;
+  Result<FdPair> gate = make_pipe();  // all begin when its writing end is closed
+  REQUIRE(gate);
   for (int i = 0; i < kProcesses; ++i) {
     const pid_t pid = ::fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {
-      int code = 0;
+      gate->second.reset();
+      char byte;
+      int code = ::read(gate->first.get(), &byte, 1) == 0 ? 0 : 1;
       for (int host = 0; host < kHosts; ++host)
         if (!append_host_key(path, cat("host", host), 22, host % 2 == 0, made_up_key(std::uint8_t(host))))
           code = 1;
@@ -109,6 +113,7 @@ TEST_CASE("processes that write the same hosts at once write each of them once")
     }
     writers.push_back(pid);
   }
+  gate->second.reset();
   for (const pid_t pid : writers) {
     int status = -1;
     REQUIRE(retry([&] { return ::waitpid(pid, &status, 0); }) == pid);
@@ -126,17 +131,17 @@ TEST_CASE("processes that write the same hosts at once write each of them once")
 
 TEST_CASE("a file that is replaced while we wait for it is written where it is now") {
   SshFolder folder;
-  const std::string path = folder.write("known_hosts", "# old\n");
-  const Fd holder(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const std::string path = folder.write("known_hosts", "# old\n"), same = folder.path("same");
+  REQUIRE(::link(path.c_str(), same.c_str()) == 0);  // so that ours cannot be mistaken for the writer's
+  const Fd holder(::open(same.c_str(), O_RDWR | O_CLOEXEC));
   REQUIRE(::flock(holder.get(), LOCK_EX) == 0);
   const pid_t pid = ::fork();
   REQUIRE(pid >= 0);
   if (pid == 0) {
-    ::close(holder.get());
     const Result<Kept> kept = append_host_key(path, "web", 22, false, made_up_key(1));
     ::_exit(kept && *kept == Kept::kWritten ? 0 : 1);
   }
-  // It has the old file open when it has a second descriptor of it; then the file is replaced.
+  // Once it has the old file open, that is replaced.
   const std::string descriptors = cat("/proc/", pid, "/fd");
   const auto has_it_open = [&] {
     std::error_code error;

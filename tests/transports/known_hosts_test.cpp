@@ -8,6 +8,7 @@
 
 #include "tests/transports/ssh_tools.h"
 #include "transports/connector/public_key.h"
+#include "transports/connector/wire.h"
 
 using namespace banyan;
 using namespace banyan::connector;
@@ -240,6 +241,8 @@ TEST_CASE("names that ssh-keygen hashed are found, and those we hash it finds") 
 
 TEST_CASE("a line that means nothing is counted and harms no other") {
   const std::string good = key_text(1);
+  Buffer longer = made_up_key(1);
+  longer.push_back(0);
   const std::string bad[] = {
       "web",
       "web ssh-ed25519",
@@ -247,6 +250,7 @@ TEST_CASE("a line that means nothing is counted and harms no other") {
       "web ssh-rsa " + good.substr(good.find(' ') + 1),
       "web " + good.substr(0, good.size() - 1),
       "web " + good + "A",
+      "web ssh-ed25519 " + encode_base64(longer),
       "web 1024 35 1234567890",
       "web ssh-unheard-of AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB",
       "@revoke web " + good,

@@ -234,16 +234,51 @@ TEST_CASE("a changed bit anywhere in an OpenSSH key never makes it another key")
     const std::optional<Secret> decoded = decode_openssh_key(as_bytes(text));
     REQUIRE(decoded);
     const Buffer good(decoded->bytes().begin(), decoded->bytes().end());
-    REQUIRE(parse_openssh_key(good, "key"));
+    const Result<PrivateKey> original = parse_openssh_key(good, "key");
+    REQUIRE(original);
     for (std::size_t at = 0; at < good.size(); ++at) {
       Buffer bad = good;
       bad[at] ^= std::uint8_t(1 << at % 8);
       const Result<PrivateKey> key = parse_openssh_key(bad, "key");
-      // The comment, and the parts of RSA keys that nothing depends on, may change.
-      if (key) CHECK(key->public_blob() == public_half(folder));
+      if (key) {  // the comment, or a number that nothing depends on
+        CHECK(key->public_blob() == original->public_blob());
+        const std::string_view algorithm = key->algorithms()[0];
+        if (algorithm.starts_with("ecdsa")) {
+          CHECK(folder.believes(key->public_blob(), algorithm, *key->sign(algorithm, folder.to_sign())));
+        } else {
+          CHECK(*key->sign(algorithm, as_bytes("x")) == *original->sign(algorithm, as_bytes("x")));
+        }
+      }
       CHECK_FALSE(parse_openssh_key(Bytes(good).first(at), "key"));
     }
   }
+}
+
+TEST_CASE("an OpenSSH key whose check numbers differ, or whose end is not as it should be, is refused") {
+  SshFolder folder;
+  int padded = 0;
+  for (const char* comment : {"a", "bb", "ccc", "dddd"}) {
+    folder.must_run(cat("rm -f key key.pub; ssh-keygen -q -t ed25519 -N '' -f key -C ", comment));
+    const std::string text = folder.read("key");
+    const std::optional<Secret> decoded = decode_openssh_key(as_bytes(text));
+    REQUIRE(decoded);
+    const Buffer good(decoded->bytes().begin(), decoded->bytes().end());
+    REQUIRE(parse_openssh_key(good, "key"));
+    WireReader in(Bytes(good).subspan(15));
+    for (int i = 0; i < 3; ++i) in.string();
+    in.number();
+    in.string();
+    Buffer check = good, end = good, more = good;
+    check[good.size() - in.string().size()] ^= 1;
+    CHECK_FALSE(parse_openssh_key(check, "key"));
+    more.push_back(0);
+    CHECK_FALSE(parse_openssh_key(more, "key"));
+    if (good.back() >= 8) continue;  // the comment's end
+    ++padded;
+    end.back() ^= 1;
+    CHECK_FALSE(parse_openssh_key(end, "key"));
+  }
+  CHECK(padded >= 3);
 }
 
 TEST_CASE("a secret that is moved away or wiped is gone") {
