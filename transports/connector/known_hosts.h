@@ -21,8 +21,8 @@ namespace banyan::connector {
 
 constexpr std::uint16_t kDefaultPort = 22;
 
-// Of all texts together: 100,000 lines with ed25519 keys are 11 MiB. More is no list of hosts that somebody
-// has logged in to, and hashed names of more would take a second to search.
+// Of all texts together: 100,000 lines with ed25519 keys and hashed names are 14 MiB, in which a name is
+// found in 0.2 s. More is no list of hosts that somebody has logged in to.
 constexpr std::size_t kKnownHostsBytesMax = 16 << 20;
 
 // How known_hosts calls a host: lower case, "[name]:port" where the port is not 22.
