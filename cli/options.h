@@ -38,7 +38,7 @@ struct Options {
   int verbosity = 0;  // how many -v
   Color color = Color::kAuto;
   SshOptions ssh;
-  BackEndWish back_end = BackEndWish::kAuto;  // --ssh
+  BackEndWish back_end = BackEndWish::kOpenssh;  // --ssh
 };
 
 // `arguments` without the program's name. Throws UsageError.

@@ -194,7 +194,7 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"plan", "web1", "-S"}, "plan takes no -S"},
       {{"plan", "web1", "-4", "-6"}, "not both"},
       {{"plan", "web1", "--ssh", "putty"}, "--ssh"},
-      {{"run", "web1", "--ssh", "libssh2", "--", "x"}, "no connector"},
+      {{"run", "web1", "--ssh", "libssh2", "--", "x"}, "banyan-connector is not there"},
   };
   for (const auto& row : table) {
     std::string line;

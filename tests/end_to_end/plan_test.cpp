@@ -44,7 +44,7 @@ class Folder {
 
 // The one route of the one target.
 json route_of(const Words& words) {
-  Words all = {"plan", "--json"};
+  Words all = {"plan", "--json", "--ssh", "auto"};
   all.insert(all.end(), words.begin(), words.end());
   const Finished got = run_program(all);
   CAPTURE(got.out, got.err);
