@@ -16,6 +16,7 @@
 #include "core/epoll_loop.h"
 #include "core/fd.h"
 #include "core/text.h"
+#include "transports/arch_cache.h"
 #include "transports/ssh_facts.h"
 #include "transports/ssh_question.h"
 
@@ -38,7 +39,8 @@ class Planner {
       : options_(options),
         jump_options_(options_of_jumps(options.ssh)),
         output_(loop_, Output::style_for(options), [this](int error) { on_stdout_failed(error); }),
-        questions_(std::make_unique<SshQuestions>(loop_, local_user())),
+        answers_(ArchCache::default_folder(), local_user()),
+        questions_(std::make_unique<SshQuestions>(loop_, local_user(), "ssh", &answers_)),
         facts_(questions_->local(), has_connector()) {}
 
   int run() {
@@ -46,6 +48,7 @@ class Planner {
     loop_.post([this] { ask_for_defaults(); });
     loop_.run();
     loop_.unwatch(signal_watch_);
+    answers_.save();
     questions_.reset();                           // with all that a Match exec has started
     if (!output_.is_idle()) ::_exit(exit_code_);  // a thread of ours waits for a reader who does not read
     return exit_code_;
@@ -220,6 +223,7 @@ class Planner {
   const SshOptions jump_options_;
   EpollLoop loop_;
   Output output_;
+  SshAnswers answers_;
   std::unique_ptr<SshQuestions> questions_;
   SshFacts facts_;
   std::optional<Answer> defaults_;

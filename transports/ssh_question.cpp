@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <algorithm>
 #include <utility>
@@ -13,9 +14,9 @@
 namespace banyan {
 namespace {
 
-constexpr std::size_t kAnswerMax = 256 * 1024;  // an honest one is some 5 KiB
-constexpr std::size_t kComplaintMax = 16 * 1024;
-constexpr std::size_t kAnswersKept = 1'024;  // some 20 KiB each
+constexpr std::size_t kAnswerMax = 256 * 1024;     // an honest one is some 5 KiB
+constexpr std::size_t kComplaintMax = 256 * 1024;  // with -v a line for each Host that matches
+constexpr std::size_t kAnswersKept = 1'024;        // some 20 KiB each
 constexpr std::size_t kReadSize = 16 * 1024;
 
 std::string_view last_line_of(std::string_view text) {
@@ -45,6 +46,16 @@ Error refused(std::string_view complaint, int status) {
   return Error{ErrorClass::kIo, Phase::kResolve, text, "see what ssh -G says about this host"};
 }
 
+// The same, with word of the files that are read.
+std::vector<std::string> telling(std::vector<std::string> argv) {
+  argv.insert(argv.begin() + 1, "-v");
+  return argv;
+}
+
+std::int64_t wall_clock_seconds() {
+  return ::time(nullptr);
+}
+
 }  // namespace
 
 std::vector<std::string> ssh_question_argv(std::string argv0, const SshTarget& target,
@@ -57,7 +68,10 @@ std::vector<std::string> ssh_question_argv(std::string argv0, const SshTarget& t
 // One process, from its start to its answer.
 class SshQuestions::Question {
  public:
-  using OnDone = Function<void(Result<std::string> output)>;
+  struct Output {
+    std::string out, err;
+  };
+  using OnDone = Function<void(Result<Output>)>;
 
   Question(Loop& loop, OnDone on_done) : loop_(loop), on_done_(std::move(on_done)) {}
   Question(const Question&) = delete;
@@ -136,14 +150,15 @@ class SshQuestions::Question {
       return finish(Error{
           ErrorClass::kProtocol, Phase::kResolve, cat("ssh -G said more than ", kAnswerMax, " bytes"), {}});
     }
-    finish(std::move(out_.text));
+    const bool whole = err_.text.size() <= err_.max;
+    finish(Output{std::move(out_.text), whole ? std::move(err_.text) : ""});
   }
 
   void finish_soon(Error error) {
     deadline_ = loop_.after(0, [this, error = std::move(error)] { finish(error); });
   }
 
-  void finish(Result<std::string> output) {
+  void finish(Result<Output> output) {
     loop_.cancel(std::exchange(deadline_, 0));
     const OnDone on_done = std::move(on_done_);
     on_done(std::move(output));  // destroys us
@@ -156,8 +171,8 @@ class SshQuestions::Question {
   std::unique_ptr<ChildProcess> process_;
 };
 
-SshQuestions::SshQuestions(Loop& loop, LocalUser local, std::string argv0)
-    : loop_(loop), local_(std::move(local)), argv0_(std::move(argv0)) {}
+SshQuestions::SshQuestions(Loop& loop, LocalUser local, std::string argv0, SshAnswers* answers)
+    : loop_(loop), local_(std::move(local)), argv0_(std::move(argv0)), answers_(answers) {}
 
 SshQuestions::~SshQuestions() {
   *alive_ = false;
@@ -175,6 +190,14 @@ void SshQuestions::ask(const SshTarget& target, const SshOptions& options, OnAns
   }
   entry.waiting.push_back(std::move(on_answer));
   if (!is_new) return;
+  if (const auto kept = answers_ == nullptr ? std::nullopt : answers_->find(key)) {
+    loop_.post([this, alive = alive_, key = std::move(key), kept = *kept] {
+      if (!*alive) return;
+      ++running_;
+      on_output(key, kept);
+    });
+    return;
+  }
   queue_.push_back(std::move(key));
   start_more();
 }
@@ -191,13 +214,19 @@ void SshQuestions::start(const Key& key) {
   ++running_;
   ++asked_;
   Entry& entry = entries_.at(key);
-  entry.question = std::make_unique<Question>(loop_, [this, key](Result<std::string> output) {
+  const std::int64_t now = wall_clock_seconds();
+  entry.question = std::make_unique<Question>(loop_, [this, key, now](Result<Question::Output> output) {
     if (!output) return on_done(key, output.error());
-    Result<SshSettings> settings = parse_ssh_settings(*output, key.back(), local_);
-    if (!settings) return on_done(key, settings.error());
-    on_done(key, std::make_shared<const SshSettings>(std::move(*settings)));
+    if (answers_ != nullptr && !output->err.empty()) answers_->learn(key, output->out, output->err, now);
+    on_output(key, output->out);
   });
-  entry.question->begin(key);
+  entry.question->begin(answers_ == nullptr ? key : telling(key));
+}
+
+void SshQuestions::on_output(const Key& key, std::string_view output) {
+  Result<SshSettings> settings = parse_ssh_settings(output, key.back(), local_);
+  if (!settings) return on_done(key, settings.error());
+  on_done(key, std::make_shared<const SshSettings>(std::move(*settings)));
 }
 
 void SshQuestions::on_done(const Key& key, Answer answer) {

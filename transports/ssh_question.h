@@ -3,7 +3,8 @@
 //
 // Never blocks. So many run at once, and the rest wait their turn; each has a deadline (a `Match exec` of the
 // configuration runs whatever it likes), and what it says is bounded. Equal questions are asked once, and the
-// answer is kept for the next one who asks: a configuration that changes during a run is not seen.
+// answer is kept for the next one who asks: a configuration that changes during a run is not seen. Between
+// runs answers are kept by SshAnswers.
 //
 // Thread: the loop's. The loop outlives it. It is destroyed with questions open: their processes are killed,
 // and nobody is told.
@@ -19,6 +20,7 @@
 #include "core/alive.h"
 #include "core/reaper.h"
 #include "transports/openssh.h"
+#include "transports/ssh_answers.h"
 #include "transports/ssh_settings.h"
 
 namespace banyan {
@@ -31,8 +33,8 @@ class SshQuestions {
   using Answer = Result<std::shared_ptr<const SshSettings>>;
   using OnAnswer = Function<void(const Answer&)>;
 
-  // `argv0`: the program to ask.
-  SshQuestions(Loop& loop, LocalUser local, std::string argv0 = "ssh");
+  // `argv0`: the program to ask. `answers`: of earlier runs; may be null, else it outlives this.
+  SshQuestions(Loop& loop, LocalUser local, std::string argv0 = "ssh", SshAnswers* answers = nullptr);
   SshQuestions(const SshQuestions&) = delete;
   SshQuestions& operator=(const SshQuestions&) = delete;
   ~SshQuestions();
@@ -54,12 +56,14 @@ class SshQuestions {
   };
   void start_more();
   void start(const Key& key);
+  void on_output(const Key& key, std::string_view output);
   void on_done(const Key& key, Answer answer);
   void forget_old();
 
   Loop& loop_;
   const LocalUser local_;
   const std::string argv0_;
+  SshAnswers* const answers_;
   std::map<Key, Entry> entries_;
   std::deque<Key> queue_;     // not asked yet
   std::deque<Key> answered_;  // in that order; the oldest is forgotten first

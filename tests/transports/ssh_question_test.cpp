@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "core/text.h"
@@ -199,7 +200,10 @@ TEST_CASE("one that never answers is ended at its deadline, with what it started
 
 TEST_CASE("an answer counts when ssh has ended, whoever still holds its output open") {
   const std::string mark = cat("BANYAN_TEST_MARK=", ::getpid(), "-holder.");
-  const Script script(cat("export ", mark, "\nsetsid sleep 1000 &\n", kAnswer));
+  const Script script(
+      cat("export ", mark,
+          "\ncd \"${0%/*}\"; mkfifo log\nsetsid sh -c 'echo > log; exec sleep 1000' &\nread ready < log\n",
+          kAnswer));
   EpollLoop loop;
   SshQuestions questions(loop, local_user(), script.path());
   const Nanos began = loop.now();
@@ -229,4 +233,79 @@ TEST_CASE("the system's ssh is understood") {
   CHECK_FALSE(settings.user_known_hosts.empty());
   CHECK_FALSE(settings.kex_algorithms.empty());
   CHECK(settings.unclear.empty());
+}
+
+TEST_CASE("an answer of an earlier run is used without asking, until the configuration changes") {
+  const Script script(cat("echo >> \"${0%/*}/log\"\n",
+                          "echo debug1: Reading configuration data \"${0%/*}/config\" >&2\n", kAnswer));
+  const std::string folder = script.path().substr(0, script.path().rfind('/'));
+  const std::string config = folder + "/config";
+  std::ofstream(config) << "Host web\n";
+  SshOptions options;
+  options.config_file = config;
+  auto ask_anew = [&] {
+    EpollLoop loop;
+    SshAnswers answers(folder + "/cache", local_user());
+    SshQuestions questions(loop, local_user(), script.path(), &answers);
+    std::optional<SshQuestions::Answer> got;
+    questions.ask(target("web"), options, [&](const SshQuestions::Answer& answer) { got = answer; });
+    CHECK_FALSE(got);
+    REQUIRE(run_until(loop, [&] { return got.has_value(); }));
+    REQUIRE(*got);
+    CHECK((**got)->hostname == "web.example.com");
+    answers.save();
+    return questions.asked();
+  };
+  CHECK(ask_anew() == 1);
+  // What has just been made might change again unseen: nothing is kept until it has settled.
+  EpollLoop clock;
+  REQUIRE(run_until(clock, [&] { return ask_anew() == 0; }));
+  CHECK(ask_anew() == 0);
+  std::ofstream(config) << "Host web\n  Port 23\n";
+  CHECK(ask_anew() == 1);
+  for (const char* name : {"/cache/ssh_settings", "/cache/ssh_settings.lock", "/config"})
+    ::unlink((folder + name).c_str());
+  ::rmdir((folder + "/cache").c_str());
+}
+
+TEST_CASE("the real ssh tells what its answer depends on, included files too") {
+  if (::access("/usr/bin/ssh", X_OK) != 0) return;
+  const Script place("");
+  const std::string folder = place.path().substr(0, place.path().rfind('/'));
+  REQUIRE(::mkdir((folder + "/conf.d").c_str(), 0700) == 0);
+  const std::string config = folder + "/config", included = folder + "/conf.d/a.conf";
+  std::ofstream(config) << "Include " << folder << "/conf.d/*.conf\nInclude " << folder
+                        << "/none.d/*\nHost web\n";
+  std::ofstream(included) << "Host web\n  Port 23\n";
+  SshOptions options;
+  options.config_file = config;
+  std::uint16_t port = 0;
+  auto ask_anew = [&] {
+    EpollLoop loop;
+    SshAnswers answers(folder + "/cache", local_user());
+    SshQuestions questions(loop, local_user(), "ssh", &answers);
+    std::optional<SshQuestions::Answer> got;
+    questions.ask(target("web"), options, [&](const SshQuestions::Answer& answer) { got = answer; });
+    REQUIRE(run_until(loop, [&] { return got.has_value(); }));
+    REQUIRE(*got);
+    port = (**got)->port;
+    answers.save();
+    return questions.asked();
+  };
+  EpollLoop clock;
+  REQUIRE(run_until(clock, [&] { return ask_anew() == 0; }));
+  CHECK(port == 23);
+  std::ofstream(included) << "Host web\n  Port 24\n";
+  CHECK(ask_anew() == 1);
+  CHECK(port == 24);
+  REQUIRE(run_until(clock, [&] { return ask_anew() == 0; }));
+  // One more that the pattern matches, before the other; and one where nothing was before.
+  std::ofstream(folder + "/conf.d/0.conf") << "Host web\n  Port 25\n";
+  CHECK(ask_anew() == 1);
+  CHECK(port == 25);
+  REQUIRE(run_until(clock, [&] { return ask_anew() == 0; }));
+  REQUIRE(::mkdir((folder + "/none.d").c_str(), 0700) == 0);
+  CHECK(ask_anew() == 1);
+  std::filesystem::remove_all(folder + "/cache");
+  for (const char* name : {"/conf.d", "/none.d", "/config"}) std::filesystem::remove_all(folder + name);
 }
