@@ -83,7 +83,7 @@ std::string program_of(const std::string& argv0) {
   const char* path = std::getenv("PATH");
   std::string_view folders = path == nullptr ? "/bin:/usr/bin" : path;
   while (!folders.empty()) {
-    const std::string candidate = cat(take_line(folders, ':'), "/", argv0);
+    std::string candidate = cat(take_line(folders, ':'), "/", argv0);
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
   }
   return argv0;
@@ -255,7 +255,7 @@ SshAnswers::Entries SshAnswers::read(std::string_view text) {
       case '.':
         // One that was cut short has no end, or not all of its parts.
         if (good && !entry.stamps.empty() && !entry.lines.empty())
-          entries.insert_or_assign(std::string(key), std::move(entry));
+          entries.insert_or_assign(std::string(key), std::exchange(entry, {}));
         good = false;
         break;
       default:
