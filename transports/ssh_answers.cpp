@@ -270,6 +270,7 @@ void SshAnswers::save() {
   const bool written = replace_cache_file(folder_, kFileName, [this] {
     Entries entries = read(read_cache_file(cat(folder_, "/", kFileName), kFileMax));
     for (const auto& [key, entry] : learned_) {
+      entries.erase(key);
       // Full: those that are out of date go, and if there are none, all do.
       if (entries.size() >= kSshAnswersMax)
         std::erase_if(entries, [this](const auto& old) { return !is_valid(old.second); });
