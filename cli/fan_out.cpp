@@ -32,11 +32,11 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
     : loop_(machinery.loop),
       router_(machinery.router),
       runner_(machinery.runner),
-      cache_(machinery.cache),
+
       output_(machinery.output),
       options_(machinery.options),
       on_over_(std::move(on_over)),
-      reach_(loop_, runner_, machinery.connectors, cache_, options_.ssh, options_.back_end),
+      reach_(loop_, runner_, machinery.connectors, machinery.cache, options_.ssh, options_.back_end),
       jobs_(options_.targets.targets.size()) {
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
 }
@@ -173,7 +173,7 @@ void FanOut::end_all(int exit_code) {
 void FanOut::finish() {
   if (std::exchange(finishing_, true)) return;
   loop_.cancel(grace_);
-  cache_.save();
+  reach_.save();
   report();
   runner_.shut_down_all(kFarewell, [this] {
     const int code = tally_.exit_code(options_.targets.one, options_.maximum);

@@ -78,7 +78,6 @@ class FanOut {
   Loop& loop_;
   Router& router_;
   Runner& runner_;
-  ArchCache& cache_;
   Output& output_;
   const Options& options_;
 

@@ -64,11 +64,12 @@ constexpr std::string_view kCommon = R"(
   -F FILE                ssh's configuration file
   -l USER                log in as USER, where the target does not say
   --port N               the port, where the target does not say
-  --identity FILE        the private key; no other is offered
+  --identity FILE        the private key to offer first; none of the key agent's others
   --known-hosts FILE     the host keys; no other file is believed
   --accept-new           believe the key of a host that none is known of, write it down, and say so
   -4, -6                 IPv4 only, IPv6 only
-  --ssh auto|openssh     which program speaks SSH
+  --ssh openssh|libssh2|auto
+                         who speaks SSH: ssh itself, banyan-connector, or that where it can (banyan plan tells)
   --json                 one JSON object a line on standard output, and nothing else
   --raw                  no escaping of control characters on a terminal
   --color auto|always|never

@@ -17,7 +17,8 @@ Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cach
       cache_(cache),
       ssh_(ssh),
       wish_(wish),
-      questions_(loop, local_user()),
+      answers_(ArchCache::default_folder(), local_user()),
+      questions_(loop, local_user(), "ssh", &answers_),
       facts_(questions_.local(), has_connector()) {}
 
 Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost) {
@@ -99,6 +100,11 @@ Phase Reach::phase_of(Id id) const {
   auto it = ways_.find(id);
   if (it == ways_.end()) return Phase::kLink;
   return it->second.start == 0 ? Phase::kResolve : runner_.phase_of(it->second.start);
+}
+
+void Reach::save() {
+  cache_.save();
+  answers_.save();
 }
 
 // The user does not matter to it; the configuration does, since a name may mean another machine there.

@@ -17,6 +17,7 @@
 #include "transports/arch_cache.h"
 #include "transports/libssh2.h"
 #include "transports/openssh.h"
+#include "transports/ssh_answers.h"
 #include "transports/ssh_facts.h"
 #include "transports/ssh_question.h"
 
@@ -34,6 +35,8 @@ class Reach {
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
+  // Keeps what was learned of hosts for the next run.
+  void save();
 
  private:
   struct Way {
@@ -57,6 +60,7 @@ class Reach {
   ArchCache& cache_;
   const SshOptions& ssh_;
   const BackEndWish wish_;
+  SshAnswers answers_;
   SshQuestions questions_;
   SshFacts facts_;
   std::map<Id, Way> ways_;  // not up yet

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -10,8 +11,6 @@
 
 namespace banyan {
 namespace {
-
-constexpr std::uint32_t kFilesMax = 64;  // ssh's own limits are of this kind; more is a mistake
 
 enum Kind : std::uint8_t { kOrder = 1, kStop, kPhase, kText, kEnd };
 
@@ -28,13 +27,14 @@ Packer opened(Kind kind, std::uint32_t elements, SessionId id) {
 }
 
 void pack(Packer& packer, const std::vector<std::string>& list) {
-  packer.array(std::uint32_t(list.size()));
-  for (const std::string& text : list) packer.text(text);
+  const std::size_t count = std::min(list.size(), kConnectorListMax);
+  packer.array(std::uint32_t(count));
+  for (std::size_t i = 0; i < count; ++i) packer.text(list[i]);
 }
 
 bool unpack(Unpacker& unpacker, std::vector<std::string>& list) {
   const std::uint32_t count = unpacker.array();
-  if (count > kFilesMax) return false;
+  if (count > kConnectorListMax) return false;
   for (std::uint32_t i = 0; i < count; ++i) list.emplace_back(unpacker.text());
   return unpacker.ok();
 }
@@ -49,13 +49,15 @@ Buffer encode(const ToConnector& message) {
   if (const auto* stop = std::get_if<SessionStop>(&message)) return opened(kStop, 0, stop->id).take();
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 14, order.id);
+  Packer packer = opened(kOrder, 15, order.id);
   packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family)).text(settings.user);
   packer.text(settings.key_name).number(settings.key_port);
   pack(packer, settings.known_hosts);
   packer.text(settings.accept_new).boolean(settings.hash_known_hosts);
   pack(packer, settings.identities);
-  packer.text(settings.key_agent).boolean(settings.only_identities).number(settings.window);
+  packer.text(settings.key_agent).boolean(settings.only_identities);
+  pack(packer, settings.environment);
+  packer.number(settings.window);
   packer.text(order.command);
   return packer.take();
 }
@@ -66,7 +68,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   const std::uint64_t kind = unpacker.number(kEnd);
   const SessionId id = unpacker.number();
   if (kind == kStop && elements == 2 && unpacker.finish()) return ToConnector(SessionStop{id});
-  if (kind != kOrder || elements != 16) return malformed();
+  if (kind != kOrder || elements != 17) return malformed();
   SessionOrder order;
   order.id = id;
   SessionSettings& settings = order.settings;
@@ -82,6 +84,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   if (!unpack(unpacker, settings.identities)) return malformed();
   settings.key_agent = unpacker.text();
   settings.only_identities = unpacker.boolean();
+  if (!unpack(unpacker, settings.environment)) return malformed();
   settings.window = std::uint32_t(unpacker.number(UINT32_MAX));
   order.command = unpacker.text();
   if (!unpacker.finish()) return malformed();

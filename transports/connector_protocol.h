@@ -23,6 +23,8 @@ namespace banyan {
 constexpr std::size_t kConnectorMessageMax = 64 * 1024;  // an order with long lists of files; a piece of text
 constexpr std::size_t kConnectorTextMax = 8 * 1024;      // of one text, and of each string of an error
 
+constexpr std::size_t kConnectorListMax = 64;  // files, variables: more is a mistake, and not sent
+
 using SessionId = std::uint64_t;
 
 // Everything a session needs to know. Resolved by the root: a connector reads no configuration.
@@ -39,6 +41,7 @@ struct SessionSettings {
   std::vector<std::string> identities;   // private key files, tried in this order
   std::string key_agent;                 // its socket; empty: not asked
   bool only_identities = false;          // of the key agent's keys only those whose file is named
+  std::vector<std::string> environment;  // NAME=VALUE, asked for one by one; a server may refuse any
   std::uint32_t window = 2 << 20;        // receive window of the channel, bytes
 };
 

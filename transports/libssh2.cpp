@@ -1,11 +1,34 @@
 #include "transports/libssh2.h"
 
+#include <fnmatch.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "parent/api/stage0.h"
 
 namespace banyan {
 namespace {
+
+// What of our environment goes along, as SendEnv says; SetEnv counts before it.
+std::vector<std::string> environment_for(const SshSettings& settings) {
+  std::vector<std::string> chosen = settings.set_env;
+  const auto is_set = [&](std::string_view name) {
+    return std::ranges::any_of(settings.set_env, [&](std::string_view set) {
+      return set.starts_with(name) && set.substr(name.size()).starts_with('=');
+    });
+  };
+  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+    const std::string_view text = *variable, name = text.substr(0, text.find('='));
+    const auto matches = [name = std::string(name)](const std::string& pattern) {
+      return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+    };
+    if (name.size() < text.size() && !is_set(name) && std::ranges::any_of(settings.send_env, matches))
+      chosen.emplace_back(text);
+  }
+  return chosen;
+}
 
 class SessionSource final : public CarrierSource {
  public:
@@ -44,6 +67,7 @@ SessionSettings session_settings(const SshSettings& settings) {
   session.identities = settings.identity_files;
   session.key_agent = settings.key_agent;
   session.only_identities = settings.identities_only;
+  session.environment = environment_for(settings);
   return session;
 }
 

@@ -41,7 +41,7 @@ TEST_CASE("a plain run has the usual settings") {
   CHECK_FALSE(options.raw);
   CHECK(options.verbosity == 0);
   CHECK(options.color == Color::kAuto);
-  CHECK(options.back_end == BackEndWish::kAuto);
+  CHECK(options.back_end == BackEndWish::kOpenssh);
   CHECK(options.ssh.family == AddressFamily::kAny);
   CHECK_FALSE(options.ssh.accept_new);
 }
@@ -57,7 +57,7 @@ TEST_CASE("every option is taken, before the verb, between, and after the target
                                    "ann",          "--port",    "2222",
                                    "--identity",   "/dev/null", "--known-hosts",
                                    "/dev/null",    "--color",   "never",
-                                   "-6",           "--ssh",     "openssh",
+                                   "-6",           "--ssh",     "auto",
                                    "--accept-new", "--",        "true"});
   CHECK(options.verbosity == 3);
   CHECK(options.json);
@@ -77,7 +77,7 @@ TEST_CASE("every option is taken, before the verb, between, and after the target
   CHECK(options.color == Color::kNever);
   CHECK(options.ssh.family == AddressFamily::kIpv6);
   CHECK(options.ssh.accept_new);
-  CHECK(options.back_end == BackEndWish::kOpenssh);
+  CHECK(options.back_end == BackEndWish::kAuto);
   CHECK(parse_options({"run", "web1", "-4", "--", "x"}).ssh.family == AddressFamily::kIpv4);
 }
 
@@ -143,7 +143,7 @@ TEST_CASE("the help of run names every option that run takes") {
                              "--known-hosts",
                              "--accept-new",
                              "-4, -6",
-                             "--ssh auto|openssh",
+                             "--ssh openssh|libssh2|auto",
                              "--json",
                              "--raw",
                              "--color",

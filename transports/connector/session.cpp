@@ -105,6 +105,7 @@ Phase Session::phase() const {
     case Step::kAuthenticate:
       return Phase::kAuth;
     case Step::kOpenChannel:
+    case Step::kSetEnvironment:
     case Step::kExecute:
       return Phase::kShell;
     case Step::kCarry:
@@ -135,6 +136,8 @@ Session::Progress Session::run_step() {
       return authenticate();
     case Step::kOpenChannel:
       return open_channel();
+    case Step::kSetEnvironment:
+      return set_environment();
     case Step::kExecute:
       return execute();
     case Step::kCarry:
@@ -343,12 +346,32 @@ Session::Progress Session::authenticate() {
 Session::Progress Session::open_channel() {
   remote_ = libssh2_channel_open_ex(session_, "session", 7, order_.settings.window, kPacketBytes, nullptr, 0);
   if (remote_ != nullptr) {
-    enter(Step::kExecute);
+    enter(Step::kSetEnvironment);
     return Progress::kDone;
   }
   if (libssh2_session_last_errno(session_) == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
   fail_by_library("opening a channel");
   return Progress::kOver;
+}
+
+// One that the server refuses is done without, as ssh does.
+Session::Progress Session::set_environment() {
+  for (const auto& variables = order_.settings.environment; variables_set_ < variables.size();
+       ++variables_set_) {
+    const std::string& text = variables[variables_set_];
+    const std::size_t equals = std::min(text.find('='), text.size());
+    const std::size_t value = std::min(equals + 1, text.size());
+    const int code =
+        libssh2_channel_setenv_ex(remote_, text.data(), static_cast<unsigned int>(equals),
+                                  text.data() + value, static_cast<unsigned int>(text.size() - value));
+    if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+    if (code != 0 && code != LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED) {
+      fail_by_library("setting a variable");
+      return Progress::kOver;
+    }
+  }
+  enter(Step::kExecute);
+  return Progress::kDone;
 }
 
 Session::Progress Session::execute() {

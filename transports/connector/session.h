@@ -53,6 +53,7 @@ class Session {
     kIdentities,
     kAuthenticate,
     kOpenChannel,
+    kSetEnvironment,
     kExecute,
     kCarry,
     kOver,
@@ -72,6 +73,7 @@ class Session {
   void load_identities();
   Progress authenticate();
   Progress open_channel();
+  Progress set_environment();
   Progress execute();
 
   Progress carry();
@@ -108,6 +110,7 @@ class Session {
   KnownHosts known_;  // until the host's key has been checked
   LIBSSH2_SESSION* session_ = nullptr;
   LIBSSH2_CHANNEL* remote_ = nullptr;
+  std::size_t variables_set_ = 0;
   std::unique_ptr<Identities> identities_;
   std::string refused_;  // names of the keys that the server did not take
 
