@@ -20,7 +20,7 @@ class ProcessCarrier final : public Carrier {
   // How every transport's process is started.
   static SpawnOptions options(std::vector<std::pair<std::string, std::string>> environment);
 
-  ~ProcessCarrier();
+  ~ProcessCarrier() override;
   void end() override { process_.end(); }
   void read_text() override;
 

@@ -72,7 +72,7 @@ class Connectors::Session final : public Carrier {
       : loop_(loop), connector_(connector), id_(id), owner_(owner) {
     connector_.add(id_, *this);
   }
-  ~Session() {
+  ~Session() override {
     loop_.cancel(deadline_);
     if (over_) return;
     connector_.remove(id_);

@@ -1,5 +1,6 @@
-// Goal: a plan says of every choice where it comes from. Method: settings in and out of what ssh says without
-// any configuration, and the text and the object that are made of a step.
+// Goal: a plan says of every choice where it comes from.
+// Method: settings in and out of what ssh says without any configuration, and the text and the object that
+// are made of a step.
 #include "cli/plan_step.h"
 
 #include <catch2/catch.hpp>

@@ -1,5 +1,6 @@
-// Goal: whoever speaks SSH, the same run does the same. Method: one table of runs, over ssh and over a
-// connector, against a real sshd whose client configuration uses what people use.
+// Goal: whoever speaks SSH, the same run does the same.
+// Method: one table of runs, over ssh and over a connector, against a real sshd whose client configuration
+// uses what people use.
 #include <fstream>
 
 #include "tests/end_to_end/ssh.h"

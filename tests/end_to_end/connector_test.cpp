@@ -1,5 +1,5 @@
-// Goal: a context comes up behind an ssh session that a connector keeps, and every refusal says why. Method:
-// a Runner and connectors as the program uses them, against a real sshd on loopback.
+// Goal: a context comes up behind an ssh session that a connector keeps, and every refusal says why.
+// Method: a Runner and connectors as the program uses them, against a real sshd on loopback.
 #include <netinet/in.h>
 #include <pwd.h>
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
-// Goal: SHA-1, HMAC and base64 are those everybody else computes. Method: published vectors, lengths around
-// the block's edge.
+// Goal: SHA-1, HMAC and base64 are those everybody else computes.
+// Method: published vectors, lengths around the block's edge.
 #include "transports/digest.h"
 
 #include <catch2/catch.hpp>

@@ -337,7 +337,7 @@ Session::Progress Session::authenticate() {
   text += refused_.empty() ? std::string("; there was no key to offer") : cat("; refused: ", refused_);
   if (!identities_->complaints().empty()) text += cat("; not usable: ", identities_->complaints());
   if (methods != nullptr) text += cat(" (the server takes: ", methods, ")");
-  fail(ErrorClass::kAuth, std::move(text), kKey);
+  fail(ErrorClass::kAuth, text, kKey);
   return Progress::kOver;
 }
 
@@ -518,7 +518,7 @@ void Session::watch_channel() {
 
 // --- the end ---
 
-void Session::fail(ErrorClass error_class, std::string text, std::string_view remedy) {
+void Session::fail(ErrorClass error_class, const std::string& text, std::string_view remedy) {
   end(Error{error_class, phase(), text, remedy});
 }
 
@@ -530,22 +530,21 @@ void Session::fail_by_library(std::string_view what) {
     case LIBSSH2_ERROR_BANNER_RECV:
       return fail(ErrorClass::kRefused, cat(last_address_, " hung up before it said who it is"), kCrowded);
     case LIBSSH2_ERROR_PROTO:
-      return fail(ErrorClass::kProtocol, std::move(text), "what listens there is not sshd: check the port");
+      return fail(ErrorClass::kProtocol, text, "what listens there is not sshd: check the port");
     case LIBSSH2_ERROR_SOCKET_DISCONNECT:
     case LIBSSH2_ERROR_SOCKET_RECV:
     case LIBSSH2_ERROR_SOCKET_SEND:
-      if (step_ == Step::kCarry) return fail(ErrorClass::kLost, std::move(text), kReach);
+      if (step_ == Step::kCarry) return fail(ErrorClass::kLost, text, kReach);
       return fail(ErrorClass::kRefused, cat("the server hung up: ", text), "the server's log says why");
     case LIBSSH2_ERROR_KEX_FAILURE:
     case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:
     case LIBSSH2_ERROR_METHOD_NONE:
-      return fail(ErrorClass::kProtocol, std::move(text), "use --ssh openssh for this host");
+      return fail(ErrorClass::kProtocol, text, "use --ssh openssh for this host");
     case LIBSSH2_ERROR_CHANNEL_FAILURE:
     case LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED:
-      return fail(ErrorClass::kRefused, std::move(text),
-                  "the account must allow commands without a terminal");
+      return fail(ErrorClass::kRefused, text, "the account must allow commands without a terminal");
     default:
-      return fail(ErrorClass::kProtocol, std::move(text), "try --ssh openssh");
+      return fail(ErrorClass::kProtocol, text, "try --ssh openssh");
   }
 }
 

@@ -86,7 +86,7 @@ class Session {
 
   void watch_socket();
   void watch_channel();
-  void fail(ErrorClass error_class, std::string text, std::string_view remedy = {});
+  void fail(ErrorClass error_class, const std::string& text, std::string_view remedy = {});
   void fail_by_library(std::string_view what);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
   Phase phase() const;
