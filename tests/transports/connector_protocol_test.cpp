@@ -1,0 +1,122 @@
+// Goal: root and connector understand each other, and neither believes what it cannot understand.
+// Method: every message there and back; messages cut at each byte; datagrams with and without a descriptor.
+#include "transports/connector_protocol.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+using namespace banyan;
+
+namespace {
+
+SessionOrder order() {
+  SessionOrder order;
+  order.id = 7;
+  order.command = "exec true";
+  SessionSettings& settings = order.settings;
+  settings.host = "web1";
+  settings.port = 2222;
+  settings.family = AddressFamily::kIpv6;
+  settings.user = "ann";
+  settings.key_name = "alias";
+  settings.key_port = 23;
+  settings.known_hosts = {"/a", "/b"};
+  settings.accept_new = "/a";
+  settings.hash_known_hosts = true;
+  settings.identities = {"/id"};
+  settings.key_agent = "/agent";
+  settings.only_identities = true;
+  settings.environment = {"LANG=C"};
+  settings.window = 12345;
+  return order;
+}
+
+}  // namespace
+
+TEST_CASE("an order arrives with everything in it") {
+  const Result<ToConnector> decoded = decode_to_connector(encode(ToConnector(order())));
+  REQUIRE(bool(decoded));
+  const auto* got = std::get_if<SessionOrder>(&*decoded);
+  REQUIRE(got != nullptr);
+  CHECK(got->id == 7);
+  CHECK(got->command == "exec true");
+  const SessionSettings& settings = got->settings;
+  CHECK(settings.host == "web1");
+  CHECK(settings.port == 2222);
+  CHECK(settings.family == AddressFamily::kIpv6);
+  CHECK(settings.user == "ann");
+  CHECK(settings.key_name == "alias");
+  CHECK(settings.key_port == 23);
+  CHECK(settings.known_hosts == std::vector<std::string>{"/a", "/b"});
+  CHECK(settings.accept_new == "/a");
+  CHECK(settings.hash_known_hosts);
+  CHECK(settings.identities == std::vector<std::string>{"/id"});
+  CHECK(settings.key_agent == "/agent");
+  CHECK(settings.only_identities);
+  CHECK(settings.environment == std::vector<std::string>{"LANG=C"});
+  CHECK(settings.window == 12345);
+}
+
+TEST_CASE("what a connector tells arrives as it was told, long texts cut") {
+  Error error{ErrorClass::kHostKey, Phase::kKex, std::string(100'000, 'x'), "ask"};
+  error.started = Started::kUnknown;
+  const auto decoded = decode_from_connector(encode(FromConnector(SessionEnd{.id = 9, .error = error})));
+  REQUIRE(bool(decoded));
+  const auto* end = std::get_if<SessionEnd>(&*decoded);
+  REQUIRE(end != nullptr);
+  REQUIRE(end->error.has_value());
+  CHECK(end->id == 9);
+  CHECK(end->error->error_class == ErrorClass::kHostKey);
+  CHECK(end->error->phase == Phase::kKex);
+  CHECK(end->error->text.size() == kConnectorTextMax);
+  CHECK(end->error->remedy == "ask");
+  CHECK(end->error->started == Started::kUnknown);
+
+  const auto code =
+      decode_from_connector(encode(FromConnector(SessionEnd{.id = 9, .error = {}, .exit_code = 3})));
+  REQUIRE(bool(code));
+  CHECK(std::get<SessionEnd>(*code).exit_code == 3);
+  const auto phase = decode_from_connector(encode(FromConnector(SessionPhase{4, Phase::kAuth})));
+  REQUIRE(bool(phase));
+  CHECK(std::get<SessionPhase>(*phase).phase == Phase::kAuth);
+  const auto text = decode_from_connector(encode(FromConnector(SessionText{4, "a\nb"})));
+  REQUIRE(bool(text));
+  CHECK(std::get<SessionText>(*text).text == "a\nb");
+}
+
+TEST_CASE("a message cut anywhere, or with more behind it, is none") {
+  for (const bool longer : {false, true}) {
+    Buffer message = encode(ToConnector(order()));
+    if (longer) {
+      message.push_back(0);
+      CHECK_FALSE(bool(decode_to_connector(message)));
+      continue;
+    }
+    for (std::size_t size = 0; size < message.size(); ++size) {
+      CAPTURE(size);
+      CHECK_FALSE(bool(decode_to_connector(Bytes(message).first(size))));
+    }
+  }
+}
+
+TEST_CASE("a datagram brings its descriptor, and its end is told from a pause") {
+  int pair[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+  Fd ours(pair[0]), theirs(pair[1]);
+  CHECK(receive_datagram(theirs.get()).status == Datagram::Status::kWouldBlock);
+  auto pipe = make_pipe();
+  REQUIRE(bool(pipe));
+  const Buffer message = encode(ToConnector(SessionStop{5}));
+  REQUIRE(send_datagram(ours.get(), message, pipe->second.get()));
+  REQUIRE(send_datagram(ours.get(), message, -1));
+  const Datagram with = receive_datagram(theirs.get());
+  CHECK(with.status == Datagram::Status::kOk);
+  CHECK(with.message == message);
+  REQUIRE(bool(with.fd));
+  CHECK(::write(with.fd.get(), "x", 1) == 1);
+  CHECK_FALSE(bool(receive_datagram(theirs.get()).fd));
+  ours.reset();
+  CHECK(receive_datagram(theirs.get()).status == Datagram::Status::kEnd);
+}
