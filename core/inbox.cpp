@@ -45,8 +45,9 @@ Inbox::Verdict Inbox::admit(std::uint32_t link, const Header& header) {
   const FlowKey flow = flow_of(header);
   auto window = windows_.find(flow);
   if (window == windows_.end()) {
-    if (streams_of_link_[link] >= limits_.streams_max) return Verdict::kTooMany;
-    ++streams_of_link_[link];
+    Share& share = shares_[link];
+    if (share.streams >= limits_.streams_max) return Verdict::kTooMany;
+    ++share.streams;
     window = windows_.emplace(flow, Window{.link = link, .size = limits_.stream_window}).first;
   }
   Window& w = window->second;
@@ -98,14 +99,15 @@ void Inbox::begin(std::uint32_t link, const Header& header, Bytes payload, Charg
   assembly.total = load_le<std::uint64_t>(payload.data());
   const Bytes rest = payload.subspan(kLengthPrefixBytes);
   if (assembly.total > limits_.message_max || rest.size() > assembly.total) {
-    assembly.refused = true;
     owner_.refuse_too_large(link, header);
     return;
   }
   assembly.bytes.assign(rest.begin(), rest.end());
   assembly.charges.push_back(std::move(charge));
-  waiting_.push_back(flow_of(header));
-  reserve_in_order();
+  assembly.place = Assembly::Place::kWaiting;
+  std::list<FlowKey>& waiting = shares_[link].waiting;
+  assembly.waits_at = waiting.insert(waiting.end(), flow_of(header));
+  reserve_next(link);
 }
 
 void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge) {
@@ -113,26 +115,27 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
   auto found = assemblies_.find(flow);
   if (found == assemblies_.end()) return;  // the tail of something cut off
   Assembly& assembly = found->second;
-  if (assembly.refused || assembly.bytes.size() + payload.size() > assembly.total) {
-    if (header.has(kLast) || !assembly.refused) forget(flow);
+  const bool refused = assembly.place == Assembly::Place::kNone;
+  if (refused || assembly.bytes.size() + payload.size() > assembly.total) {
+    if (header.has(kLast) || !refused) forget(flow);
     return;
   }
   // Grows with what was received, never with what was promised.
   assembly.bytes.insert(assembly.bytes.end(), payload.begin(), payload.end());
   if (!header.has(kLast)) {
-    if (!assembly.reserved) assembly.charges.push_back(std::move(charge));
+    if (assembly.place == Assembly::Place::kWaiting) assembly.charges.push_back(std::move(charge));
     return;
   }
   if (assembly.bytes.size() != assembly.total) return forget(flow);
   // What it reserved passes to the message's own charge.
   Charge whole;
-  if (assembly.reserved) {
+  if (assembly.place == Assembly::Place::kReserved) {
     charge.settle();
     whole.inbox_ = this;
     whole.link_ = link;
     whole.flow_ = flow;
     whole.assembly_bytes_ = std::uint32_t(assembly.total);
-    assembly.reserved = false;
+    assembly.place = Assembly::Place::kNone;
   } else {
     whole = std::move(charge);
   }
@@ -143,51 +146,60 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
   owner_.on_message(link, first, done.bytes, whole);
 }
 
-// First come, first served: a small message never overtakes the large one of its link that waits before it.
-// But a link that has its share waits for itself alone.
-void Inbox::reserve_in_order() {
-  std::list<Charge> credited;     // end last: giving credit calls others
-  std::list<std::uint32_t> full;  // links whose next message does not fit
-  for (auto at = waiting_.begin(); at != waiting_.end();) {
-    auto found = assemblies_.find(*at);
-    if (found == assemblies_.end() || found->second.reserved || found->second.refused) {
-      at = waiting_.erase(at);
+// Whether the link's share has room for the first that waits.
+bool Inbox::may_reserve(const Share& share) const {
+  if (share.waiting.empty()) return false;
+  const Assembly& first = assemblies_.find(share.waiting.front())->second;
+  return share.reserved == 0 || share.reserved + first.total <= limits_.assembly_budget / kLinkShare;
+}
+
+// After anything that may let `link` or others reserve. Within a link first come, first served: a small
+// message never overtakes the large one that waits before it. Links take turns, one message each; one that
+// has its share waits for itself alone, without a turn.
+void Inbox::reserve_next(std::uint32_t link) {
+  const auto changed = shares_.find(link);
+  if (changed != shares_.end() && !changed->second.has_turn && may_reserve(changed->second)) {
+    changed->second.has_turn = true;
+    turns_.push_back(link);
+  }
+  std::list<Charge> credited;  // ends last: giving credit calls others
+  while (!turns_.empty()) {
+    ++waits_looked_at_;
+    const auto found = shares_.find(turns_.front());
+    if (found == shares_.end() || !may_reserve(found->second)) {  // cut, or thought better of it
+      if (found != shares_.end()) found->second.has_turn = false;
+      turns_.pop_front();
       continue;
     }
-    Assembly& assembly = found->second;
-    const auto share = assembly_of_link_.find(assembly.link);
-    const bool fits = share == assembly_of_link_.end() ||
-                      share->second + assembly.total <= limits_.assembly_budget / kLinkShare;
-    if (!fits || std::find(full.begin(), full.end(), assembly.link) != full.end()) {
-      full.push_back(assembly.link);
-      ++at;
-      continue;
-    }
+    Share& share = found->second;
+    Assembly& assembly = assemblies_.find(share.waiting.front())->second;
     if (assembly_used_ > 0 && assembly_used_ + assembly.total > limits_.assembly_budget) return;
     assembly_used_ += assembly.total;
-    if (assembly.total > 0) assembly_of_link_[assembly.link] += assembly.total;
-    assembly.reserved = true;
-    at = waiting_.erase(at);
+    share.reserved += assembly.total;
+    share.waiting.pop_front();
+    assembly.place = Assembly::Place::kReserved;
     credited.splice(credited.end(), assembly.charges);
+    turns_.splice(turns_.end(), turns_, turns_.begin());
   }
 }
 
 void Inbox::unreserve(std::uint32_t link, std::uint64_t bytes) {
   assembly_used_ -= bytes;
-  const auto share = assembly_of_link_.find(link);
-  if (share != assembly_of_link_.end() && (share->second -= bytes) == 0) assembly_of_link_.erase(share);
-  reserve_in_order();
+  const auto share = shares_.find(link);
+  if (share != shares_.end()) share->second.reserved -= bytes;
+  reserve_next(link);
 }
 
 void Inbox::forget(const FlowKey& flow) {
   auto found = assemblies_.find(flow);
   if (found == assemblies_.end()) return;
   const Assembly gone = std::move(found->second);
+  if (gone.place == Assembly::Place::kWaiting) shares_.find(gone.link)->second.waiting.erase(gone.waits_at);
   assemblies_.erase(found);
-  if (gone.reserved)
+  if (gone.place == Assembly::Place::kReserved)
     unreserve(gone.link, gone.total);
-  else if (waiting_.remove(flow) > 0)
-    reserve_in_order();
+  else if (gone.place == Assembly::Place::kWaiting)
+    reserve_next(gone.link);
 }
 
 void Inbox::give_back(Charge& charge) {
@@ -242,8 +254,7 @@ void Inbox::end_stream(const FlowKey& flow) {
 void Inbox::erase_window(Table<FlowKey, Window>::Iterator window) {
   if (window->second.size > limits_.stream_window)
     budget_.left += window->second.size - limits_.stream_window;
-  auto count = streams_of_link_.find(window->second.link);
-  if (count != streams_of_link_.end() && --count->second == 0) streams_of_link_.erase(count);
+  --shares_[window->second.link].streams;
   windows_.erase(window);
 }
 
@@ -269,6 +280,7 @@ void Inbox::cut(std::uint32_t link) {
     }
     erase_window(here);
   }
+  shares_.erase(link);
   for (const Header& header : cut_off) {
     Charge none;
     owner_.on_message(link, header, {}, none);

@@ -3,7 +3,8 @@
 // The window of a stream starts at 64 KiB and widens only while its reader keeps up, out of the process's one
 // WindowBudget. A message of several frames reserves its whole length at its first frame, in order of
 // arrival: until it has, its frames stay within their stream's window, so two half-arrived messages cannot
-// wait for each other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md).
+// wait for each other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md). What
+// one frame costs does not depend on how many messages wait, nor on how many links there are.
 //
 // Thread: the loop's. Part of the Router, which outlives every Charge.
 #pragma once
@@ -43,7 +44,8 @@ struct InboxLimits {
   std::uint32_t stream_window = 64 << 10;
   std::uint32_t stream_window_max = 16 << 20;
   std::uint64_t assembly_budget = 64 << 20;  // of all links; each may reserve a quarter, or one message
-  std::uint32_t streams_max = 8'192;         // that one link may have open towards us
+  std::uint32_t streams_max = 8'192;         // that one link may have open towards us, each with at most one
+                                             // unfinished message
 };
 
 class Inbox {
@@ -78,6 +80,7 @@ class Inbox {
 
   std::size_t streams() const { return windows_.size(); }
   std::uint64_t assembly_used() const { return assembly_used_; }
+  std::uint64_t waits_looked_at() const { return waits_looked_at_; }  // what the order of waiting has cost
 
  private:
   friend class Charge;
@@ -90,20 +93,33 @@ class Inbox {
     bool ended = false;  // nothing more will come; the entry goes with its last charge
   };
   struct Assembly {
+    enum class Place : std::uint8_t {
+      kNone,      // too large: the rest is thrown away
+      kWaiting,   // in its link's list
+      kReserved,  // has its share of the budget: frames are credited as they come
+    };
     Header first;
     Buffer bytes;
     std::uint64_t total = 0;
-    bool refused = false;       // too large: the rest is thrown away
-    bool reserved = false;      // has its share of the budget: frames are credited as they come
-    std::list<Charge> charges;  // held until then
+    Place place = Place::kNone;
+    std::list<FlowKey>::iterator waits_at;  // while it does
+    std::list<Charge> charges;              // held until it is reserved
     std::uint32_t link = 0;
+  };
+  // What one link has of us; goes when the link does.
+  struct Share {
+    std::uint32_t streams = 0;
+    std::uint64_t reserved = 0;  // of the assembly budget
+    std::list<FlowKey> waiting;  // for a reservation, in order of their first frames
+    bool has_turn = false;       // stands in turns_
   };
 
   enum class Verdict : std::uint8_t { kAdmitted, kEnded, kOverrun, kTooMany };
   Verdict admit(std::uint32_t link, const Header& header);
   void begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   void go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
-  void reserve_in_order();
+  bool may_reserve(const Share& share) const;
+  void reserve_next(std::uint32_t link);
   void unreserve(std::uint32_t link, std::uint64_t bytes);
   void forget(const FlowKey& flow);  // its assembly, with what it reserved
   void give_back(Charge& charge);
@@ -115,11 +131,11 @@ class Inbox {
   WindowBudget& budget_;
   InboxLimits limits_;
   Table<FlowKey, Window> windows_;
-  Table<std::uint32_t, std::uint32_t> streams_of_link_;
   Table<FlowKey, Assembly> assemblies_;
-  std::list<FlowKey> waiting_;  // for a reservation, in order of their first frames
+  Table<std::uint32_t, Share> shares_;  // by link
+  std::list<std::uint32_t> turns_;      // links that wait for nothing but room in the budget
   std::uint64_t assembly_used_ = 0;
-  Table<std::uint32_t, std::uint64_t> assembly_of_link_;  // the same, for each that has reserved something
+  std::uint64_t waits_looked_at_ = 0;
 };
 
 }  // namespace banyan
