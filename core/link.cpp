@@ -179,9 +179,10 @@ void Link::decode() {
   }
 }
 
-// Credit is paid for by the data it answers; everything else a peer may send for free is counted.
+// What a peer may send for free is counted. Link credit ends here, and stream credit is paid for by the data
+// it answers.
 bool Link::take_control_token(const Header& header) {
-  if (header.handle == kLinkCredit || header.handle == kStreamCredit) return true;
+  if (header.handle == kLinkCredit) return true;
   if (control_left_ == 0) {
     const Nanos passed = loop_.now() - control_refill_;
     const auto earned = std::uint64_t(passed) * limits_.control_per_second / std::uint64_t(kSecond);
@@ -191,6 +192,11 @@ bool Link::take_control_token(const Header& header) {
   }
   --control_left_;
   return true;
+}
+
+// Each data frame that leaves may be answered by one of stream credit.
+void Link::earn_control_token() {
+  if (control_left_ < limits_.control_per_second) ++control_left_;
 }
 
 bool Link::on_link_control(const Header& header, Bytes payload) {
@@ -266,13 +272,24 @@ void Link::on_blocked() {
 
 void Link::send_control(Header header, Bytes payload) {
   ASSERT(header.has(kControl));
-  if (!is_open()) return;
-  if (control_.size() + kHeaderBytes + payload.size() > limits_.control_queue_max)
-    return go_down(
-        Error{ErrorClass::kStalled, Phase::kLink, "the other side does not read what it asked for", {}});
+  if (!queue_control(control_of_ours_, header, payload))
+    go_down(Error{ErrorClass::kStalled, Phase::kLink, "the other side does not read what it asked for", {}});
+}
+
+bool Link::forward_control(std::uint32_t origin, Header header, Bytes payload) {
+  ASSERT(header.has(kControl));
+  return queue_control(control_of_origin_[origin], header, payload);
+}
+
+// False if it would be too much. `queued`: what waits already and is counted together with it.
+bool Link::queue_control(std::uint32_t& queued, Header header, Bytes payload) {
+  if (!is_open()) return true;
   header.length = std::uint32_t(payload.size());
+  if (queued + header.wire_bytes() > limits_.control_queue_max) return false;
+  queued += std::uint32_t(header.wire_bytes());
   append_frame(control_, header, payload);
   flush_soon();
+  return true;
 }
 
 void Link::encode(const Header& header, std::uint8_t* to) const {
@@ -298,6 +315,7 @@ void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
     return;
   }
   credit_ -= header.wire_bytes();
+  earn_control_token();
   if (is_large) {
     write_through(header, payload);
   } else {
@@ -367,6 +385,8 @@ void Link::stage_control() {
   if (control_.empty()) return;
   staged_.insert(staged_.end(), control_.begin(), control_.end());
   control_.clear();
+  control_of_ours_ = 0;
+  control_of_origin_.clear();
   echo_pending_ = false;
 }
 
@@ -384,6 +404,7 @@ void Link::stage_data() {
     }
     QueuedFrame frame = scheduler_.pop();
     credit_ -= frame.header.wire_bytes();
+    earn_control_token();
     if (frame.payload.size() < kWriteThroughMin) {
       append_frame(staged_, frame.header, frame.payload);
     } else {

@@ -17,6 +17,7 @@
 #include "core/frame.h"
 #include "core/loop.h"
 #include "core/scheduler.h"
+#include "core/table.h"
 
 namespace banyan {
 
@@ -28,7 +29,9 @@ struct LinkLimits {
   Nanos frame_deadline = 30 * kSecond;     // a frame once begun is complete by then
   std::uint32_t window = 2 << 20;          // first link window, bytes
   std::uint32_t window_max = 16 << 20;     // fills 1 Gbit/s at 128 ms
-  std::uint32_t control_queue_max = 1 << 20;  // a peer that makes us answer and does not read is closed
+  // Control that waits: of our own, then a peer that makes us answer and does not read is closed; and as much
+  // of each other link's, which is then to blame.
+  std::uint32_t control_queue_max = 1 << 20;
   std::uint32_t control_per_second = 50'000;  // routes, credit, heartbeats: far above honest, far below harm
 };
 
@@ -72,6 +75,9 @@ class Link {
   // Queues one control frame, ahead of all data; sets its length. REQUIRES: header.has(kControl). A peer that
   // lets control_queue_max of them pile up is closed (kStalled).
   void send_control(Header header, Bytes payload = {});
+  // The same for one that came in on the link `origin`, and not at this link's risk: false, and nothing is
+  // queued, if control_queue_max of that origin wait already.
+  bool forward_control(std::uint32_t origin, Header header, Bytes payload);
   // Queues one data frame; copies what cannot leave at once. `origin` names who is charged: the serial of the
   // link it came in on, or 0 for ourselves; on_sent() tells when the charge ends, perhaps before this
   // returns.
@@ -105,10 +111,12 @@ class Link {
   bool on_readable();
   void decode();
   bool take_control_token(const Header& header);
+  void earn_control_token();
   bool on_link_control(const Header& header, Bytes payload);
   void give_credit(std::uint32_t growth);
   void on_blocked();
 
+  bool queue_control(std::uint32_t& queued, Header header, Bytes payload);
   std::size_t staged_bytes() const { return staged_.size() - staged_at_; }
   void encode(const Header& header, std::uint8_t* to) const;
   void append_frame(Buffer& to, const Header& header, Bytes payload);
@@ -156,6 +164,9 @@ class Link {
   Buffer staged_;
   std::size_t staged_at_ = 0;  // written so far
   Buffer control_;             // encoded control frames
+  // How much of that is ours, and how much came in on which other link.
+  std::uint32_t control_of_ours_ = 0;
+  Table<std::uint32_t, std::uint32_t> control_of_origin_;
   FrameScheduler scheduler_;   // data that may not leave yet
   std::uint64_t credit_;       // data bytes the peer allows
   bool blocked_told_ = false;  // since the last credit

@@ -166,8 +166,7 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
     } else if (!text.empty()) {
       answer_dead(in, header, reason, text);
     } else {
-      ++counters_.forwarded;
-      peer(out)->link->send_control(header, payload);
+      forward_control(from, *peer(out), header, payload);
     }
     return;
   }
@@ -177,6 +176,20 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
   if (entry != half_way_.end() && header.has(kLast)) finish_half_way(entry);
   if (header.has(kFirst)) answer_dead(in, header, reason, text);
   drop(in, header);
+}
+
+// Control has no window, so what waits of a child's is limited for each link it came in on: a flood never
+// costs another neighbour its link. The parent's is taken as our own, and a child that does not read it is
+// closed.
+void Router::forward_control(Peer& from, Peer& to, const Header& header, Bytes payload) {
+  ++counters_.forwarded;
+  if (from.is_parent) return to.link->send_control(header, payload);
+  if (to.link->forward_control(from.link->serial(), header, payload)) return;
+  --counters_.forwarded;
+  ++counters_.dropped;
+  // Between two children it is theirs alone: which of them is at fault cannot be known, and both live on.
+  if (to.is_parent)
+    from.link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "more control than the way up takes", {}});
 }
 
 // Frames are passed on as they come. What is remembered of a long message is only where it goes.

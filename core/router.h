@@ -103,7 +103,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   using OnLinkDown = Function<void(const Error&)>;
   Link& set_parent(std::unique_ptr<Link> link, OnLinkDown on_down);  // its id: ancestors.front()
   Link& add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down);
-  // What lies behind a child: the way to `id` leads through `child`. parent/route_monitor.h keeps these.
+  // What lies behind a child: the way to `id` leads through `child`.
   // REQUIRES: `child` is a child; `id` has no route.
   void add_route(ContextId id, ContextId child);
   // Closes the link to a child as if it had broken; unknown ids are harmless.
@@ -123,7 +123,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Function<void(ContextId source, Handle handle)> on_cancel;
   // SHUTDOWN from the parent.
   Function<void(Nanos remaining)> on_shutdown;
-  // Route news from a child or the parent; core has no use for them (parent/route_monitor.h has).
+  // Route news from a child or the parent, for whoever keeps the routes; without one they are answered dead.
   Function<void(Link&, ContextId neighbour, const Header&, Bytes)> on_route_control;
 
   // --- sending ---
@@ -191,6 +191,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   bool lies_beneath(const Peer& child, ContextId id) const;
   const char* check_origin(const Peer& from, Header& header) const;  // what is wrong, or nullptr
   void forward(Peer& from, const Header& header, Bytes payload);
+  void forward_control(Peer& from, Peer& to, const Header& header, Bytes payload);
   void forward_data(Peer& from, std::uint32_t to, const Header& header, Bytes payload);
   void deliver(std::uint32_t from, const Header& header, Bytes payload);
   void deliver_control(std::uint32_t from, const Header& header, Bytes payload);

@@ -202,5 +202,52 @@ TEST_CASE("a frame that goes on a message nobody began is dropped, and its windo
   for (const Header& header : hop.parent->frames) CHECK(header.has(kControl));
 }
 
+// Each frame is allowed and none is answered; the parent does not read, so they wait in us.
+void flood_parent(Hop& hop, RawPeer& from, ContextId source, int frames) {
+  const Buffer credit = encode(header_of(kControl | kWhole, source, kRoot, 0, kStreamCredit),
+                               Packer().array(2).number(10u).number(1u).take());
+  Buffer many;
+  for (int i = 0; i < frames; ++i) many.insert(many.end(), credit.begin(), credit.end());
+  from.send(many);
+  hop.settle();
+}
+
+TEST_CASE(
+    "a child's flood of control for a parent that does not read costs the child its link, and no other") {
+  Hop hop;
+  hop.parent->set_reading(false);
+
+  flood_parent(hop, *hop.child, kChild, 40'000);
+
+  CHECK(hop.child_ended == ErrorClass::kProtocol);
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+  // What the sibling has to say still has room, and arrives.
+  flood_parent(hop, *hop.sibling, kSibling, 1'000);
+  hop.parent->set_reading(true);
+  hop.settle();
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+  std::size_t of_sibling = 0;
+  for (const Header& header : hop.parent->frames)
+    of_sibling += header.handle == kStreamCredit && header.source == kSibling;
+  CHECK(of_sibling == 1'000);
+}
+
+TEST_CASE("control between two children, one of which does not read, is dropped and costs neither its link") {
+  Hop hop;
+  hop.sibling->set_reading(false);
+  const Buffer cancel =
+      encode(header_of(kControl | kWhole, kChild, kSibling, 0, kCancel), simulation::pack(7));
+  Buffer many;
+  for (int i = 0; i < 40'000; ++i) many.insert(many.end(), cancel.begin(), cancel.end());
+
+  hop.child->send(many);
+  hop.settle();
+
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(hop.router.link_to(kSibling) != nullptr);
+  CHECK(hop.router.counters().dropped > 0);
+  CHECK(hop.router.counters().forwarded + hop.router.counters().dropped == 40'000);
+}
+
 }  // namespace
 }  // namespace banyan

@@ -141,6 +141,25 @@ TEST_CASE("questions without end are answered one at a time, and too many end th
   CHECK(attack.down_class == ErrorClass::kProtocol);
 }
 
+TEST_CASE("stream credit is free as far as it answers data, and counted beyond") {
+  const Buffer credit = frame(control(kStreamCredit), Packer().array(2).number(10u).number(1u).take());
+  LinkLimits limits;
+  limits.control_per_second = 100;
+  for (const bool answers : {true, false}) {
+    CAPTURE(answers);
+    Attack attack(8, {.latency_max = 20 * kMicrosecond, .is_rough = false}, limits);
+
+    for (int i = 0; i < 2'000 && !attack.is_down(); ++i) {
+      if (answers) attack.link->send(0, {.flags = kFirst | kLast}, {});
+      attack.write(credit);
+      attack.read(1'000);
+    }
+
+    CHECK(attack.is_down() != answers);
+    CHECK(attack.down == (answers ? "" : "control frames faster than allowed"));
+  }
+}
+
 TEST_CASE("a peer that makes us answer and does not read is closed at the limit of the queue") {
   LinkLimits limits;
   limits.control_queue_max = 64 * 1024;
