@@ -24,7 +24,8 @@ constexpr std::string_view kChangedKey =
 constexpr std::string_view kKey =
     "check the user (-l) and the key (--identity, ssh-add -l); no password is asked for";
 constexpr std::string_view kCrowded =
-    "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
+    "not sshd, or it drops connections when there are too many: check the port, lower -f, or raise "
+    "MaxStartups there";
 constexpr std::string_view kAccount = "the account must allow commands without a terminal";
 constexpr std::string_view kConfiguration = "see what ssh -G says about this host";
 constexpr std::string_view kJump = "check the jump host named in ssh's configuration";
@@ -160,9 +161,6 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"Could not resolve hostname", P::kResolve, C::kUnreachable, "check the name"},
         {"during banner exchange", P::kConnect, C::kTimeout,
          "something listens there that does not answer as sshd"},
-        {"kex_exchange_identification:", P::kKex, C::kRefused, kCrowded},
-        {"ssh_exchange_identification:", P::kKex, C::kRefused, kCrowded},
-        {"banner exchange:", P::kKex, C::kProtocol, "what listens there is not sshd: check the port"},
         {": Connection refused", P::kConnect, C::kUnreachable, kReach},
         {": Connection timed out", P::kConnect, C::kTimeout, kReach},
         {": Operation timed out", P::kConnect, C::kTimeout, kReach},
@@ -186,7 +184,11 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"request failed on channel", P::kShell, C::kRefused, kAccount},
         {"Session open refused by peer", P::kShell, C::kResource,
          "raise MaxSessions there, or do without a shared connection"},
-        // Cut off. The last, because many lines above are followed by one of these.
+        // Cut off. The last, because many lines above are followed by one of these: so is whatever ssh says
+        // of a jump host, which it reaches through a second ssh.
+        {"banner exchange:", P::kKex, C::kProtocol, "what listens there is not sshd: check the port"},
+        {"kex_exchange_identification:", P::kKex, C::kRefused, kCrowded},
+        {"ssh_exchange_identification:", P::kKex, C::kRefused, kCrowded},
         {"ssh_dispatch_run_fatal", P::kKex, C::kProtocol, kConfiguration},
         {"Received disconnect from", P::kAuth, C::kRefused, "the server's log says why"},
         {"Timeout, server", P::kShell, C::kLost, kReach},

@@ -109,8 +109,9 @@ TEST_CASE("who cannot be reached is told in one line with the phase, the class a
   if (!has_sshd()) return;
   const Sshd server, other;
   const std::string config = server.client_config(), empty = server.folder() + "/empty",
-                    swapped = server.folder() + "/swapped";
+                    swapped = server.folder() + "/swapped", jump = server.folder() + "/jump";
   std::ofstream(empty).close();
+  std::ofstream(jump) << "Host web\nProxyJump 127.0.0.1:1\nInclude " << config << "\n";
   std::ofstream(swapped) << "[127.0.0.1]:" << server.port() << " " << other.host_key() << "\n";
   struct {
     Words arguments;
@@ -124,6 +125,7 @@ TEST_CASE("who cannot be reached is told in one line with the phase, the class a
        "auth",
        "Permission denied"},
       {{"web", "-F", config, "--port", "1"}, "connect", "unreachable", "Connection refused"},
+      {{"web", "-F", jump}, "connect", "unreachable", "ssh: connect to host 127.0.0.1 port 1: "},
       {{"no-such-host.invalid", "-F", config}, "resolve", "unreachable", "Could not resolve hostname"},
   };
   for (const auto& row : table) {

@@ -173,6 +173,21 @@ TEST_CASE("what OpenSSH prints becomes a phase and a class") {
        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port "
        "65535\r\n",
        Phase::kConnect, ErrorClass::kUnreachable},
+      {"ssh: connect to host 127.0.0.1 port 2223: Connection refused\r\nkex_exchange_identification: "
+       "Connection "
+       "closed by remote host\r\nConnection closed by UNKNOWN port 65535\r\n",
+       Phase::kConnect, ErrorClass::kUnreachable},
+      {"ssh: connect to host 10.9.9.9 port 22: No route to host\r\nbanner exchange: Connection to UNKNOWN "
+       "port "
+       "65535: Broken pipe\r\n",
+       Phase::kConnect, ErrorClass::kUnreachable},
+      {"u@jump: Permission denied (publickey).\r\nkex_exchange_identification: Connection closed by remote "
+       "host\r\nConnection closed by UNKNOWN port 65535\r\n",
+       Phase::kAuth, ErrorClass::kAuth},
+      {"kex_exchange_identification: banner line contains invalid characters\r\nbanner exchange: Connection "
+       "to "
+       "127.0.0.1 port 8000: invalid format\r\n",
+       Phase::kKex, ErrorClass::kProtocol},
   };
   for (const auto& row : table) {
     CAPTURE(row.text);
