@@ -20,6 +20,7 @@
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
 #include "parent/log_sink.h"
+#include "transports/openssh_version.h"
 
 namespace banyan::cli {
 namespace {
@@ -171,6 +172,8 @@ int run_program(int argc, char** argv) {
     std::fprintf(stderr, "banyan: %zu at once: the limit of open files (ulimit -n) allows no more\n",
                  options.fan_out);
   }
+  if (!std::ranges::all_of(options.targets.targets, &Target::local))
+    options.ssh.knows_session_type = knows_session_type(openssh_version());
   return Program(std::move(options)).run();
 }
 

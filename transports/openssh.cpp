@@ -74,6 +74,8 @@ void append_ssh_target(const SshTarget& target, const SshOptions& options, std::
     argv.emplace_back("-p");
     argv.push_back(cat(port));
   }
+  // A connection that was there before was made with another key, or believed another file.
+  if (!options.identity.empty() || !options.known_hosts.empty()) option("ControlPath=none");
   if (!options.identity.empty()) {
     file_option("IdentityFile", options.identity);
     option("IdentitiesOnly=yes");
@@ -102,6 +104,10 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
   option("Tunnel=no");
   option("PermitLocalCommand=no");
   option("RemoteCommand=none");
+  if (options.knows_session_type) {
+    option("SessionType=default");
+    option("StdinNull=no");
+  }
   // A silent peer is found here as well as by our own heartbeat: then ssh itself ends too.
   option("ServerAliveInterval=5");
   option("ServerAliveCountMax=3");

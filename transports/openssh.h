@@ -29,8 +29,9 @@ struct SshOptions {
   std::string identity;     // private key file; then no other key is offered
   std::string known_hosts;  // then no other file is believed
   AddressFamily family = AddressFamily::kAny;
-  bool accept_new = false;    // the key of a host that none is known of is believed and written down
-  Nanos connect_timeout = 0;  // bounds everything up to the hello; 0: the usual deadlines
+  bool accept_new = false;          // the key of a host that none is known of is believed and written down
+  Nanos connect_timeout = 0;        // bounds everything up to the hello; 0: the usual deadlines
+  bool knows_session_type = false;  // the installed ssh (transports/openssh_version.h)
 };
 
 // `architecture` may be empty: not known. `nonce` is fresh for each start.

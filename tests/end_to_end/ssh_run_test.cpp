@@ -10,6 +10,7 @@
 #include <set>
 
 #include "tests/end_to_end/ssh.h"
+#include "transports/openssh_version.h"
 
 using namespace banyan::test;
 using banyan::cat;
@@ -237,6 +238,35 @@ TEST_CASE("a terminal that the configuration forces on the connection changes no
   CAPTURE(got.err);
   CHECK(got.code == 0);
   CHECK((got.out == bytes));
+}
+
+TEST_CASE("a configuration that wants no session and no input is overruled") {
+  if (!has_sshd()) return;
+  if (!banyan::knows_session_type(banyan::openssh_version())) return;
+  const Sshd server({.client_lines = "SessionType none\nStdinNull yes"});
+  const Finished got = run_program(over(server, "web", {"--", "cat"}), "in\n");
+  CAPTURE(got.err);
+  CHECK(got.code == 0);
+  CHECK(got.out == "in\n");
+}
+
+TEST_CASE("--known-hosts means that file also where a shared connection is there already") {
+  if (!has_sshd()) return;
+  const Sshd server, other;
+  const std::string socket = server.folder() + "/shared";
+  std::ofstream(server.folder() + "/shared_config") << "Host web\nControlMaster auto\nControlPath " << socket
+                                                    << "\nInclude " << server.client_config() << "\n";
+  const std::string config = server.folder() + "/shared_config";
+  Program first({"run", "web", "-F", config, "--sh", "echo up; cat"});
+  REQUIRE(first.wait_for("up\n"));
+  REQUIRE(::access(socket.c_str(), F_OK) == 0);
+  CHECK(run_program({"run", "web", "-F", config, "--", "true"}).code == 0);
+  const Finished got =
+      run_program({"run", "web", "-F", config, "--known-hosts", other.known_hosts(), "--", "true"});
+  CAPTURE(got.err);
+  CHECK(got.code == 255);
+  CHECK(contains(got.err, "kex: "));
+  CHECK(first.finish().code == 0);
 }
 
 TEST_CASE("dropbear serves as well as OpenSSH") {

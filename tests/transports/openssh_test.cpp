@@ -41,7 +41,8 @@ TEST_CASE("every setting finds its option, and the target's own come before thos
   options.connect_timeout = 2'500 * kMillisecond;
   CHECK(joined(openssh_argv({"deploy@[::1]:2222", "deploy", "::1", 2222}, options, "exec sh")) ==
         kAlways +
-            "-o ConnectTimeout=3 -o LogLevel=INFO -F my config -l deploy -p 2222 -o IdentityFile=\"/keys/id "
+            "-o ConnectTimeout=3 -o LogLevel=INFO -F my config -l deploy -p 2222 -o ControlPath=none -o "
+            "IdentityFile=\"/keys/id "
             "one\" "
             "-o IdentitiesOnly=yes -o UserKnownHostsFile=/tmp/100%%known -o GlobalKnownHostsFile=/dev/null "
             "-- ::1 exec sh");
@@ -67,6 +68,22 @@ TEST_CASE("the host keys that ssh accepted are found among what it said") {
             "Warning: Permanently added '[::1]:22' (ED25519) to the list of known hosts."});
   CHECK(accepted_host_keys("").empty());
   CHECK(accepted_host_keys("nothing\n\n").empty());
+}
+
+TEST_CASE("a key or a file of host keys that is named is not passed by over a shared connection") {
+  SshOptions key, known_hosts;
+  key.identity = known_hosts.known_hosts = "/k";
+  for (const SshOptions& options : {key, known_hosts})
+    CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")).find(" -o ControlPath=none ") !=
+          std::string::npos);
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, {}, "x")).find("ControlPath") == std::string::npos);
+}
+
+TEST_CASE("a configuration cannot take the command or its input away, where ssh knows how to") {
+  SshOptions options;
+  options.knows_session_type = true;
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x"))
+            .find(" -o SessionType=default -o StdinNull=no ") != std::string::npos);
 }
 
 TEST_CASE("settings for all apply where the target names none") {
