@@ -36,7 +36,9 @@ void declare(CLI::App& app, Words& words) {
   app.add_flag("--version", words.version);
   app.add_option("verb", words.verb);
   app.add_option("targets", words.targets);
-  app.add_option("-w,-H,--hosts", words.targets_option);
+  app.add_option("-w,-H,--hosts", words.targets_option)
+      ->multi_option_policy(CLI::MultiOptionPolicy::Join)
+      ->delimiter(',');
   app.add_option("-x,--exclude", words.exclude)
       ->multi_option_policy(CLI::MultiOptionPolicy::Join)
       ->delimiter(',');
@@ -62,7 +64,8 @@ void declare(CLI::App& app, Words& words) {
   app.add_option("--ssh", words.back_end)->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
   for (CLI::Option* option : app.get_options()) {
     // The later one wins, so that an alias can be overridden.
-    if (option->get_name() != "--exclude" && option->get_items_expected_max() > 0) option->take_last();
+    const bool adds_up = option->get_name() == "--exclude" || option->get_name() == "--hosts";
+    if (!adds_up && option->get_items_expected_max() > 0) option->take_last();
   }
 }
 

@@ -107,6 +107,8 @@ TEST_CASE("a shell line is one argument, and what follows -- are its own") {
 TEST_CASE("targets may come by -w or -H, and brackets are theirs") {
   CHECK(parse_options({"run", "-w", "web[1-2]", "--", "x"}).targets.targets.size() == 2);
   CHECK(parse_options({"run", "-H", "web1", "--", "x"}).targets.one);
+  CHECK(parse_options({"run", "-w", "web1", "-H", "web[2-3],web4", "--", "x"}).targets.targets.size() == 4);
+  CHECK_FALSE(parse_options({"run", "-w", "web1", "-w", "web1", "--", "x"}).targets.one);
   CHECK(parse_options({"run", "[::1]", "--", "x"}).targets.targets.at(0).host == "::1");
   CHECK(parse_options({"run", "[1-2]", "--", "x"}).targets.targets.size() == 2);
   CHECK(parse_options({"run", "n[1,3]", "-x", "n[3,4]", "--", "x"}).targets.targets.size() == 1);
