@@ -165,6 +165,8 @@ int run_program(int argc, char** argv) {
     const bool written = std::fputs(options.help.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
     return written ? 0 : 1;
   }
+  for (const std::string& item : options.targets.not_excluded)
+    std::fprintf(stderr, "banyan: -x %s: not among the targets\n", item.c_str());
   if (options.verb == Verb::kPlan) return run_plan(options);
   const std::size_t wanted = std::min(options.fan_out, options.targets.targets.size());
   options.fan_out = raise_file_limit(wanted);

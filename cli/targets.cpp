@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "cli/printable.h"
@@ -270,7 +271,13 @@ Target parse_name(const std::string& name) {
 }
 
 struct Names {
+  // One of the list as written, and how many names there are up to its end.
+  struct Item {
+    std::string_view text;
+    std::size_t end = 0;
+  };
   std::vector<std::string> names;
+  std::vector<Item> items;
   bool literal = false;  // one name, written out
 };
 
@@ -286,9 +293,51 @@ Names expand_list(std::string_view expression) {
     result.literal = items.size() == 1 && pieces.size() == 1 && pieces[0].ranges.empty();
     std::string name;
     expand(pieces, 0, name, [&](const std::string& made) { result.names.push_back(made); });
+    result.items.push_back({item, result.names.size()});
   }
   return result;
 }
+
+// What -x says. A bare host is meant whatever the user and the port: who leaves out "web1" must not find that
+// "root@web1" was contacted.
+class Exclusion {
+ public:
+  explicit Exclusion(std::string_view expression) {
+    if (expression.empty()) return;
+    list_ = expand_list(expression);
+    for (const std::string& name : list_.names) {
+      // Taken apart, so that a slip in -x is an error, and not a host that is contacted after all.
+      const Target target = parse_name(name);
+      if (target.user.empty() && target.port == 0 && !target.local) hosts_.emplace(target.host, name);
+      names_.insert(name);
+    }
+  }
+
+  bool covers(const Target& target) {
+    const bool by_name = names_.contains(target.name);
+    const auto by_host = hosts_.find(target.host);
+    if (by_name) used_.insert(target.name);
+    if (by_host != hosts_.end()) used_.insert(by_host->second);
+    return by_name || by_host != hosts_.end();
+  }
+
+  // The items, as written, that covered none so far.
+  std::vector<std::string> unused() const {
+    std::vector<std::string> items;
+    std::size_t begin = 0;
+    for (const Names::Item& item : list_.items) {
+      bool used = false;
+      for (; begin < item.end; ++begin) used = used || used_.contains(list_.names[begin]);
+      if (!used) items.emplace_back(item.text);
+    }
+    return items;
+  }
+
+ private:
+  Names list_;
+  std::unordered_set<std::string> names_, used_;
+  std::unordered_map<std::string, std::string> hosts_;  // bare ones, with the name they were made of
+};
 
 }  // namespace
 
@@ -303,19 +352,16 @@ void check_user(std::string_view user) {
 
 TargetSet parse_targets(std::string_view expression, std::string_view exclude) {
   Names names = expand_list(expression);
+  Exclusion exclusion(exclude);
   std::unordered_set<std::string> seen;
-  if (!exclude.empty()) {
-    for (std::string& name : expand_list(exclude).names) {
-      (void)parse_name(name);  // so that a slip in -x is an error, and not a host that is contacted after all
-      seen.insert(std::move(name));
-    }
-  }
   TargetSet set;
   set.one = names.literal;
   for (const std::string& name : names.names) {
     Target target = parse_name(name);
-    if (seen.insert(name).second) set.targets.push_back(std::move(target));
+    if (!seen.insert(name).second || exclusion.covers(target)) continue;
+    set.targets.push_back(std::move(target));
   }
+  set.not_excluded = exclusion.unused();
   if (set.targets.empty()) throw UsageError("no targets left: -x excludes them all");
   return set;
 }

@@ -32,6 +32,7 @@ struct TargetSet {
   // One literal name. A range or list that happens to hold a single one is not, so that scripts do not change
   // meaning as fleets grow.
   bool one = false;
+  std::vector<std::string> not_excluded;  // of -x, as written: what left nothing out
 };
 
 // Throws UsageError, also when `exclude` (may be empty) leaves nothing.

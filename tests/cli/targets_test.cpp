@@ -111,6 +111,22 @@ TEST_CASE("excluded names are left out, and leaving out all is an error") {
   CHECK(complaint("web[1-2]", "we b1").find("letters") != std::string::npos);
 }
 
+TEST_CASE("a bare host in -x is left out whatever the user and the port, a full name only as it stands") {
+  CHECK(names("root@web1,web1:22,ann@[::1]:22,web2", "web1,::1") == "web2");
+  CHECK(names("root@web1,ann@web1,web1", "root@web1") == "ann@web1 web1");
+  CHECK(names("web1:22,web1:23", "web1:22") == "web1:23");
+  CHECK(names("local1,local2", "local1") == "local2");
+}
+
+TEST_CASE("what -x names and nobody meant to contact is told, as it was written") {
+  using Items = std::vector<std::string>;
+  CHECK(parse_targets("local[1-2]", "local9").not_excluded == Items{"local9"});
+  CHECK(parse_targets("web[1-4]", "web[3-9],db[1-2],web1,root@web2").not_excluded ==
+        Items{"db[1-2]", "root@web2"});
+  CHECK(parse_targets("root@web1,web2", "web1,root@web1").not_excluded.empty());
+  CHECK(parse_targets("web1").not_excluded.empty());
+}
+
 TEST_CASE("what could reach an argument vector as something else is refused") {
   struct {
     const char* expression;
