@@ -17,6 +17,15 @@ constexpr Nanos kBackstop = 3 * kSecond;
 
 }  // namespace
 
+std::string_view shell_hint(const std::vector<std::string>& command) {
+  constexpr std::string_view kBuiltIn[] = {"cd",    "export", "source", ".",    "alias", "unset", "set",
+                                           "umask", "ulimit", "eval",   "exec", "if",    "for",   "while"};
+  const std::string& name = command.front();
+  const bool is_line = command.size() == 1 && name.find_first_of(" \t\n|&;<>$*") != name.npos;
+  if (!is_line && std::ranges::find(kBuiltIn, name) == std::end(kBuiltIn)) return {};
+  return " (no shell reads this: use --sh '...')";
+}
+
 Run::Run(const Machinery& machinery, OnOver on_over)
     : FanOut(machinery, std::move(on_over)), works_(count()) {}
 
@@ -127,6 +136,7 @@ void Run::on_outcome(Index index, const ExecOutcome& outcome) {
     case Kind::kNotFound:
       ending.code = kExitNotFound;
       text = outcome.text;
+      if (!options_.shell) text += shell_hint(options_.command);
       break;
     case Kind::kNotExecutable:
       ending.code = kExitNotExecutable;

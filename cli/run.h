@@ -4,6 +4,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/fan_out.h"
@@ -11,6 +13,9 @@
 #include "parent/command.h"
 
 namespace banyan::cli {
+
+// What to say to who typed a line for a shell where the name of a program belongs; empty where it is none.
+std::string_view shell_hint(const std::vector<std::string>& command);
 
 class Run final : public FanOut {
  public:
