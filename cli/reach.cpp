@@ -8,6 +8,14 @@
 #include "transports/local.h"
 
 namespace banyan::cli {
+namespace {
+
+// "2s", "250ms"
+std::string duration_text(Nanos time) {
+  return time % kSecond == 0 ? cat(time / kSecond, "s") : cat(time / kMillisecond, "ms");
+}
+
+}  // namespace
 
 Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
              BackEndWish wish)
@@ -84,6 +92,16 @@ void Reach::on_up(Id id, Result<Child> child) {
     return try_now(id, false);
   }
   if (child && !way.target.local) cache_.learn(cache_key(way.target), child->hello.architecture);
+  if (!child && child.error().error_class == ErrorClass::kTimeout) {
+    Error error = child.error();
+    // ssh's own words, where it had any, come with a remedy and say more.
+    if (error.remedy.empty() && ssh_.connect_timeout > 0 && loop_.now() - way.began >= ssh_.connect_timeout)
+      error.text = cat(
+          "not up after ", duration_text(ssh_.connect_timeout), ", as --connect-timeout says",
+          std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
+    if (error.remedy.empty() && !way.target.local) error.remedy = cat("try ssh ", way.target.host, " true");
+    child = std::move(error);
+  }
   Runner::OnUp on_up = std::move(way.on_up);
   ways_.erase(it);
   on_up(std::move(child));
