@@ -171,8 +171,9 @@ int run_program(int argc, char** argv) {
   const std::size_t wanted = std::min(options.fan_out, options.targets.targets.size());
   options.fan_out = raise_file_limit(wanted);
   if (options.fan_out < wanted && !options.quiet) {
-    std::fprintf(stderr, "banyan: %zu at once: the limit of open files (ulimit -n) allows no more\n",
-                 options.fan_out);
+    std::fprintf(stderr,
+                 "banyan: %zu at once instead of %zu: the limit of open files (ulimit -n) allows no more\n",
+                 options.fan_out, wanted);
   }
   if (!std::ranges::all_of(options.targets.targets, &Target::local))
     options.ssh.knows_session_type = knows_session_type(openssh_version());
