@@ -79,7 +79,7 @@ void check_file(std::string_view option, const std::string& path) {
     throw UsageError(cat(option, " ", printable(path), ": ", std::strerror(errno)));
 }
 
-SshOptions ssh_options(const Words& words) {
+SshOptions ssh_options(const CLI::App& app, const Words& words) {
   SshOptions ssh;
   if (!words.user.empty()) check_user(words.user);
   if (words.config_file != "none") check_file("-F", words.config_file);
@@ -93,7 +93,7 @@ SshOptions ssh_options(const Words& words) {
   if (words.ipv4 && words.ipv6) throw UsageError("-4 or -6, not both");
   if (words.ipv4 || words.ipv6) ssh.family = words.ipv4 ? AddressFamily::kIpv4 : AddressFamily::kIpv6;
   ssh.accept_new = words.accept_new;
-  if (!words.connect_timeout.empty()) ssh.connect_timeout = parse_duration(words.connect_timeout);
+  if (app.count("--connect-timeout") > 0) ssh.connect_timeout = parse_duration(words.connect_timeout);
   return ssh;
 }
 
@@ -129,6 +129,33 @@ void check_takes_no_command(const CLI::App& app, const std::string& verb,
   }
 }
 
+// What is neither an option nor in its place, in the order typed.
+void refuse_leftovers(const std::vector<std::string>& words, bool lacks_dashes) {
+  if (words.empty()) return;
+  std::string text;
+  if (lacks_dashes && !words.front().starts_with('-')) {
+    text = "not expected:";
+    for (const std::string& word : words) text += cat(" ", printable(word));
+  } else {
+    const auto option =
+        std::ranges::find_if(words, [](const std::string& word) { return word.starts_with('-'); });
+    const std::string& word = option == words.end() ? words.front() : *option;
+    text = option == words.end() ? cat("not expected: ", printable(word))
+                                 : cat(printable(word), " is not known to this version");
+    if (word.starts_with("-p")) text += ": write --port";
+  }
+  if (lacks_dashes) text += "; before the command stands --: banyan run TARGETS -- COMMAND";
+  throw UsageError(text);
+}
+
+// "--timeout: 1 required TEXT missing", as CLI11 says it.
+std::string missing_argument(std::string_view complaint) {
+  const std::string_view name = complaint.substr(0, complaint.find(':'));
+  if (name == "--timeout" || name == "--connect-timeout") return cat(name, " wants a duration");
+  if (name == "--hosts" || name == "--exclude") return cat(name, " wants targets");
+  return printable(complaint);
+}
+
 Options help(Verb verb, std::string text) {
   Options options;
   options.verb = verb;
@@ -151,16 +178,14 @@ Options parse_options(const std::vector<std::string>& arguments) {
   if (has_dashes) after.assign(dashes + 1, arguments.end());
 
   CLI::App app;
+  app.allow_extras();  // said below, once the verb is known to be one
   Words words;
   declare(app, words);
   std::ranges::reverse(before);  // as CLI11 wants them
   try {
     app.parse(std::move(before));
-  } catch (const CLI::ExtrasError& error) {
-    std::string text = printable(error.what());
-    if (words.verb == "run" && !has_dashes)
-      text += "; before the command stands --: banyan run TARGETS -- COMMAND";
-    throw UsageError(text);
+  } catch (const CLI::ArgumentMismatch& error) {
+    throw UsageError(missing_argument(error.what()));
   } catch (const CLI::ParseError& error) {
     throw UsageError(printable(error.what()));
   }
@@ -180,14 +205,16 @@ Options parse_options(const std::vector<std::string>& arguments) {
     throw UsageError(
         cat("'", printable(words.verb), "' is not a verb of this version: run, tree, plan, help"));
   }
+  refuse_leftovers(app.remaining(), words.verb == "run" && !has_dashes);
   if (!words.targets.empty() && !words.targets_option.empty()) {
     throw UsageError("targets stand after the verb or after -w, not both");
   }
   if (words.targets.empty()) words.targets = words.targets_option;
+  if (app.count("-x") > 0 && words.exclude.empty()) throw UsageError("-x: no targets");
   options.targets = parse_targets(words.targets, words.exclude);
   if (options.verb == Verb::kRun) take_command(app, words, std::move(after), options);
   options.fan_out = words.fan_out;
-  if (!words.timeout.empty()) options.timeout = parse_duration(words.timeout);
+  if (app.count("--timeout") > 0) options.timeout = parse_duration(words.timeout);
   options.no_stdin = words.no_stdin;
   options.maximum = words.maximum;
   options.json = words.json;
@@ -197,7 +224,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   options.color = words.color == "always"  ? Color::kAlways
                   : words.color == "never" ? Color::kNever
                                            : Color::kAuto;
-  options.ssh = ssh_options(words);
+  options.ssh = ssh_options(app, words);
   options.back_end = back_end_wish(words);
   return options;
 }

@@ -124,6 +124,7 @@ TEST_CASE("help and version are asked for in every usual way") {
   CHECK(parse_options({"--help"}).help == help_text(""));
   CHECK(parse_options({"help"}).help == help_text(""));
   CHECK(parse_options({"run", "--help"}).help == help_text("run"));
+  CHECK(parse_options({"help", "help"}).help == help_text(""));
   CHECK(parse_options({"help", "tree"}).help == help_text("tree"));
   CHECK(parse_options({"-h", "run", "web1"}).help == help_text("run"));
   CHECK(parse_options({"--help"}).verb == Verb::kHelp);
@@ -171,7 +172,17 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"run", "web1", "--", ""}, "name is empty"},
       {{"run", "web1", "uname"}, "before the command stands --"},
       {{"run", "web1", "uname", "-r"}, "before the command stands --"},
-      {{"run", "web1", "--bogus", "--", "x"}, "--bogus"},
+      {{"run", "web1", "--bogus", "--", "x"}, "--bogus is not known to this version"},
+      {{"run", "local", "uname", "-a"}, "not expected: uname -a;"},
+      {{"put", "web1", "./a", "/tmp"}, "'put' is not a verb"},
+      {{"run", "-b", "web1", "--", "x"}, "-b is not known"},
+      {{"run", "-i", "inv", "web1", "--", "x"}, "-i is not known"},
+      {{"run", "web1", "--limit", "a", "--", "x"}, "--limit is not known"},
+      {{"run", "web1", "-p", "22", "--", "x"}, "write --port"},
+      {{"run", "web1", "--timeout", "--", "x"}, "--timeout wants a duration"},
+      {{"run", "web1", "--timeout", "", "--", "x"}, "'' is not a duration"},
+      {{"run", "web1", "--connect-timeout", "", "--", "x"}, "'' is not a duration"},
+      {{"run", "web1", "-x", "", "--", "x"}, "-x: no targets"},
       {{"run", "web1", "--sh", ""}, "the line is empty"},
       {{"run", "web1", "-f", "0", "--", "x"}, "--fan-out"},
       {{"run", "web1", "-f", "many", "--", "x"}, "--fan-out"},
