@@ -37,8 +37,10 @@ lines with the target in front; standard input is not read then.
 
 Exit code, one target: the command's; 128+N killed by signal N; 124 --timeout; 126 cannot be executed;
   127 not found; 255 not reached or lost.
-Exit code, many: 0 all succeeded; 1 some command failed; 3 some timed out or never started; 4 some not reached.
-Always: 2 wrong usage, nothing was contacted; 130 interrupted.
+Exit code, many: 0 all succeeded; 1 some command failed, was not found or cannot be executed; 3 some timed out or
+  could have no process there; 4 some not reached or lost.
+Always: 2 wrong usage, nothing was contacted; 129, 130, 143 after SIGHUP, Ctrl-C, SIGTERM; 141 when nobody reads our
+  output.
 )";
 
 constexpr std::string_view kTree = R"(banyan tree TARGETS [OPTIONS]
@@ -59,7 +61,7 @@ Exit code: 0; where ssh's configuration cannot be read, 255 for one target, 4 fo
 constexpr std::string_view kCommon = R"(
   -w, -H TARGETS         the targets, for those who are used to it
   -x TARGETS             leave these out
-  -f N                   so many at once (64)
+  -f N                   so many at once (64, at most 10000)
   --connect-timeout DUR  give up reaching a target after this long
   -F FILE                ssh's configuration file
   -l USER                log in as USER, where the target does not say
@@ -77,7 +79,9 @@ constexpr std::string_view kCommon = R"(
   -v                     say when each context is up, and more of what contexts log; -vv: also every
                          frame's header; -vvv: all that is logged
 
-DUR is 30s, 5m, 250ms, 2h or a number of seconds.
+Long names: --hosts, --exclude, --fan-out, --quiet, --verbose, --help.
+DUR is 30s, 5m, 250ms, 2h, 1d or a number of seconds; 0 is no limit. BANYAN_CACHE names the folder where architectures of
+hosts are remembered.
 )";
 
 }  // namespace
@@ -87,7 +91,7 @@ std::string version_text() {
 }
 
 std::string help_text(std::string_view verb) {
-  if (verb.empty()) return std::string(kOverview);
+  if (verb.empty() || verb == "help") return std::string(kOverview);
   if (verb == "run") return cat(kRun, kCommon);
   if (verb == "tree") return cat(kTree, kCommon);
   if (verb == "plan") return cat(kPlan, kCommon);
