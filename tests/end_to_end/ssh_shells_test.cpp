@@ -131,10 +131,16 @@ TEST_CASE("start-up files that never end cost --connect-timeout and no more, and
   CHECK(got.seconds < 10);
   CHECK(the_event(got.out, "fail").value("class", "") == "timeout");
   CHECK(the_event(got.out, "fail").value("started", "") == "no");
+  CHECK(the_event(got.out, "fail").value("error", "") == "not up after 1s, as --connect-timeout says");
+  CHECK(the_event(got.out, "fail").value("remedy", "") == "try ssh web true");
 
   Program program(at(server, "sleeper", {"--", "true"}), Program::Shape::kPipes, {mark});
   const Stopwatch waiting;
-  while (marked(mark, "ssh") < 0 && waiting.seconds() < 20) ::poll(nullptr, 0, 5);
+  const auto connects = [&] {  // and is not the one that only tells its version
+    const pid_t ssh = marked(mark, "ssh");
+    return ssh > 0 && contains(read_file(cat("/proc/", ssh, "/cmdline")), "sleeper");
+  };
+  while (!connects() && waiting.seconds() < 20) ::poll(nullptr, 0, 5);
   program.signal(SIGINT);
   REQUIRE(program.wait_for("still running: sleeper@web (connect "));
   const Stopwatch since;
