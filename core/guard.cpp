@@ -101,10 +101,8 @@ void Guard::on_guard_end() {
   if (!ended_) {
     // Somebody killed the guard. The kernel has killed the command with it (PDEATHSIG); its session is for
     // us.
-    if (command_ > 0) {
-      ::kill(-command_, SIGKILL);
-      signal_session(command_, SIGKILL);
-    }
+    // The group's number is nobody's now, and may be another's soon: it is used only where one cannot look.
+    if (command_ > 0 && !signal_session(command_, SIGKILL).has_proc) ::kill(-command_, SIGKILL);
     ended_ = true;
     owner_.on_ended(SIGKILL, true);
   }

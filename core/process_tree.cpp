@@ -11,6 +11,15 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/fd.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434  // the same on every architecture, as the next
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
 namespace banyan {
 
 namespace {
@@ -19,11 +28,8 @@ namespace {
 // mapped and only the touched pages exist.
 constexpr std::size_t kPidMax = 1 << 22;        // the kernel's own limit
 constexpr std::size_t kProcessesMax = 1 << 16;  // the rest is found by the next sweep, when these are gone
+constexpr int kBetweenSessionAndStart = 15;     // fields of /proc/PID/stat
 constexpr int kPassesMax = 64;                  // one is usual: a parent's number is mostly below its child's
-
-struct Process {
-  pid_t pid, parent, group, session;
-};
 
 struct Tables {
   std::uint8_t wanted[kPidMax / 8];
@@ -48,42 +54,13 @@ struct DirectoryEntry {
 };
 
 // Reads a number and moves past it and one space.
-pid_t take_number(const char*& at) {
-  long number = 0;
+std::int64_t take_number(const char*& at) {
+  std::int64_t number = 0;
   const bool negative = *at == '-';
   if (negative) ++at;
   while (*at >= '0' && *at <= '9') number = number * 10 + (*at++ - '0');
   if (*at == ' ') ++at;
-  return pid_t(negative ? -number : number);
-}
-
-// False for one that has ended, wholly or but for its parent's asking.
-bool read_process(int proc, const char* name, Process& process) {
-  char path[32];
-  std::size_t length = 0;
-  while (name[length] != '\0') {
-    if (name[length] < '0' || name[length] > '9' || length > 10) return false;
-    path[length] = name[length];
-    ++length;
-  }
-  std::memcpy(path + length, "/stat", 6);
-  const int fd = ::openat(proc, path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  char text[512];
-  const ssize_t bytes = ::read(fd, text, sizeof text - 1);
-  ::close(fd);
-  if (bytes <= 0) return false;
-  text[bytes] = '\0';
-  // The name may hold anything, so from its last parenthesis on: ") S PARENT GROUP SESSION ..."
-  const char* at = std::strrchr(text, ')');
-  if (at == nullptr || std::strlen(at) < 4 || at[2] == 'Z' || at[2] == 'X') return false;
-  const char* number = name;
-  process.pid = take_number(number);
-  at += 4;
-  process.parent = take_number(at);
-  process.group = take_number(at);
-  process.session = take_number(at);
-  return true;
+  return negative ? -number : number;
 }
 
 bool read_processes(Tables& tables) {
@@ -96,7 +73,9 @@ bool read_processes(Tables& tables) {
       auto* entry = reinterpret_cast<const DirectoryEntry*>(entries + at);
       at += entry->length;
       if (tables.count == kProcessesMax) break;
-      if (read_process(proc, entry->name, tables.processes[tables.count])) ++tables.count;
+      const char* name = entry->name;
+      const auto pid = pid_t(take_number(name));
+      if (pid > 0 && *name == '\0' && read_process(pid, tables.processes[tables.count])) ++tables.count;
     }
   }
   ::close(proc);
@@ -104,12 +83,9 @@ bool read_processes(Tables& tables) {
 }
 
 void send(const Process& process, int signal, Sweep& sweep) {
-  if (::kill(process.pid, signal) == 0) {
-    ++sweep.signalled;
-    if (signal != SIGKILL) ::kill(process.pid, SIGCONT);
-  } else if (errno == EPERM) {
-    ++sweep.refused;
-  }
+  const int error = signal_process(process, signal);
+  sweep.signalled += error == 0;
+  sweep.refused += error == EPERM;
 }
 
 Tables* map_tables() {
@@ -133,6 +109,56 @@ void mark_descendants(Tables& tables, pid_t root) {
 }
 
 }  // namespace
+
+int open_pidfd(pid_t pid) {
+  return int(::syscall(SYS_pidfd_open, pid, 0));
+}
+
+int send_by_pidfd(int pidfd, int signal) {
+  return int(::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+}
+
+bool read_process(pid_t pid, Process& process) {
+  char path[32] = "/proc/";
+  char* end = path + std::strlen(path);
+  for (pid_t rest = pid; rest > 0; rest /= 10) ++end;
+  std::memcpy(end, "/stat", 6);
+  for (pid_t rest = pid; rest > 0; rest /= 10) *--end = char('0' + rest % 10);
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char text[512];
+  const ssize_t bytes = ::read(fd, text, sizeof text - 1);
+  ::close(fd);
+  if (bytes <= 0) return false;
+  text[bytes] = '\0';
+  // The name may hold anything, so from its last parenthesis on: ") S PARENT GROUP SESSION ..."
+  const char* at = std::strrchr(text, ')');
+  if (at == nullptr || std::strlen(at) < 4 || at[2] == 'Z' || at[2] == 'X') return false;
+  at += 4;
+  process.pid = pid;
+  process.parent = pid_t(take_number(at));
+  process.group = pid_t(take_number(at));
+  process.session = pid_t(take_number(at));
+  for (int i = 0; i < kBetweenSessionAndStart; ++i) take_number(at);
+  process.started = take_number(at);
+  return true;
+}
+
+// The order is what makes it sure: whoever has the number when the pidfd is opened is held by it, and only
+// then we look whether that is still who we mean.
+int signal_process(const Process& process, int signal) {
+  const Fd pidfd(open_pidfd(process.pid));
+  Process now;
+  if (!read_process(process.pid, now) || now.started != process.started) return ESRCH;
+  const auto send = [&](int number) {
+    if (pidfd && send_by_pidfd(pidfd.get(), number) == 0) return 0;
+    if (pidfd && errno != ENOSYS) return errno;
+    return ::kill(process.pid, number) == 0 ? 0 : errno;
+  };
+  const int error = send(signal);
+  if (error == 0 && signal != SIGKILL) send(SIGCONT);
+  return error;
+}
 
 Sweep signal_descendants(pid_t root, int signal, pid_t spared) {
   Sweep sweep;

@@ -1,18 +1,12 @@
 #include "core/reaper.h"
 
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434  // the same on every architecture, as the next
-#endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
+#include "core/process_tree.h"
 
 namespace banyan {
 
@@ -21,11 +15,7 @@ constexpr Nanos kLookDelayMax = 50 * kMillisecond;  // what a missing pidfd may 
 }
 
 ChildProcess::ChildProcess(Loop& loop, pid_t pid, bool leads_group, Function<void(int)> on_end)
-    : loop_(loop),
-      pid_(pid),
-      leads_group_(leads_group),
-      on_end_(std::move(on_end)),
-      pidfd_(int(::syscall(SYS_pidfd_open, pid, 0))) {
+    : loop_(loop), pid_(pid), leads_group_(leads_group), on_end_(std::move(on_end)), pidfd_(open_pidfd(pid)) {
   if (pidfd_) {
     watch_ = loop_.watch(pidfd_.get(), {.read = true}, [this](Ready) { look(); });
   } else {
@@ -76,7 +66,7 @@ void ChildProcess::signal(int number) {
     return;
   }
   // By number it is as safe, as long as we have not reaped it; but others in a program might have.
-  if (pidfd_ && ::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0) == 0) return;
+  if (pidfd_ && send_by_pidfd(pidfd_.get(), number) == 0) return;
   if (!pidfd_ || errno == ENOSYS) ::kill(pid_, number);
 }
 
