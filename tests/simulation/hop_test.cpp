@@ -139,6 +139,21 @@ TEST_CASE("a parent that speaks in the name of us or of who is beneath us is cut
     }
 }
 
+TEST_CASE("a child that passes on an authority from outside its subtree is cut off, and nothing runs") {
+  for (const ContextId claimed : {kRoot, kUs, kSibling, kStranger, ContextId(0xffffffff)}) {
+    CAPTURE(claimed);
+    Hop hop;
+    bool ran = false;
+    hop.router.add_handler(500, Access::anyone(), [&](Incoming&) { ran = true; });
+    Header header = header_of(kWhole, kBeneathChild, kUs, 7, 500);
+    header.authority = claimed;
+    hop.child->send(encode(header, {}));
+    hop.settle();
+    CHECK_FALSE(ran);
+    CHECK(hop.child_ended == ErrorClass::kProtocol);
+  }
+}
+
 TEST_CASE(
     "a link may have only so many unfinished messages on their way through us; finished ones do not count") {
   RouterConfig config = Hop::config();
