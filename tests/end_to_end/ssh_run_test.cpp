@@ -259,6 +259,9 @@ TEST_CASE("--known-hosts means that file also where a shared connection is there
   const std::string config = server.folder() + "/shared_config";
   Program first({"run", "web", "-F", config, "--sh", "echo up; cat"});
   REQUIRE(first.wait_for("up\n"));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (::access(socket.c_str(), F_OK) != 0 && std::chrono::steady_clock::now() < deadline)
+    ::poll(nullptr, 0, 5);
   REQUIRE(::access(socket.c_str(), F_OK) == 0);
   CHECK(run_program({"run", "web", "-F", config, "--", "true"}).code == 0);
   const Finished got =

@@ -75,6 +75,7 @@ TEST_CASE("the question has all that settings follow from, and nothing else") {
                                              "/my config", "-6",
                                              "-l",         "ann",
                                              "-p",         "2222",
+                                             "-o",         "ControlPath=none",
                                              "-o",         "IdentityFile=/k/id",
                                              "-o",         "IdentitiesOnly=yes",
                                              "-o",         "UserKnownHostsFile=/k/known",
