@@ -1,4 +1,5 @@
-// Goal: ssh is given an option only where it knows it. Method: what several versions say of themselves.
+// Goal: ssh is given an option only where it knows it.
+// Method: what several versions say of themselves.
 #include "transports/openssh_version.h"
 
 #include <catch2/catch.hpp>
