@@ -314,7 +314,11 @@ const Symptom* Runner::Job::complaint(std::string_view& line) const {
 Error Runner::Job::cause_of_loss() const {
   Error error = *loss_;
   if (error.error_class != ErrorClass::kLost || ended_by_us_) return explained(std::move(error));
-  if (ending_of_carrier_.error) return *ending_of_carrier_.error;
+  if (ending_of_carrier_.error) {
+    error = *ending_of_carrier_.error;
+    error.phase = Phase::kLink;
+    return error;
+  }
   const bool is_agent = recipe_.boot == Recipe::Boot::kImage;
   if (std::string_view line; const Symptom* symptom = complaint(line)) {
     error.text = std::string(line);

@@ -275,6 +275,7 @@ TEST_CASE("a connector that is killed takes its sessions with it, and the next c
   REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
   CAPTURE(root.error.text);
   CHECK(root.error.error_class == ErrorClass::kLost);
+  CHECK(root.error.phase == Phase::kLink);
 
   root.child.reset();
   root.start(settings_for(server));
