@@ -17,6 +17,7 @@
 #include "tests/support/sshd.h"
 #include "tests/transports/ssh_tools.h"
 #include "transports/connector/key_agent.h"
+#include "transports/connector/key_request.h"
 #include "transports/connector/known_hosts.h"
 #include "transports/connector/known_hosts_file.h"
 #include "transports/connector/private_key.h"
@@ -52,7 +53,7 @@ class Session {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     REQUIRE(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
     REQUIRE(libssh2_init(0) == 0);
-    session_ = libssh2_session_init();
+    session_ = libssh2_session_init_ex(allocate, release, reallocate, this);
     REQUIRE(session_ != nullptr);
     REQUIRE(libssh2_session_method_pref(session_, LIBSSH2_METHOD_HOSTKEY, "ssh-ed25519") == 0);
     REQUIRE(libssh2_session_handshake(session_, socket_.get()) == 0);
@@ -73,11 +74,13 @@ class Session {
 
   // `idle` runs while the signer has nothing yet.
   int log_in(
-      const Buffer& blob, Signer signer, Function<void()> idle = [] {}) {
+      Bytes blob, std::string_view algorithm, Signer signer, Function<void()> idle = [] {}) {
     libssh2_session_set_blocking(session_, 0);
+    request_.emplace(blob, algorithm);
     const std::string user = ::getpwuid(::geteuid())->pw_name;
     int code;
-    while ((code = libssh2_userauth_publickey(session_, user.c_str(), blob.data(), blob.size(), sign_callback,
+    while ((code = libssh2_userauth_publickey(session_, user.c_str(), request_->shown().data(),
+                                              request_->shown().size(), sign_callback,
                                               reinterpret_cast<void**>(&signer))) == LIBSSH2_ERROR_EAGAIN) {
       pollfd wait{socket_.get(), POLLIN, 0};
       ::poll(&wait, 1, 1);
@@ -87,8 +90,18 @@ class Session {
   }
 
  private:
+  static void* allocate(std::size_t bytes, void** self) {
+    if (auto& request = static_cast<Session*>(*self)->request_) request->on_allocation(bytes);
+    return std::malloc(bytes);
+  }
+  static void* reallocate(void* memory, std::size_t bytes, void** /*self*/) {
+    return std::realloc(memory, bytes);
+  }
+  static void release(void* memory, void** /*self*/) { std::free(memory); }
+
   Fd socket_;
   LIBSSH2_SESSION* session_;
+  std::optional<KeyRequest> request_;
 };
 
 void allow(const test::Sshd& server, const SshFolder& folder) {
@@ -111,8 +124,8 @@ TEST_CASE("libssh2 logs in with our signatures, with every type of key and both 
     for (const std::string_view algorithm : key->algorithms()) {
       CAPTURE(algorithm);
       Session session(server.port());
-      const Buffer blob = blob_for_algorithm(key->public_blob(), algorithm);
-      CHECK(session.log_in(blob, [&](Bytes data) { return key->sign(algorithm, data); }) == 0);
+      CHECK(session.log_in(key->public_blob(), algorithm,
+                           [&](Bytes data) { return key->sign(algorithm, data); }) == 0);
     }
   }
 }
@@ -140,7 +153,7 @@ TEST_CASE("libssh2 waits for a key agent without blocking, and logs in with its 
     return signature;
   };
   Session session(server.port());
-  CHECK(session.log_in(blob_for_algorithm(key, "rsa-sha2-512"), signer, [&] { loop.run_once(0); }) == 0);
+  CHECK(session.log_in(key, "rsa-sha2-512", signer, [&] { loop.run_once(0); }) == 0);
   CHECK(asked > 1);
   folder.must_run(". ./started && kill $SSH_AGENT_PID");
 }
@@ -156,7 +169,7 @@ TEST_CASE("a signature of another key does not log in") {
   REQUIRE(key);
   Session session(server.port());
   const Buffer blob = *parse_public_key(folder.read("key.pub"));
-  CHECK(session.log_in(blob, [&](Bytes data) { return key->sign("ssh-ed25519", data); }) != 0);
+  CHECK(session.log_in(blob, "ssh-ed25519", [&](Bytes data) { return key->sign("ssh-ed25519", data); }) != 0);
 }
 
 TEST_CASE("the host key that libssh2 reports is the one in known_hosts") {

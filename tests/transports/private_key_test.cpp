@@ -154,16 +154,6 @@ TEST_CASE("a signature with a changed bit is not believed") {
   CHECK_FALSE(folder.believes(key->public_blob(), key->type(), signature));
 }
 
-TEST_CASE("the blob for libssh2 differs in nothing but its name") {
-  SshFolder folder;
-  make_key(folder, "rsa -b 2048");
-  const Buffer blob = public_half(folder), renamed = blob_for_algorithm(blob, "rsa-sha2-512");
-  WireReader before(blob), after(renamed);
-  CHECK(before.text() == "ssh-rsa");
-  CHECK(after.text() == "rsa-sha2-512");
-  CHECK(as_text(before.rest()) == as_text(after.rest()));
-}
-
 TEST_CASE("a file that others may read is refused, and the remedy is named") {
   SshFolder folder;
   make_key(folder, "ed25519");

@@ -16,9 +16,13 @@ constexpr std::size_t kKeysMax = 32;           // a server hangs up after six re
 constexpr Nanos kListDeadline = 3 * kSecond;   // an agent that does not answer is done without
 constexpr Nanos kSignDeadline = 60 * kSecond;  // it may ask its user
 
-// What we sign with; RSA with SHA-1 is not among them.
+// A server lets nobody try more often than five times or so.
+constexpr std::size_t kTriesMax = 5;
+
+// What we sign with. RSA never with SHA-1; of SHA-2 first that which every server has: dropbear has no other.
+constexpr std::string_view kRsa = "rsa-sha2-256", kRsaSecond = "rsa-sha2-512";
 std::string algorithm_of(std::string_view type) {
-  return std::string(type == "ssh-rsa" ? "rsa-sha2-512" : type);
+  return std::string(type == "ssh-rsa" ? kRsa : type);
 }
 
 // The public key beside a private one, so that a key of the agent can be told by its file.
@@ -69,11 +73,9 @@ void Identities::add_agent_keys(const std::vector<AgentKey>& keys) {
     if (!want_named && settings_.only_identities) return;
     for (const AgentKey& key : keys) {
       if (key.type.empty() || is_named(key) != want_named) continue;
-      const std::string algorithm = algorithm_of(key.type);
       add({.name = cat(key.comment, " (key agent)"),
-           .public_key = blob_for_algorithm(key.public_blob, algorithm),
-           .algorithm = algorithm,
-           .agent_key = key.public_blob,
+           .public_key = key.public_blob,
+           .algorithm = algorithm_of(key.type),
            .from_file = nullptr});
     }
   }
@@ -92,7 +94,7 @@ void Identities::add_files() {
       complain(form.error().text);
       continue;
     }
-    const auto same = [&](const Key& key) { return key.agent_key == form->public_blob; };
+    const auto same = [&](const Key& key) { return key.public_key == form->public_blob; };
     if (!form->public_blob.empty() && std::ranges::any_of(keys_, same)) continue;  // the agent signs with it
     if (form->encrypted) {
       complain(cat(path, " wants a passphrase: ssh-add it"));
@@ -103,14 +105,25 @@ void Identities::add_files() {
       complain(key.error().text);
       continue;
     }
-    const std::string algorithm(key->algorithms().front());
     add({.name = path,
-         .public_key = blob_for_algorithm(key->public_blob(), algorithm),
-         .algorithm = algorithm,
-         .agent_key = {},
+         .public_key = key->public_blob(),
+         .algorithm = algorithm_of(key->type()),
          .from_file = std::make_shared<PrivateKey>(std::move(*key))});
   }
+  add_second_algorithms();
   ready_ = true;
+}
+
+// What a server takes of the two it does not say to libssh2 1.10. One that takes only the second gets it when
+// all else was refused.
+void Identities::add_second_algorithms() {
+  for (std::size_t i = 0, keys = keys_.size(); i < keys && keys_.size() < kTriesMax; ++i) {
+    if (keys_[i].algorithm != kRsa) continue;
+    Key second = keys_[i];
+    second.name += cat(" (", kRsaSecond, ")");
+    second.algorithm = kRsaSecond;
+    add(std::move(second));
+  }
 }
 
 void Identities::add(Key key) {
@@ -136,7 +149,7 @@ Identities::Status Identities::sign(Bytes data, Buffer& signature) {
   if (signing_ == Signing::kNotAsked) {
     signing_ = Signing::kAsked;
     const auto asked =
-        agent_->sign(key.agent_key, data, key.algorithm, kSignDeadline, [this](Result<Buffer> made) {
+        agent_->sign(key.public_key, data, key.algorithm, kSignDeadline, [this](Result<Buffer> made) {
           signing_ = made ? Signing::kSigned : Signing::kFailed;
           if (made) {
             signature_ = std::move(*made);

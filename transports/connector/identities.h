@@ -32,9 +32,8 @@ class Identities {
   bool is_over() const { return at_ == keys_.size(); }
   void next();
   const std::string& name() const { return keys_[at_].name; }
-  // Its public key as it is sent to the server: with the name of the signature's algorithm for RSA, which
-  // libssh2 takes from there.
   Bytes public_key() const { return keys_[at_].public_key; }
+  const std::string& algorithm() const { return keys_[at_].algorithm; }
   // What libssh2's callback gives back. With kWait: ask again after on_change, with the same data.
   Status sign(Bytes data, Buffer& signature);
 
@@ -46,13 +45,13 @@ class Identities {
     std::string name;
     Buffer public_key;
     std::string algorithm;
-    Buffer agent_key;                       // as the agent knows it
     std::shared_ptr<PrivateKey> from_file;  // null: the agent signs
   };
   void ask_agent();
   void add_agent_keys(const std::vector<AgentKey>& keys);
   void add_files();
   void add(Key key);
+  void add_second_algorithms();
   void complain(std::string_view text);
 
   const SessionSettings& settings_;

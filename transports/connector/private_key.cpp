@@ -268,13 +268,4 @@ Result<Buffer> PrivateKey::sign(std::string_view algorithm, Bytes data) const {
   return *numbers;
 }
 
-Buffer blob_for_algorithm(Bytes public_blob, std::string_view algorithm) {
-  WireReader in(public_blob);
-  in.string();
-  Buffer out;
-  put_string(out, algorithm);
-  out.insert(out.end(), in.rest().begin(), in.rest().end());
-  return out;
-}
-
 }  // namespace banyan::connector

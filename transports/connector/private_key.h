@@ -95,10 +95,4 @@ class PrivateKey {
 // does not open it, or that the file is damaged: which of them cannot be told.
 Result<PrivateKey> parse_private_key(Bytes text, std::string_view name, std::string_view passphrase);
 
-// For libssh2_userauth_publickey(): the blob with its type replaced by `algorithm`. libssh2 1.10 knows no
-// other way to have rsa-sha2-256 or -512 named in the request. The public key inside it is then named so too:
-// OpenSSH's server takes that. What the callback has to sign is what libssh2 gives it. It may return
-// LIBSSH2_ERROR_EAGAIN until a key agent has answered: it is called again, with the same bytes.
-Buffer blob_for_algorithm(Bytes public_blob, std::string_view algorithm);
-
 }  // namespace banyan::connector

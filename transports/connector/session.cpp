@@ -192,7 +192,7 @@ void Session::on_connected() {
   loop_.cancel(std::exchange(next_address_, 0));
   loop_.unwatch(std::exchange(socket_watch_, 0));
 
-  session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
+  session_ = libssh2_session_init_ex(&Session::allocate, &Session::release, &Session::reallocate, this);
   if (session_ == nullptr)
     return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
   libssh2_session_set_blocking(session_, 0);
@@ -283,11 +283,28 @@ void Session::load_identities() {
   if (identities_->is_ready()) enter(Step::kAuthenticate);
 }
 
+// libssh2's memory is the C library's; asking for it, libssh2 also tells a request how far it has come.
+void* Session::allocate(std::size_t bytes, void** abstract) {
+  Session& self = *static_cast<Session*>(*abstract);
+  if (self.request_) self.request_->on_allocation(bytes);
+  return std::malloc(bytes);
+}
+
+void* Session::reallocate(void* memory, std::size_t bytes, void** /*abstract*/) {
+  return std::realloc(memory, bytes);
+}
+
+void Session::release(void* memory, void** /*abstract*/) {
+  std::free(memory);
+}
+
 int Session::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signature_bytes,
                   const unsigned char* data, std::size_t data_bytes, void** abstract) {
   Session& self = *static_cast<Session*>(*abstract);
+  const Bytes asked(data, data_bytes);
+  if (!self.request_->is_asked_in(asked)) return -1;
   Buffer made;
-  switch (self.identities_->sign(Bytes(data, data_bytes), made)) {
+  switch (self.identities_->sign(asked, made)) {
     case Identities::Status::kWait:
       return LIBSSH2_ERROR_EAGAIN;
     case Identities::Status::kFailed:
@@ -295,7 +312,7 @@ int Session::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* sign
     case Identities::Status::kDone:
       break;
   }
-  // libssh2 frees it, with the allocator it was told: the C library's.
+  // libssh2 frees it: release().
   *signature = static_cast<unsigned char*>(std::malloc(made.size()));
   if (*signature == nullptr) return -1;
   std::memcpy(*signature, made.data(), made.size());
@@ -306,11 +323,13 @@ int Session::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* sign
 Session::Progress Session::authenticate() {
   const std::string& user = order_.settings.user;
   while (!identities_->is_over()) {
-    const Bytes key = identities_->public_key();
+    if (!request_) request_.emplace(identities_->public_key(), identities_->algorithm());
+    const Bytes key = request_->shown();
     void* abstract = this;
     const int code =
         libssh2_userauth_publickey(session_, user.c_str(), key.data(), key.size(), &Session::sign, &abstract);
     if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
+    request_.reset();
     if (code == 0) {
       identities_.reset();
       enter(Step::kOpenChannel);
@@ -539,7 +558,13 @@ void Session::fail_by_library(std::string_view what) {
     case LIBSSH2_ERROR_KEX_FAILURE:
     case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:
     case LIBSSH2_ERROR_METHOD_NONE:
-      return fail(ErrorClass::kProtocol, text, "use --ssh openssh for this host");
+      // Of a host that is known the kind of its key is, and decides before (transports/back_end.h).
+      return fail(
+          ErrorClass::kProtocol,
+          cat(text,
+              "; libssh2 1.10 may have nothing in common with the server, as with one that has a host "
+              "key of RSA only"),
+          "use --ssh openssh for this host");
     case LIBSSH2_ERROR_CHANNEL_FAILURE:
     case LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED:
       return fail(ErrorClass::kRefused, text, "the account must allow commands without a terminal");

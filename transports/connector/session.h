@@ -17,6 +17,7 @@
 #include "core/fd.h"
 #include "core/loop.h"
 #include "transports/connector/identities.h"
+#include "transports/connector/key_request.h"
 #include "transports/connector/known_hosts.h"
 #include "transports/connector/resolver.h"
 #include "transports/connector_protocol.h"
@@ -90,6 +91,9 @@ class Session {
   void fail_by_library(std::string_view what);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
   Phase phase() const;
+  static void* allocate(std::size_t bytes, void** abstract);
+  static void* reallocate(void* memory, std::size_t bytes, void** abstract);
+  static void release(void* memory, void** abstract);
   static int sign(LIBSSH2_SESSION* session, unsigned char** signature, std::size_t* signature_bytes,
                   const unsigned char* data, std::size_t data_bytes, void** abstract);
 
@@ -112,7 +116,8 @@ class Session {
   LIBSSH2_CHANNEL* remote_ = nullptr;
   std::size_t variables_set_ = 0;
   std::unique_ptr<Identities> identities_;
-  std::string refused_;  // names of the keys that the server did not take
+  std::optional<KeyRequest> request_;  // of the key that is being tried
+  std::string refused_;                // names of the keys that the server did not take
 
   Buffer to_root_, to_host_;  // each at most kCarryMax, and only what the other side would not take yet
   std::size_t to_root_at_ = 0, to_host_at_ = 0;
