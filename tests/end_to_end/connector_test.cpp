@@ -181,14 +181,14 @@ TEST_CASE("a key that the server does not take, and none at all, are refusals th
   const Sshd server;
   Root root;
   SessionSettings settings = settings_for(server);
-  settings.identities = {server.folder() + "/host_key", server.folder() + "/none"};
+  settings.identities = {server.folder() + "/host_key0", server.folder() + "/none"};
   root.start(settings);
   REQUIRE(root.settle());
   REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
   CAPTURE(root.error.text);
   CHECK(root.error.error_class == ErrorClass::kAuth);
   CHECK(root.error.phase == Phase::kAuth);
-  CHECK(root.error.text.find("refused: " + server.folder() + "/host_key") != std::string::npos);
+  CHECK(root.error.text.find("refused: " + server.folder() + "/host_key0") != std::string::npos);
   CHECK(root.error.text.find("publickey") != std::string::npos);
 }
 

@@ -84,6 +84,11 @@ int run(const std::vector<std::string>& words) {
   return status;
 }
 
+// `type`: "ed25519", "rsa -b 3072".
+void make_key(const std::string& type, const std::string& path) {
+  REQUIRE(run({"sh", "-c", cat("exec ssh-keygen -q -t ", type, " -N '' -C '' -f '", path, "'")}) == 0);
+}
+
 // Without PAM sshd refuses an account that is locked, as root's is on many machines.
 bool is_locked(const std::string& name) {
   std::ifstream shadow("/etc/shadow");
@@ -134,9 +139,8 @@ Sshd::Sshd(const Options& options) {
   REQUIRE(::mkdtemp(folder_.data()) != nullptr);
   client_config_ = folder_ + "/ssh_config";
   own_namespace_ = !options.accounts.empty() || !options.setup.empty();
-  for (const char* key : {"host_key", "user_key"})
-    REQUIRE(run({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f",
-                 cat(folder_, "/", std::string_view(key))}) == 0);
+  make_key("ed25519", folder_ + "/user_key");
+  for (const std::string& type : options.host_keys) make_key(type, host_key_file(host_keys_++));
   if (::geteuid() == 0 && ::mkdir(kRunFolder, 0755) == 0) made_run_folder_ = true;
   if (own_namespace_) make_homes(options);
   for (int attempt = 0; attempt < kStartsMax; ++attempt) {
@@ -163,8 +167,12 @@ Sshd::~Sshd() {
   fs::remove_all(folder_, error);
 }
 
-std::string Sshd::host_key() const {
-  const std::string key = read_file(folder_ + "/host_key.pub");
+std::string Sshd::host_key_file(std::size_t number) const {
+  return cat(folder_, "/host_key", number);
+}
+
+std::string Sshd::host_key(std::size_t number) const {
+  const std::string key = read_file(host_key_file(number) + ".pub");
   return key.substr(0, key.find_last_not_of(" \n") + 1);
 }
 
@@ -248,29 +256,39 @@ bool Sshd::wait_until_listening(Kind kind) const {
 std::string Sshd::server_line(Kind kind) const {
   if (kind == Kind::kOpenSsh)
     return cat("exec ", find_server("sshd"), " -D -f ", folder_, "/sshd_config -E ", folder_, "/log");
-  const std::string key = folder_ + "/dropbear_key";
-  return cat("test -e ", key, " || dropbearconvert openssh dropbear ", folder_, "/host_key ", key, "\nexec ",
-             find_server("dropbear"), " -F -E -s -p 127.0.0.1:", port_, " -P ", folder_, "/dropbear_pid -r ",
-             key);
+  std::string conversions, names;
+  for (std::size_t i = 0; i < host_keys_; ++i) {
+    const std::string key = cat(folder_, "/dropbear_key", i);
+    conversions +=
+        cat("test -e ", key, " || dropbearconvert openssh dropbear ", host_key_file(i), " ", key, "\n");
+    names += cat(" -r ", key);
+  }
+  return cat(conversions, "exec ", find_server("dropbear"), " -F -E -s -p 127.0.0.1:", port_, " -P ", folder_,
+             "/dropbear_pid", names);
 }
 
 void Sshd::write_configurations(const Options& options) {
   const std::string keys =
       own_namespace_ ? cat(std::string_view(kHomes), "/authorized_keys") : folder_ + "/authorized_keys";
-  if (!own_namespace_) write_file(keys, read_file(folder_ + "/user_key.pub"));
+  if (!own_namespace_) write_file(keys, authorized_keys(options));
   // What the start-up files of whoever runs the tests do and cost is not our business.
   const std::string home_elsewhere = own_namespace_ ? "" : cat("\nSetEnv HOME=", folder_, "/home");
   if (!own_namespace_) fs::create_directory(folder_ + "/home");
   const bool needs_pam = ::geteuid() == 0 && !own_namespace_ && is_locked(my_name());
+  std::string host_keys, known;
+  for (std::size_t i = 0; i < host_keys_; ++i) {
+    host_keys += cat("\nHostKey ", host_key_file(i));
+    known += cat("[127.0.0.1]:", port_, " ", host_key(i), "\n");
+  }
   write_file(
       folder_ + "/sshd_config",
-      cat(options.server_lines, home_elsewhere, "\nListenAddress 127.0.0.1\nPort ", port_, "\nHostKey ",
-          folder_, "/host_key\nPidFile none\n", "AuthorizedKeysFile ", keys, "\nStrictModes no\nUsePAM ",
+      cat(options.server_lines, home_elsewhere, "\nListenAddress 127.0.0.1\nPort ", port_, host_keys,
+          "\nPidFile none\n", "AuthorizedKeysFile ", keys, "\nStrictModes no\nUsePAM ",
           std::string_view(needs_pam ? "yes" : "no"),
           "\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
           "PrintMotd no\nPrintLastLog no\nUseDNS no\nAcceptEnv BANYAN_TEST_*\nMaxStartups 300\nLogLevel "
           "VERBOSE\n"));
-  write_file(folder_ + "/known_hosts", cat("[127.0.0.1]:", port_, " ", host_key(), "\n"));
+  write_file(folder_ + "/known_hosts", known);
   // The default key exchange costs ten times as much processor time, which is not what we test.
   write_file(client_config_,
              cat("Host web db*\n", options.client_lines, "\nHostName 127.0.0.1\nPort ", port_, "\nUser ",
@@ -280,11 +298,15 @@ void Sshd::write_configurations(const Options& options) {
                  "BANYAN_TEST_*\n"));
 }
 
+std::string Sshd::authorized_keys(const Options& options) const {
+  return read_file(folder_ + "/user_key.pub") + options.authorized_keys;
+}
+
 void Sshd::make_homes(const Options& options) const {
   const std::string homes = folder_ + "/homes";
   fs::create_directory(homes);
   ::chmod(homes.c_str(), 0755);
-  write_file(homes + "/authorized_keys", read_file(folder_ + "/user_key.pub"), 0644);
+  write_file(homes + "/authorized_keys", authorized_keys(options), 0644);
   std::string passwd = read_file("/etc/passwd"), shadow = read_file("/etc/shadow");
   uid_t user = kFirstUser;
   for (const Account& account : options.accounts) {
@@ -300,7 +322,7 @@ void Sshd::make_homes(const Options& options) const {
       write_file(path, file.content, 0644);
     }
     fs::create_directory(folder + "/.ssh");  // where dropbear looks
-    write_file(folder + "/.ssh/authorized_keys", read_file(folder_ + "/user_key.pub"), 0644);
+    write_file(folder + "/.ssh/authorized_keys", authorized_keys(options), 0644);
     std::vector<fs::path> all = {folder};
     for (const auto& entry : fs::recursive_directory_iterator(folder)) all.push_back(entry.path());
     for (const fs::path& path : all) REQUIRE(::chown(path.c_str(), user, user) == 0);

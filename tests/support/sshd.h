@@ -33,6 +33,8 @@ class Sshd {
   };
   struct Options {
     Kind kind = Kind::kOpenSsh;
+    std::vector<std::string> host_keys = {"ed25519"};  // for ssh-keygen -t: "ecdsa -b 256", "rsa -b 3072"
+    std::string authorized_keys = {};                  // more public keys that may log in, to every account
     std::string server_lines = {};  // more for sshd_config; the first that sets something wins
     std::string client_lines = {};  // more for ssh_config, for every host
     std::vector<Account> accounts = {};
@@ -55,7 +57,8 @@ class Sshd {
   const std::string& client_config() const { return client_config_; }
   const std::string& folder() const { return folder_; }  // private, gone with us
   std::string known_hosts() const { return folder_ + "/known_hosts"; }
-  std::string host_key() const;  // as it stands in known_hosts: type and key
+  // The first, or the one of that number, as it stands in known_hosts: type and key.
+  std::string host_key(std::size_t number = 0) const;
   std::uint16_t port() const { return port_; }
   pid_t pid() const { return pid_; }
   // A home as the account sees it, and a path of the namespace as we see it.
@@ -73,12 +76,15 @@ class Sshd {
   std::vector<std::string> files_of_stage0() const;
   bool start(const Options& options);
   void write_configurations(const Options& options);
+  std::string authorized_keys(const Options& options) const;
+  std::string host_key_file(std::size_t number) const;
   std::string server_line(Kind kind) const;
   std::string namespace_script(const Options& options) const;
   void make_homes(const Options& options) const;
   bool wait_until_listening(Kind kind) const;
 
   std::string folder_, client_config_;
+  std::size_t host_keys_ = 0;
   bool own_namespace_ = false;
   bool made_run_folder_ = false;
   std::uint16_t port_ = 0;
