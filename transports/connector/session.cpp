@@ -30,6 +30,8 @@ constexpr std::string_view kChangedKey =
     "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
 constexpr std::string_view kCrowded =
     "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
+constexpr std::size_t kFarewellMax = 512;
+constexpr std::string_view kManyKeys = "the server counts keys: name the right one with --identity";
 constexpr std::string_view kKey = "check the user (-l) and the key (--identity, ssh-add -l)";
 
 // Best first, of what libssh2 1.10 can verify.
@@ -196,6 +198,8 @@ void Session::on_connected() {
   if (session_ == nullptr)
     return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
   libssh2_session_set_blocking(session_, 0);
+  libssh2_session_callback_set(session_, LIBSSH2_CALLBACK_DISCONNECT,
+                               reinterpret_cast<void*>(&Session::on_farewell));
   KnownHosts known;
   for (const std::string& file : order_.settings.known_hosts) {
     if (const Result<Done> read = read_known_hosts(file, known); !read) return end(read.error());
@@ -335,11 +339,7 @@ Session::Progress Session::authenticate() {
       enter(Step::kOpenChannel);
       return Progress::kDone;
     }
-    if (code == LIBSSH2_ERROR_SOCKET_DISCONNECT || code == LIBSSH2_ERROR_SOCKET_SEND ||
-        code == LIBSSH2_ERROR_SOCKET_RECV) {
-      fail_by_library("authentication");
-      return Progress::kOver;
-    }
+    if (fail_if_cut_off()) return Progress::kOver;
     refused_ += cat(refused_.empty() ? "" : ", ", identities_->name());
     identities_->next();
   }
@@ -352,12 +352,53 @@ Session::Progress Session::authenticate() {
     enter(Step::kOpenChannel);
     return Progress::kDone;
   }
-  std::string text = cat("permission denied for ", user);
-  text += refused_.empty() ? std::string("; there was no key to offer") : cat("; refused: ", refused_);
-  if (!identities_->complaints().empty()) text += cat("; not usable: ", identities_->complaints());
+  if (methods == nullptr && fail_if_cut_off()) return Progress::kOver;
+  std::string text = refusals();
   if (methods != nullptr) text += cat(" (the server takes: ", methods, ")");
   fail(ErrorClass::kAuth, text, kKey);
   return Progress::kOver;
+}
+
+std::string Session::refusals() const {
+  std::string text = cat("permission denied for ", order_.settings.user);
+  text += refused_.empty() ? std::string("; there was no key to offer") : cat("; refused: ", refused_);
+  if (!identities_->complaints().empty()) text += cat("; not usable: ", identities_->complaints());
+  return text;
+}
+
+// Of a connection that broke while it waited for an answer libssh2 says with the same code that the key was
+// refused; only its words differ.
+bool Session::fail_if_cut_off() {
+  char* said = nullptr;
+  const int code = libssh2_session_last_error(session_, &said, nullptr, 0);
+  const std::string_view words = said == nullptr ? "" : said;
+  const bool is_cut_off = code == LIBSSH2_ERROR_SOCKET_DISCONNECT || code == LIBSSH2_ERROR_SOCKET_SEND ||
+                          code == LIBSSH2_ERROR_SOCKET_RECV || words.starts_with("Waiting for") ||
+                          words.starts_with("Unable to send");
+  if (!is_cut_off) return false;
+  const std::string last_words = farewell_.empty() ? "" : cat(": ", farewell_);
+  char byte;
+  const ssize_t more = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  const bool is_open = more > 0 || (more < 0 && (errno == EAGAIN || errno == EINTR));
+  if (is_open && farewell_.empty()) {
+    // libssh2 takes nothing more from it.
+    fail(ErrorClass::kProtocol,
+         "the server sent something that libssh2 1.10 does not take, such as a banner of more than 35,000 "
+         "bytes",
+         "use --ssh openssh for this host");
+  } else if (!refused_.empty()) {
+    fail(ErrorClass::kAuth, cat(refusals(), "; then the server hung up", last_words), kManyKeys);
+  } else {
+    fail(ErrorClass::kRefused, cat("the server hung up", last_words), "the server's log says why");
+  }
+  return true;
+}
+
+void Session::on_farewell(LIBSSH2_SESSION*, int /*reason*/, const char* message, int bytes, const char*, int,
+                          void** abstract) {
+  Session& self = *static_cast<Session*>(*abstract);
+  if (message != nullptr && bytes > 0)
+    self.farewell_.assign(message, std::min(std::size_t(bytes), kFarewellMax));
 }
 
 // --- the shell ---
@@ -545,7 +586,9 @@ void Session::fail_by_library(std::string_view what) {
   char* words = nullptr;
   const int code = libssh2_session_last_error(session_, &words, nullptr, 0);
   std::string text = cat(what, ": ", words != nullptr && *words != '\0' ? words : "failed");
-  switch (code) {
+  // The end of a connection before the server's first line has one code or the other, as it happened.
+  const bool is_before_banner = step_ == Step::kHandshake && text.find("banner") != text.npos;
+  switch (is_before_banner ? LIBSSH2_ERROR_BANNER_RECV : code) {
     case LIBSSH2_ERROR_BANNER_RECV:
       return fail(ErrorClass::kRefused, cat(last_address_, " hung up before it said who it is"), kCrowded);
     case LIBSSH2_ERROR_PROTO:
@@ -553,7 +596,9 @@ void Session::fail_by_library(std::string_view what) {
     case LIBSSH2_ERROR_SOCKET_DISCONNECT:
     case LIBSSH2_ERROR_SOCKET_RECV:
     case LIBSSH2_ERROR_SOCKET_SEND:
-      if (step_ == Step::kCarry) return fail(ErrorClass::kLost, text, kReach);
+      if (!farewell_.empty()) text = farewell_;
+      if (step_ == Step::kCarry)
+        return fail(ErrorClass::kLost, cat("the connection to ", last_address_, " broke: ", text), kReach);
       return fail(ErrorClass::kRefused, cat("the server hung up: ", text), "the server's log says why");
     case LIBSSH2_ERROR_KEX_FAILURE:
     case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:

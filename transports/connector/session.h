@@ -89,6 +89,10 @@ class Session {
   void watch_channel();
   void fail(ErrorClass error_class, const std::string& text, std::string_view remedy = {});
   void fail_by_library(std::string_view what);
+  bool fail_if_cut_off();
+  std::string refusals() const;
+  static void on_farewell(LIBSSH2_SESSION* session, int reason, const char* message, int bytes,
+                          const char* language, int language_bytes, void** abstract);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
   Phase phase() const;
   static void* allocate(std::size_t bytes, void** abstract);
@@ -118,6 +122,7 @@ class Session {
   std::unique_ptr<Identities> identities_;
   std::optional<KeyRequest> request_;  // of the key that is being tried
   std::string refused_;                // names of the keys that the server did not take
+  std::string farewell_;               // what the server said when it hung up
 
   Buffer to_root_, to_host_;  // each at most kCarryMax, and only what the other side would not take yet
   std::size_t to_root_at_ = 0, to_host_at_ = 0;
