@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parent/api/stage0.h"
+#include "transports/openssh.h"
 
 namespace banyan {
 namespace {
@@ -79,6 +80,7 @@ Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_
   recipe.boot = Recipe::Boot::kStage0;
   recipe.nonce = nonce;
   recipe.architecture = architecture;
+  recipe.symptoms = account_symptoms();
   recipe.source =
       std::make_shared<SessionSource>(connectors, settings, std::string(stage0_command(nonce, architecture)));
   recipe.deadlines.total = connect_timeout;

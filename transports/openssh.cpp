@@ -1,6 +1,7 @@
 #include "transports/openssh.h"
 
 #include <algorithm>
+#include <span>
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
@@ -29,6 +30,20 @@ constexpr std::string_view kCrowded =
 constexpr std::string_view kAccount = "the account must allow commands without a terminal";
 constexpr std::string_view kConfiguration = "see what ssh -G says about this host";
 constexpr std::string_view kJump = "check the jump host named in ssh's configuration";
+
+struct Row {
+  std::string_view text;
+  Phase phase;
+  ErrorClass error_class;
+  std::string_view remedy;
+};
+
+std::vector<Symptom> symptoms_of(std::span<const Row> rows) {
+  std::vector<Symptom> made;
+  for (const Row& row : rows)
+    made.push_back({std::string(row.text), row.phase, row.error_class, std::string(row.remedy)});
+  return made;
+}
 
 }  // namespace
 
@@ -131,17 +146,26 @@ std::vector<std::string> accepted_host_keys(std::string_view said) {
   return lines;
 }
 
+const std::vector<Symptom>& account_symptoms() {
+  static const std::vector<Symptom> symptoms = [] {
+    using P = Phase;
+    using C = ErrorClass;
+    constexpr Row kRows[] = {
+        {"assword has expired", P::kShell, C::kAuth, "log in by hand once and change the password"},
+        {"Password change required", P::kShell, C::kAuth, "log in by hand once and change the password"},
+        {"account is currently not available", P::kShell, C::kRefused, kAccount},
+        {"allows sftp connections only", P::kShell, C::kRefused, kAccount},
+    };
+    return symptoms_of(kRows);
+  }();
+  return symptoms;
+}
+
 const std::vector<Symptom>& openssh_symptoms() {
   using P = Phase;
   using C = ErrorClass;
   static const std::vector<Symptom> symptoms = [] {
-    struct Row {
-      std::string_view text;
-      Phase phase;
-      ErrorClass error_class;
-      std::string_view remedy;
-    };
-    constexpr Row kRows[] = {
+    constexpr Row kFirst[] = {
         // What ssh says of its own settings.
         {"Bad configuration option", P::kResolve, C::kIo, kConfiguration},
         {"Bad owner or permissions on", P::kResolve, C::kIo, kConfiguration},
@@ -182,11 +206,9 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"Account expired", P::kAuth, C::kAuth, "ask who runs the host"},
         {"Permission denied (", P::kAuth, C::kAuth, kKey},
         {"No supported authentication methods", P::kAuth, C::kAuth, kKey},
+    };
+    constexpr Row kLast[] = {
         // What the account runs.
-        {"assword has expired", P::kShell, C::kAuth, "log in by hand once and change the password"},
-        {"Password change required", P::kShell, C::kAuth, "log in by hand once and change the password"},
-        {"account is currently not available", P::kShell, C::kRefused, kAccount},
-        {"allows sftp connections only", P::kShell, C::kRefused, kAccount},
         {"request failed on channel", P::kShell, C::kRefused, kAccount},
         {"Session open refused by peer", P::kShell, C::kResource,
          "raise MaxSessions there, or do without a shared connection"},
@@ -203,10 +225,9 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"Connection reset by", P::kAuth, C::kLost, kCrowded},
         {"Broken pipe", P::kAuth, C::kLost, kReach},
     };
-    std::vector<Symptom> made;
-    for (const Row& row : kRows) {
-      made.push_back({std::string(row.text), row.phase, row.error_class, std::string(row.remedy)});
-    }
+    std::vector<Symptom> made = symptoms_of(kFirst);
+    for (const std::vector<Symptom>& more : {account_symptoms(), symptoms_of(kLast)})
+      made.insert(made.end(), more.begin(), more.end());
     return made;
   }();
   return symptoms;

@@ -55,5 +55,7 @@ std::vector<std::string> accepted_host_keys(std::string_view said);
 
 // What ssh says when it fails, and what that means; for find_symptom().
 const std::vector<Symptom>& openssh_symptoms();
+// Those of them that the host's account shows, whoever speaks SSH.
+const std::vector<Symptom>& account_symptoms();
 
 }  // namespace banyan
