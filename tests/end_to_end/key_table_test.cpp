@@ -18,8 +18,6 @@ namespace {
 
 using Kind = Sshd::Kind;
 
-const std::string kBackEnds[] = {"openssh", "libssh2"};
-
 const struct {
   const char* name;
   const char* type;    // for ssh-keygen -t
@@ -123,7 +121,7 @@ TEST_CASE(
       const std::string with_agent = configuration(
           keys.folder, server, kind,
           cat("IdentityFile ", keys.folder.path("none"), "\nIdentityAgent ", agent.socket(), "\n"));
-      for (const std::string& back_end : kBackEnds) {
+      for (const std::string back_end : kBackEnds) {
         for (const bool from_agent : {false, true}) {
           CAPTURE(name_of(kind), key.name, back_end, from_agent);
           const Finished got = run_with(from_agent ? with_agent : with_file, back_end);
@@ -208,7 +206,7 @@ TEST_CASE("every kind of host key is checked, and a host known by RSA alone is l
       // The same server, not known at all: refused with the fingerprint of what it shows.
       const std::string unknown = configuration(
           folder, server, kind, cat("IdentityFile ", server.folder(), "/user_key\nIdentityAgent none\n"));
-      for (const std::string& back_end : kBackEnds) {
+      for (const std::string back_end : kBackEnds) {
         CAPTURE(back_end);
         const Finished got = run_with(unknown, back_end, {"--json", "--known-hosts", "/dev/null"});
         CAPTURE(got.out);

@@ -10,8 +10,12 @@
 
 namespace banyan::test {
 
-inline Words over(const Sshd& server, const std::string& targets, const Words& rest) {
-  Words words = {"run", "-F", server.client_config(), targets};
+// Who speaks SSH: the system's ssh, or libssh2 in a connector.
+constexpr const char* kBackEnds[] = {"openssh", "libssh2"};
+
+inline Words over(const Sshd& server, const std::string& targets, const Words& rest,
+                  const std::string& back_end = "openssh") {
+  Words words = {"run", "--ssh", back_end, "-F", server.client_config(), targets};
   words.insert(words.end(), rest.begin(), rest.end());
   return words;
 }

@@ -25,9 +25,11 @@ constexpr double kSlack = 2;
 
 // A stubborn command that runs on an SSH host.
 struct Running {
-  Running() : program(over(server, "web", {"--json", "--sh", kStubborn}), Program::Shape::kPipes, {mark}) {
+  explicit Running(const std::string& back_end)
+      : program(over(server, "web", {"--json", "--sh", kStubborn}, back_end), Program::Shape::kPipes,
+                {mark}) {
     REQUIRE(program.wait_for("up\\n"));
-    REQUIRE(processes_marked(mark).size() >= 6);  // us, ssh, the agent, a guard, two shells
+    REQUIRE(processes_marked(mark).size() >= 6);  // us, ssh or a connector, the agent, a guard, two shells
   }
   // Kills it; then the run must say this class and be over, and all processes gone, within so many seconds.
   void kill_and_check(pid_t pid, std::string_view error_class, std::string_view said, double seconds) {
@@ -61,48 +63,68 @@ TEST_CASE("--timeout ends a command on an SSH host that ignores SIGTERM and has 
   if (!has_sshd()) return;
   const Sshd server;
   const std::string mark = fresh_mark();
-  const Finished got =
-      run_program(over(server, "web", {"--json", "--timeout", "500ms", "--sh", kStubborn}), {}, {mark});
-  CAPTURE(got.out);
-  CHECK(processes_marked(mark).empty());
-  CHECK(got.code == 124);
-  CHECK(got.seconds < 0.5 + 3 + kSlack);
-  const nlohmann::json fail = the_event(got.out, "fail");
-  REQUIRE(fail.is_object());
-  CHECK(fail["phase"] == "command");
-  CHECK(fail["class"] == "timeout");
-  CHECK(fail["started"] == "yes");
-  CHECK(fail["seconds"].get<double>() > 0.5);
-  CHECK(fail["seconds"].get<double>() < 0.5 + 3);
-  CHECK(the_event(got.out, "summary").value("timeout", 0) == 1);
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got = run_program(
+        over(server, "web", {"--json", "--timeout", "500ms", "--sh", kStubborn}, back_end), {}, {mark});
+    CAPTURE(got.out);
+    CHECK(processes_marked(mark).empty());
+    CHECK(got.code == 124);
+    CHECK(got.seconds < 0.5 + 3 + kSlack);
+    const nlohmann::json fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["phase"] == "command");
+    CHECK(fail["class"] == "timeout");
+    CHECK(fail["started"] == "yes");
+    CHECK(fail["seconds"].get<double>() > 0.5);
+    CHECK(fail["seconds"].get<double>() < 0.5 + 3);
+    CHECK(the_event(got.out, "summary").value("timeout", 0) == 1);
+  }
 }
 
 TEST_CASE("a root that is killed takes what it started on an SSH host with it") {
   if (!has_sshd()) return;
-  Running running;
-  const Stopwatch since;
-  running.program.signal(SIGKILL);
-  CHECK(running.program.finish().code == 1000 + SIGKILL);
-  CHECK(all_gone(running.mark));
-  CHECK(since.seconds() < 2 + kSlack);
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    Running running(back_end);
+    const Stopwatch since;
+    running.program.signal(SIGKILL);
+    CHECK(running.program.finish().code == 1000 + SIGKILL);
+    CHECK(all_gone(running.mark));
+    CHECK(since.seconds() < 2 + kSlack);
+  }
 }
 
 TEST_CASE("an agent on an SSH host that is killed is told as dead, and its command ends") {
   if (!has_sshd()) return;
-  Running running;
-  running.kill_and_check(marked(running.mark, "banyan-agent"), "dead", "the agent over there ended", 1);
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    Running running(back_end);
+    running.kill_and_check(marked(running.mark, "banyan-agent"), "dead", "the agent over there ended", 1);
+  }
 }
 
 TEST_CASE("an ssh that is killed is told as lost, and the command on the host ends") {
   if (!has_sshd()) return;
-  Running running;
+  Running running("openssh");
   running.kill_and_check(marked(running.mark, "ssh"), "lost", "ssh was killed by signal 9", 1);
+}
+
+TEST_CASE("a connector that is killed is told as lost, and the command on the host ends") {
+  if (!has_sshd()) return;
+  Running running("libssh2");
+  running.kill_and_check(marked(running.mark, "banyan-connecto"), "lost", "was killed by signal 9", 1);
 }
 
 TEST_CASE("a server's session that is killed is told as lost, and the command on the host ends") {
   if (!has_sshd()) return;
-  Running running;
-  running.kill_and_check(parent_of(marked(running.mark, "banyan-agent")), "lost", "closed by remote host", 1);
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    Running running(back_end);
+    const bool is_ssh = std::string_view(back_end) == "openssh";
+    running.kill_and_check(parent_of(marked(running.mark, "banyan-agent")), "lost",
+                           is_ssh ? "closed by remote host" : "broke", 1);
+  }
 }
 
 TEST_CASE("who cannot be reached is told in one line with the phase, the class and a remedy") {
@@ -167,20 +189,22 @@ TEST_CASE("an account whose login shell runs nothing is told in one line") {
       {"refuser", "shell", "bootstrap", "the connection ended before the shell was ready"},
       {"leaver", "shell", "bootstrap", "the connection ended before the shell was ready"},
       {"nobody-home", "shell", "refused", "This account is currently not available"},
-      {"shell-less", "auth", "auth", "Permission denied"},
+      {"shell-less", "auth", "auth", "ermission denied"},
   };
-  for (const auto& row : table) {
-    const Finished got =
-        run_program(over(server, cat(std::string_view(row.account), "@web"), {"--json", "--", "true"}));
-    CAPTURE(row.account, got.out);
-    CHECK(got.code == 255);
-    CHECK(got.seconds < 10);
-    const nlohmann::json fail = the_event(got.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["phase"] == row.phase);
-    CHECK(fail["class"] == row.error_class);
-    CHECK(fail["started"] == "no");
-    CHECK(contains(fail["error"].get<std::string>(), row.said));
-    CHECK(fail["remedy"].is_string());
+  for (const char* back_end : kBackEnds) {
+    for (const auto& row : table) {
+      const Finished got = run_program(
+          over(server, cat(std::string_view(row.account), "@web"), {"--json", "--", "true"}, back_end));
+      CAPTURE(row.account, back_end, got.out);
+      CHECK(got.code == 255);
+      CHECK(got.seconds < 10);
+      const nlohmann::json fail = the_event(got.out, "fail");
+      REQUIRE(fail.is_object());
+      CHECK(fail["phase"] == row.phase);
+      CHECK(fail["class"] == row.error_class);
+      CHECK(fail["started"] == "no");
+      CHECK(contains(fail["error"].get<std::string>(), row.said));
+      CHECK(fail["remedy"].is_string());
+    }
   }
 }
