@@ -4,6 +4,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 
@@ -31,14 +33,16 @@ void LatchBase::wake(std::atomic<std::uint32_t>* state) {
 }
 
 LatchOutcome LatchBase::sleep(Sleeper& sleeper, Nanos until) {
-  const timespec deadline = {time_t(until / kSecond), long(until % kSecond)};
+  // This call's time has the width of a long; the C library's timespec may be wider. The clock counts from
+  // the start of the machine, so that seconds fit.
+  const long deadline[] = {long(std::min<Nanos>(until / kSecond, LONG_MAX)), long(until % kSecond)};
   for (;;) {
     const std::uint32_t state = sleeper.state.load(std::memory_order_acquire);
     // Whoever changed the state has taken us off the list: not a word to the latch, which may be gone.
     if (state != Sleeper::kAsleep)
       return state == Sleeper::kServed ? LatchOutcome::kGot : LatchOutcome::kClosed;
     const auto result = ::syscall(SYS_futex, &sleeper.state, FUTEX_WAIT_BITSET_PRIVATE, Sleeper::kAsleep,
-                                  &deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
+                                  deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
     if (result == 0 || errno != ETIMEDOUT) continue;
     MutexLock lock(mutex_);
     if (sleeper.state.load(std::memory_order_relaxed) != Sleeper::kAsleep) continue;  // served just in time

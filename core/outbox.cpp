@@ -15,6 +15,12 @@ constexpr std::uint32_t kInLinkMax = 4;  // frames of one flow in the link's que
 constexpr std::size_t kFragmentMin = 4 * 1024;  // smaller pieces cost more than waiting for credit
 constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
 
+// How much of a message goes into a frame. REQUIRES: credit >= kHeaderBytes. Credit may be more than a size_t
+// holds.
+std::size_t payload_for(std::uint64_t credit) {
+  return std::size_t(std::min<std::uint64_t>(credit - kHeaderBytes, kFramePayloadMax));
+}
+
 }  // namespace
 
 Outbox::Flow& Outbox::flow(const FlowKey& key) {
@@ -55,8 +61,7 @@ void Outbox::pump(const FlowKey& key) {
 bool Outbox::send_next_frame(const FlowKey& key, Flow& f) {
   Message& message = f.queue.front();
   const std::size_t left = message.payload.size() - message.at;
-  const std::size_t allowed =
-      f.credit > kHeaderBytes ? std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax) : 0;
+  const std::size_t allowed = f.credit > kHeaderBytes ? payload_for(f.credit) : 0;
   Header header = message.header;
   Buffer with_length;
   Bytes payload;
@@ -195,7 +200,7 @@ std::size_t Outbox::room(const FlowKey& key) {
   Flow& f = flow(key);
   if (!f.queue.empty() || f.in_link > 0) return 0;  // more would only be copied
   if (f.credit < kHeaderBytes + kFragmentMin) return tell_blocked(key, f), 0;
-  return std::min<std::size_t>(f.credit - kHeaderBytes, kFramePayloadMax);
+  return payload_for(f.credit);
 }
 
 }  // namespace banyan

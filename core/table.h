@@ -44,7 +44,7 @@ class TableBase {
 
  private:
   std::uint64_t hash_of(const void* key) const;
-  Node** bucket_of(std::uint64_t hash) const { return &buckets_[hash & (bucket_count_ - 1)]; }
+  Node** bucket_of(std::uint64_t hash) const { return &buckets_[std::size_t(hash) & (bucket_count_ - 1)]; }
   void resize(std::size_t bucket_count);
 
   const std::size_t key_bytes_;
