@@ -45,12 +45,34 @@ inline void write_targets_aarch64(std::uint8_t* image, std::int32_t bytes, Targe
   }
 }
 
+// BL of Thumb: two halfwords, with a distance of 22 bits in halfwords as far as four megabytes, and more of
+// them in bits that then are not set: those stay as they are.
+inline void write_targets_armv7l(std::uint8_t* image, std::int32_t bytes, Targets as) {
+  constexpr std::uint16_t kTarget = 0x07ff;
+  for (std::int32_t at = 0; at <= bytes - 4;) {
+    const auto high = load_le<std::uint16_t>(image + at);
+    const auto low = load_le<std::uint16_t>(image + at + 2);
+    if (high >> 11 != 0x1e || low >> 11 != 0x1f) {
+      at += 2;
+      continue;
+    }
+    const std::uint32_t here = std::uint32_t(at) / 2;
+    const std::uint32_t was = std::uint32_t(high & kTarget) << 11 | (low & kTarget);
+    const std::uint32_t target = was + (as == Targets::kByPlace ? here : 0 - here);
+    store_le(image + at, std::uint16_t((high & ~kTarget) | (target >> 11 & kTarget)));
+    store_le(image + at + 2, std::uint16_t((low & ~kTarget) | (target & kTarget)));
+    at += 4;
+  }
+}
+
 // Of an image for the machine this program runs on. REQUIRES: bytes < 2^31 (kImageBytesMax is less).
 inline void write_targets(std::uint8_t* image, std::size_t bytes, Targets as) {
 #if defined(__x86_64__)
   write_targets_x86_64(image, std::int32_t(bytes), as);
 #elif defined(__aarch64__)
   write_targets_aarch64(image, std::int32_t(bytes), as);
+#elif defined(__arm__)
+  write_targets_armv7l(image, std::int32_t(bytes), as);
 #else
   static_cast<void>(image), static_cast<void>(bytes), static_cast<void>(as);
 #endif

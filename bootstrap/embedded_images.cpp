@@ -72,9 +72,9 @@ Result<Fd> make_executable(const Image& image) {
 
 class EmbeddedImages final : public ImageStore {
  public:
-  const Image* find(std::string_view architecture) const override {
+  const Image* find(std::string_view machine) const override {
     for (const Image& image : kImages)
-      if (image.architecture == architecture) return &image;
+      if (image.architecture == image_architecture(machine)) return &image;
     return nullptr;
   }
 

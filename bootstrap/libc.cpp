@@ -46,10 +46,13 @@ void (*signal(int number, void (*handler)(int)))(int) {
                                                                                      : SIG_ERR;
 }
 
-// The kernel's layout is musl's on the 64-bit architectures there are images for.
+#if __SIZEOF_LONG__ == 8
+// The kernel's layout is musl's on the 64-bit architectures there are images for. On the others the kernel's
+// has times of 32 bits, which musl translates.
 int fstat(int fd, struct stat* status) {
   return int(::syscall(SYS_fstat, fd, status));
 }
+#endif
 
 int fcntl(int fd, int command, ...) {
   va_list arguments;

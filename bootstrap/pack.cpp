@@ -38,20 +38,23 @@ void write_file(const char* name, const std::string& bytes) {
     fail(std::string("cannot write ") + name);
 }
 
-Elf64_Ehdr elf_header(const std::string& image) {
-  Elf64_Ehdr header;
-  if (image.size() < sizeof header) fail("not an ELF file");
+// The beginning of an ELF file, which 32-bit and 64-bit ones have in common.
+Elf32_Ehdr elf_header(const std::string& image) {
+  Elf32_Ehdr header;
+  if (image.size() < sizeof(Elf64_Ehdr)) fail("not an ELF file");
   std::memcpy(&header, image.data(), sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64)
-    fail("not a 64-bit ELF file");
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) fail("not an ELF file");
   return header;
 }
 
-std::string trim(std::string image) {
-  Elf64_Ehdr header = elf_header(image);
+template <class FileHeader, class Segment>
+std::string trim_as(std::string image) {
+  FileHeader header;
+  std::memcpy(&header, image.data(), sizeof header);
   std::size_t end = 0;
   for (std::size_t i = 0; i < header.e_phnum; ++i) {
-    Elf64_Phdr segment;
+    Segment segment;
+    if (header.e_phoff + (i + 1) * sizeof segment > image.size()) fail("a table of segments beyond the end");
     std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment, sizeof segment);
     end = std::max<std::size_t>(end, segment.p_offset + segment.p_filesz);
   }
@@ -61,6 +64,13 @@ std::string trim(std::string image) {
   return image;
 }
 
+std::string trim(std::string image) {
+  const auto size = elf_header(image).e_ident[EI_CLASS];
+  if (size == ELFCLASS64) return trim_as<Elf64_Ehdr, Elf64_Phdr>(std::move(image));
+  if (size == ELFCLASS32) return trim_as<Elf32_Ehdr, Elf32_Phdr>(std::move(image));
+  fail("neither a 32-bit nor a 64-bit ELF file");
+}
+
 std::string compress(std::string plain) {
   auto* bytes = reinterpret_cast<std::uint8_t*>(plain.data());
   const auto machine = elf_header(plain).e_machine;
@@ -68,6 +78,8 @@ std::string compress(std::string plain) {
     banyan::write_targets_x86_64(bytes, std::int32_t(plain.size()), banyan::Targets::kByPlace);
   if (machine == EM_AARCH64)
     banyan::write_targets_aarch64(bytes, std::int32_t(plain.size()), banyan::Targets::kByPlace);
+  if (machine == EM_ARM)
+    banyan::write_targets_armv7l(bytes, std::int32_t(plain.size()), banyan::Targets::kByPlace);
   ZSTD_CCtx* context = ZSTD_createCCtx();
   ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 19);
   ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);

@@ -22,7 +22,8 @@ private_apt() {
     echo "apt here has no source for the main part of release '$release'" >&2
     return 1
   fi
-  private_apt_get update
+  # A list that a mirror has only half renewed is left out by apt, which then fails; another may have what is wanted.
+  private_apt_get update || echo "some lists could not be fetched; trying with the others" >&2
 }
 
 private_apt_get() {

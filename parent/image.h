@@ -19,11 +19,17 @@ struct Image {
   std::uint64_t id = 0;  // of the plain bytes: the first 8 of their SHA-256
 };
 
+// The architecture of the images for a machine, as its uname -m says: armv8l is a 64-bit kernel that shows
+// itself to a program as a 32-bit one.
+constexpr std::string_view image_architecture(std::string_view machine) {
+  return machine == "armv8l" ? "armv7l" : machine;
+}
+
 // Knows the images this program carries.
 class ImageStore {
  public:
   virtual ~ImageStore() = default;
-  virtual const Image* find(std::string_view architecture) const = 0;  // nullptr: none
+  virtual const Image* find(std::string_view machine) const = 0;  // as uname -m says; nullptr: none
   virtual std::vector<std::string_view> architectures() const = 0;
   // The image of this machine, decompressed into a sealed, executable memfd, made once; -1 in the Fd when
   // there is none. The descriptor stays the store's.

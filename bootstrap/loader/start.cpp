@@ -21,6 +21,9 @@ int loader_main(int argc, char** argv, char** environment);
 asm(".globl _start\n_start:\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call loader_start\n");
 #elif defined(__aarch64__)
 asm(".globl _start\n_start:\n mov x29, #0\n mov x30, #0\n mov x0, sp\n bl loader_start\n");
+#elif defined(__arm__)
+asm(".syntax unified\n.arm\n.globl _start\n.type _start, %function\n"
+    "_start:\n mov r0, sp\n bic sp, sp, #7\n bl loader_start\n");
 #endif
 
 [[gnu::used]] void* memcpy(void* to, const void* from, std::size_t count) {

@@ -38,8 +38,28 @@ inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d 
   return x0;
 }
 
+#elif defined(__arm__)
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+  register long r7 asm("r7") = number;
+  register long r0 asm("r0") = a;
+  register long r1 asm("r1") = b;
+  register long r2 asm("r2") = c;
+  register long r3 asm("r3") = d;
+  register long r4 asm("r4") = e;
+  register long r5 asm("r5") = f;
+  asm volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
+  return r0;
+}
+
 #else
 #error "the loader has no system calls for this architecture yet"
+#endif
+
+#ifdef __NR_mmap
+constexpr long kMap = __NR_mmap;
+#else
+constexpr long kMap = __NR_mmap2;  // the offset, of which we have none, in pages
 #endif
 
 template <class T>

@@ -34,11 +34,12 @@ TEST_CASE("any bytes come back as they were") {
     for (std::uint8_t& byte : bytes) {
       const std::uint64_t kind = random();
       // Branches, and distances that are small in either direction: the edges of what is converted.
-      constexpr std::uint8_t kOften[] = {0xe8, 0xe9, 0x94, 0x97, 0x00, 0xff};
+      constexpr std::uint8_t kOften[] = {0xe8, 0xe9, 0x94, 0x97, 0xf0, 0xf7, 0xf8, 0x00, 0xff};
       byte = kind % 4 == 0 ? std::uint8_t(kind >> 8) : kOften[(kind >> 8) % sizeof kOften];
     }
     CHECK(comes_back(write_targets_x86_64, bytes));
     CHECK(comes_back(write_targets_aarch64, bytes));
+    CHECK(comes_back(write_targets_armv7l, bytes));
   }
 }
 
@@ -67,4 +68,17 @@ TEST_CASE("two calls of one function look alike") {
   const Buffer alike = by_place(write_targets_aarch64, words);
   CHECK(load_le<std::uint32_t>(alike.data() + 8) == (0x94000000u | 14));
   CHECK(load_le<std::uint32_t>(alike.data() + 32) == (0x94000000u | 14));
+
+  // Thumb counts halfwords: from 12 and 40 to 60, and from 40 back to 12.
+  Buffer thumb(64, 0);
+  const auto call = [&](std::uint32_t at, std::int32_t to) {
+    const auto distance = std::uint32_t(to - std::int32_t(at)) / 2;
+    store_le(thumb.data() + at, std::uint16_t(0xf000 | (distance >> 11 & 0x7ff)));
+    store_le(thumb.data() + at + 2, std::uint16_t(0xf800 | (distance & 0x7ff)));
+  };
+  call(12, 60);
+  call(40, 60);
+  const Buffer same = by_place(write_targets_armv7l, thumb);
+  CHECK(load_le<std::uint32_t>(same.data() + 12) == load_le<std::uint32_t>(same.data() + 40));
+  CHECK(load_le<std::uint16_t>(same.data() + 14) == (0xf800 | 30));
 }

@@ -42,8 +42,10 @@ class EchoImages final : public ImageStore {
       std::string plain((std::istreambuf_iterator<char>(file)), {});
       REQUIRE(!plain.empty());
       auto* bytes = reinterpret_cast<std::uint8_t*>(plain.data());
-      (architecture == "x86_64" ? write_targets_x86_64 : write_targets_aarch64)(
-          bytes, std::int32_t(plain.size()), Targets::kByPlace);
+      const auto write = architecture == "x86_64"    ? write_targets_x86_64
+                         : architecture == "aarch64" ? write_targets_aarch64
+                                                     : write_targets_armv7l;
+      write(bytes, std::int32_t(plain.size()), Targets::kByPlace);
       ZSTD_CCtx* context = ZSTD_createCCtx();
       ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
       frames_.emplace_back(ZSTD_compressBound(plain.size()), '\0');
@@ -56,9 +58,9 @@ class EchoImages final : public ImageStore {
     }
     for (std::size_t i = 0; i < images_.size(); ++i) images_[i].compressed = as_bytes(frames_[i]);
   }
-  const Image* find(std::string_view architecture) const override {
+  const Image* find(std::string_view machine) const override {
     for (const Image& image : images_)
-      if (image.architecture == architecture) return &image;
+      if (image.architecture == image_architecture(machine)) return &image;
     return nullptr;
   }
   std::vector<std::string_view> architectures() const override {

@@ -61,6 +61,7 @@ TEST_CASE("every loader has the one size stage 0 asks for, and its end mark") {
   }
   CHECK(loader_bytes() % 512 == 0);
   CHECK(embedded_images().find("pdp11") == nullptr);
+  CHECK(embedded_images().find("armv8l") == embedded_images().find("armv7l"));
 }
 
 TEST_CASE("every image is one frame with its size and checksum, and is what its id says") {
