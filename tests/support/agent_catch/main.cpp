@@ -3,6 +3,7 @@
 //   unit_tests_agent                     all tests
 //   unit_tests_agent [core/frame_test]   those of a file; [core]: of a folder
 //   unit_tests_agent "a sentence"        those whose name contains it
+//   unit_tests_agent -[core/spawn_test]  all but those
 //   unit_tests_agent --list
 //   unit_tests_agent --seed=N ...        replay (tests/support/seed.h)
 //
@@ -73,13 +74,16 @@ bool matches(const TestCase& test, std::string_view wanted) {
 }
 
 bool is_wanted(const TestCase& test, int count, char** filters) {
-  bool any = false;
+  bool any = false, found = false;
   for (int i = 0; i < count; ++i) {
-    if (filters[i][0] == '-') continue;
-    if (matches(test, filters[i])) return true;
+    if (filters[i][0] == '-') {
+      if (filters[i][1] != '-' && matches(test, filters[i] + 1)) return false;
+      continue;
+    }
+    found = found || matches(test, filters[i]);
     any = true;
   }
-  return !any;
+  return found || !any;
 }
 
 void run(const TestCase& test) {
