@@ -59,7 +59,8 @@ std::uint32_t value_of(const std::string& digits) {
 // As a range that begins with `first` writes it.
 std::string number_like(const std::string& first, std::uint32_t value) {
   std::string digits = cat(std::uint64_t(value));
-  if (first.front() == '0' && digits.size() < first.size()) digits.insert(0, first.size() - digits.size(), '0');
+  if (first.front() == '0' && digits.size() < first.size())
+    digits.insert(0, first.size() - digits.size(), '0');
   return digits;
 }
 

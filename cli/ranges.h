@@ -8,8 +8,8 @@
 
 namespace banyan::cli {
 
-// `names` differ from each other. What stands first there stands first here; numbers ascend. Leading zeros are
-// kept, several numbers in a name fold as far as they can, and addresses of IPv6 stay as they are.
+// `names` differ from each other. What stands first there stands first here; numbers ascend. Leading zeros
+// are kept, several numbers in a name fold as far as they can, and addresses of IPv6 stay as they are.
 std::string fold_names(const std::vector<std::string>& names);
 
 }  // namespace banyan::cli
