@@ -114,9 +114,14 @@ void FanOut::conclude(Index index, const Ending& ending) {
   ASSERT(job.state == State::kReaching || job.state == State::kWorking);
   job.state = State::kLeaving;
   end_work(index);
-  tally_.add(ending);
+  add_ending(ending);
   if (job.context == 0 || job.lost) return loop_.post([this, index] { leave(index); });
   runner_.shut_down(job.context, kFarewell, [this, index] { leave(index); });
+}
+
+void FanOut::add_ending(const Ending& ending) {
+  tally_.add(ending);
+  if (++concluded_ == jobs_.size()) output_.all_ended();
 }
 
 void FanOut::leave(Index index) {
@@ -151,12 +156,12 @@ void FanOut::end_all(int exit_code) {
   for (; next_ < jobs_.size(); ++next_) {
     Job& job = jobs_[next_];
     job.state = State::kOver;
-    tally_.add({Verdict::kCancelled, 0});
     if (output_.style().json) {
       output_.fail(
           job.target->name,
           make_error(ErrorClass::kCancelled, Phase::kResolve, "cancelled before it began", Started::kNo), 0);
     }
+    add_ending({Verdict::kCancelled, 0});
   }
   for (Index i = 0; i < jobs_.size(); ++i) {
     if (jobs_[i].state == State::kReaching) reach_.cancel(jobs_[i].way);
@@ -177,12 +182,43 @@ void FanOut::finish() {
   report();
   runner_.shut_down_all(kFarewell, [this] {
     const int code = tally_.exit_code(options_.targets.one, options_.maximum);
-    output_.summary(tally_.counts(), loop_.now() - began_, ending_.value_or(code));
+    sum_up(ending_.value_or(code));
     output_.when_written([this, code] {
       if (on_over_) std::exchange(on_over_, nullptr)(ending_.value_or(code));
     });
     if (ending_) give_up_waiting();
   });
+}
+
+void FanOut::sum_up(int exit_code) {
+  if (std::exchange(summed_up_, true)) return;
+  output_.summary(tally_.counts(), loop_.now() - began_, exit_code);
+}
+
+void FanOut::abandon(int exit_code) {
+  for (const Job& job : jobs_) {
+    const bool working = job.state == State::kWorking;
+    if (job.state != State::kReaching && !working) continue;
+    output_.fail(job.target->name,
+                 make_error(ErrorClass::kCancelled, working ? Phase::kCommand : reach_.phase_of(job.way),
+                            "left without waiting for its end", working ? Started::kUnknown : Started::kNo),
+                 loop_.now() - (working ? job.work_began : job.began));
+    add_ending({Verdict::kCancelled, 0});
+  }
+  sum_up(exit_code);
+}
+
+ProgressCounts FanOut::progress() const {
+  ProgressCounts counts;
+  counts.total = jobs_.size();
+  counts.over = concluded_;
+  const Counts& ended = tally_.counts();
+  counts.failed = ended.failed + ended.timeout + ended.unreachable + ended.cancelled;
+  for (Index i = 0; i < next_; ++i) {
+    if (jobs_[i].state == State::kWorking) ++counts.running;
+    if (jobs_[i].state == State::kReaching) ++counts.reaching[std::size_t(reach_.phase_of(jobs_[i].way))];
+  }
+  return counts;
 }
 
 void FanOut::give_up_waiting() {

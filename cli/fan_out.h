@@ -14,6 +14,7 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/reach.h"
 #include "cli/tally.h"
 #include "core/router.h"
@@ -45,6 +46,9 @@ class FanOut {
   // Ends everything everywhere; the exit code will be this one.
   void end_all(int exit_code);
   bool is_ending() const { return ending_.has_value(); }
+  // Says of each that is not over that it is left as it is, and the summary. Nothing may follow but our end.
+  void abandon(int exit_code);
+  ProgressCounts progress() const;
   // As the person typed it; "context 7" for one that is no target.
   std::string name_of(ContextId context) const;
 
@@ -96,6 +100,8 @@ class FanOut {
   void start_more();
   void on_up(Index index, Result<Child> child);
   void leave(Index index);
+  void add_ending(const Ending& ending);
+  void sum_up(int exit_code);
   void finish();
   void give_up_waiting();
 
@@ -104,10 +110,12 @@ class FanOut {
   std::vector<Job> jobs_;
   Index next_ = 0;          // the first that waits
   std::size_t active_ = 0;  // reaching, working or leaving
+  std::size_t concluded_ = 0;
   Tally tally_;
   Nanos began_ = 0;
   bool interrupted_ = false;
   bool finishing_ = false;
+  bool summed_up_ = false;
   std::optional<int> ending_;  // the exit code, once somebody ended us all
   Loop::TimerId grace_ = 0;
 };

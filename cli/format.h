@@ -25,8 +25,8 @@ constexpr std::size_t kPieceBytes = 64 * 1024;
 class StreamFormat {
  public:
   virtual ~StreamFormat() = default;
-  // Appends the text of as many of the bytes as make about one piece; returns how many those were.
-  // REQUIRES: not empty.
+  // Appends the text of as many of the bytes as make about one piece; returns how many those were: also none,
+  // when there was text before them. REQUIRES: not empty.
   virtual std::size_t take(std::string_view bytes, std::string& out) = 0;
   // The text of all of them, however long.
   std::string feed(std::string_view bytes);
@@ -34,6 +34,14 @@ class StreamFormat {
   virtual void cut() = 0;
   // The stream has ended: what was held back.
   virtual std::string finish() = 0;
+};
+
+// Text that is made as it is written.
+class TextSource {
+ public:
+  virtual ~TextSource() = default;
+  // Appends about one piece; false when there was none left.
+  virtual bool next(std::string& out) = 0;
 };
 
 // The bytes as they come, escaped for a terminal when asked.
@@ -54,13 +62,15 @@ class LineFormat final : public StreamFormat {
  public:
   // `prefix` with all that stands before the line's first byte.
   LineFormat(std::string prefix, bool escape) : prefix_(std::move(prefix)), escape_(escape) {}
+  // Of the lines that are finished from now on.
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
   std::size_t take(std::string_view bytes, std::string& out) override;
   void cut() override { line_.clear(); }
   std::string finish() override;
 
  private:
   void add_line(std::string& out, std::string_view line) const;
-  const std::string prefix_;
+  std::string prefix_;
   const bool escape_;
   std::string line_;  // the one not finished yet
 };

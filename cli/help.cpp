@@ -28,12 +28,15 @@ banyan run TARGETS [OPTIONS] --sh 'LINE' [-- ARGUMENT...]
 
 Runs a command on each target. The command is an argument vector: no shell reads it, unless --sh asks for one.
 One target is transparent: its output as it comes, its exit code ours, our standard input its own. Many give
-lines with the target in front; standard input is not read then.
+lines with the target in front, and on a terminal hosts that said the same are shown once, at the end; standard input
+is not read then.
 
   --sh LINE              a line for /bin/sh; arguments after -- are its $1, $2, ...
   --timeout DUR          end the command, and all it started, after this long
   -n                     do not read standard input
   -S                     exit with the largest code of any target
+  --fold                 show hosts that said the same once, at the end, also into a pipe
+  --no-fold              lines with the target in front, as they come, also on a terminal
 
 Exit code, one target: the command's; 128+N killed by signal N; 124 --timeout; 126 cannot be executed;
   127 not found; 255 not reached or lost.
@@ -75,7 +78,7 @@ constexpr std::string_view kCommon = R"(
   --json                 one JSON object a line on standard output, and nothing else
   --raw                  no escaping of control characters on a terminal
   --color auto|always|never
-  -q                     no summary, no word about commands that failed
+  -q                     no progress line, no summary, no word about commands that failed
   -v                     say when each context is up, and more of what contexts log; -vv: also every
                          frame's header; -vvv: all that is logged
 

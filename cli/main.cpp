@@ -14,8 +14,11 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/pause.h"
 #include "cli/plan.h"
+#include "cli/progress.h"
 #include "cli/run.h"
+#include "cli/terminal.h"
 #include "cli/tree.h"
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
@@ -27,6 +30,10 @@ namespace {
 
 // Descriptors of ours for each target at a time, with room; and for everything else.
 constexpr rlim_t kFilesPerTarget = 8, kFilesOfOurs = 64;
+
+// For many targets at once, if they take long enough to be read; for one when somebody begins to wonder.
+constexpr Nanos kProgressOfMany = 100 * kMillisecond, kProgressOfOne = kSecond;
+constexpr Nanos kLastWords = 250 * kMillisecond;  // of one who leaves at once
 
 // A descriptor 0, 1 or 2 that is closed would be given to the next socket, and be written to as standard
 // output.
@@ -93,12 +100,20 @@ class Program {
       verb = std::make_unique<Run>(machinery, on_over);
     }
     verb_ = verb.get();
-    for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGTSTP}) {
       if (!is_ignored(signal)) signals_.add(signal);
+    }
+    if (output_.style().progress) {
+      signals_.add(SIGWINCH);
+      progress_ = std::make_unique<Progress>(
+          loop_, STDERR_FILENO, options_.targets.one ? kProgressOfOne : kProgressOfMany,
+          [this] { return verb_->progress(); },
+          [this](const std::string& line) { output_.set_progress(line); });
     }
     wait_for_signal();
     loop_.post([this] { verb_->begin(); });
     context_.run();
+    leave();
     if (!output_.is_idle()) ::_exit(exit_code_);  // a thread of ours waits for a reader who does not read
     return exit_code_;
   }
@@ -119,11 +134,21 @@ class Program {
   }
 
   void on_signal(int signal) {
+    if (signal == SIGWINCH) return progress_->redraw();
+    if (signal == SIGTSTP) return pause_.begin();
     const int exit_code = kExitSignalBase + signal;
     if (signal != SIGINT) return verb_->end_all(exit_code);
     // Only a person is impatient: a terminal that closes can say SIGHUP twice, a service manager both.
-    if (verb_->is_ending()) ::_exit(exit_code);  // the agents see our end and end themselves
-    verb_->interrupt();
+    if (!verb_->is_ending()) return verb_->interrupt();
+    verb_->abandon(exit_code);
+    leave();
+    ::_exit(exit_code);  // the agents see our end and end themselves
+  }
+
+  // What stays of us on the terminal is what was said.
+  void leave() {
+    output_.last_words(kLastWords);
+    terminal_.restore();
   }
 
   void on_record(ContextId origin, LogLevel level, std::string_view text) {
@@ -146,6 +171,11 @@ class Program {
   ArchCache cache_;
   Output output_;
   LogSink log_;
+  Terminal terminal_;
+  Pause pause_{loop_, router_, output_, terminal_, [this] {
+                 if (progress_) progress_->redraw();
+               }};
+  std::unique_ptr<Progress> progress_;
   boost::asio::signal_set signals_;
   FanOut* verb_ = nullptr;
   int exit_code_ = 0;

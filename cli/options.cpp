@@ -26,7 +26,7 @@ struct Words {
   std::size_t fan_out = 64;
   std::uint16_t port = 0;
   bool help = false, version = false, no_stdin = false, maximum = false, json = false, raw = false,
-       quiet = false, ipv4 = false, ipv6 = false, accept_new = false;
+       quiet = false, ipv4 = false, ipv6 = false, accept_new = false, fold = false;
   int verbosity = 0;
 };
 
@@ -52,6 +52,7 @@ void declare(CLI::App& app, Words& words) {
   app.add_flag("-S", words.maximum);
   app.add_flag("--json", words.json);
   app.add_flag("--raw", words.raw);
+  app.add_flag("--fold,!--no-fold", words.fold);
   app.add_option("--color", words.color)->check(CLI::IsMember({"auto", "always", "never"}));
   app.add_option("-F", words.config_file);
   app.add_option("-l", words.user);
@@ -124,7 +125,7 @@ void take_command(const CLI::App& app, const Words& words, std::vector<std::stri
 void check_takes_no_command(const CLI::App& app, const std::string& verb,
                             const std::vector<std::string>& after_dashes) {
   if (!after_dashes.empty()) throw UsageError(cat(verb, " takes no command"));
-  for (const char* name : {"--sh", "--timeout", "-S", "-n"}) {
+  for (const char* name : {"--sh", "--timeout", "-S", "-n", "--fold"}) {
     if (app.count(name) > 0) throw UsageError(cat(verb, " takes no ", name));
   }
 }
@@ -219,6 +220,8 @@ Options parse_options(const std::vector<std::string>& arguments) {
   options.maximum = words.maximum;
   options.json = words.json;
   options.raw = words.raw;
+  if (app.count("--fold") > 0) options.fold = words.fold;
+  if (options.fold == true && options.json) throw UsageError("--fold or --json, not both");
   options.quiet = words.quiet;
   options.verbosity = words.verbosity;
   options.color = words.color == "always"  ? Color::kAlways

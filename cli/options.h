@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,7 @@ struct Options {
   bool maximum = false;  // -S: exit with the largest code
   bool json = false;
   bool raw = false;
+  std::optional<bool> fold;  // --fold, --no-fold; else as the terminal suggests
   bool quiet = false;
   int verbosity = 0;  // how many -v
   Color color = Color::kAuto;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cli/plan_text.h"
+#include "cli/progress.h"
 #include "core/text.h"
 
 namespace banyan::cli {
@@ -15,9 +16,11 @@ namespace {
 constexpr int kOut = STDOUT_FILENO, kErr = STDERR_FILENO;
 constexpr std::size_t kNoticesMax =
     1'000;  // beyond what a person reads; a line is at most 8 KiB of a log record
-constexpr std::string_view kHostColor = "\x1b[36m", kFailColor = "\x1b[31m", kPlain = "\x1b[0m";
+constexpr std::string_view kFailColor = "\x1b[31m", kPlain = "\x1b[0m";
 
-bool same_file(int first, int second) {
+// One file; or terminals, which are one with different names.
+bool one_place(int first, int second) {
+  if (isatty(first) == 1 && isatty(second) == 1) return true;
   struct stat a, b;
   return fstat(first, &a) == 0 && fstat(second, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
@@ -50,20 +53,43 @@ Output::Style Output::style_for(const Options& options) {
   style.color_out = color(out_is_terminal);
   style.color_err = color(err_is_terminal);
   style.summary = !style.one && !options.quiet && err_is_terminal;
+  const bool may_fold = options.verb == Verb::kRun && !style.one && !style.json;
+  style.fold_live = may_fold && !options.fold && out_is_terminal && !options.raw;
+  style.fold = style.fold_live || (may_fold && options.fold.value_or(false));
+  style.progress = !options.quiet && !style.json && err_is_terminal;
   return style;
 }
 
 Output::Output(Loop& loop, const Style& style, std::function<void(int error)> on_stdout_failed)
-    : style_(style), events_(style.json && style.escape_out) {
+    : style_(style), events_(style.json && style.escape_out), loop_(loop) {
   auto on_failed = [tell = std::move(on_stdout_failed)](int fd, int error) {
     if (fd == kOut) tell(error);  // who does not read our stderr misses what is said there, and no more
   };
   out_ = std::make_unique<Writer>(loop, on_failed);
-  if (!same_file(kOut, kErr)) err_ = std::make_unique<Writer>(loop, on_failed);
+  if (!one_place(kOut, kErr)) err_ = std::make_unique<Writer>(loop, on_failed);
+  if (!style.fold) return;
+  Fold::Look look;
+  look.escape = style.escape_out;
+  look.color = style.color_out;
+  look.utf8 = locale_is_utf8();
+  look.host_max = style.fold_live ? kHostHeldMax : 0;
+  auto on_trouble = [this](std::string why) {  // on the writing thread
+    loop_.post([this, why = std::move(why)] { notice(cat("banyan: output is not folded any more: ", why)); });
+  };
+  const FoldTimes times;
+  fold_ = std::make_unique<LiveFold>(
+      loop, std::make_shared<Fold>(look, SipHash::Key{loop.random(), loop.random()}, on_trouble),
+      style.fold_live ? &times : nullptr,
+      LiveFold::Writing{
+          [this](std::shared_ptr<TextSource> source) { out_->write_source(kOut, std::move(source)); },
+          [this](const std::string& names, std::string_view phase, std::string_view text) {
+            put_failure(names, phase, text);
+          }});
 }
 
 Output::Streams::Streams(Output& output, const std::string& target) : output_(output) {
   const Style& style = output.style_;
+  if (output.fold_) member_ = std::make_unique<LiveFold::Member>(*output.fold_, target);
   for (bool is_err : {false, true}) {
     const bool escape = is_err ? style.escape_err : style.escape_out;
     const bool color = is_err ? style.color_err : style.color_out;
@@ -72,8 +98,10 @@ Output::Streams::Streams(Output& output, const std::string& target) : output_(ou
       format = std::make_shared<JsonFormat>(output.events_, target, is_err);
     } else if (style.one) {
       if (escape) format = std::make_shared<PlainFormat>(escape);
+    } else if (member_ && (!is_err || !output.err_)) {
+      format = member_->stream(is_err);
     } else {
-      format = std::make_shared<LineFormat>(colored(cat(target, ":"), kHostColor, color) + " ", escape);
+      format = std::make_shared<LineFormat>(host_prefix(target, color), escape);
     }
   }
 }
@@ -81,6 +109,9 @@ Output::Streams::Streams(Output& output, const std::string& target) : output_(ou
 void Output::Streams::write(bool is_err, std::string_view bytes, Charge charge) {
   // What is held back of a line is not charged: the sender's window must not wait for a newline.
   const int fd = is_err && !output_.style_.json ? kErr : kOut;
+  if (member_) member_->said();
+  // It may end within a line, which a line of ours must not disturb.
+  if (output_.style_.one && output_.style_.progress) output_.end_progress();
   output_.writer(fd).write_output(fd, formats_[is_err], std::string(bytes), std::move(charge));
 }
 
@@ -88,6 +119,7 @@ void Output::Streams::finish(bool is_err) {
   if (std::exchange(finished_[is_err], true)) return;
   const int fd = is_err && !output_.style_.json ? kErr : kOut;
   output_.writer(fd).finish_output(fd, formats_[is_err]);
+  if (member_ && finished_[!is_err]) member_->ended();
 }
 
 void Output::put(int fd, std::string bytes) {
@@ -103,7 +135,9 @@ void Output::exit(std::string_view target, std::optional<int> code, std::optiona
                   std::string_view text, Nanos took) {
   if (style_.json) {
     put(kOut, events_.exit(target, code, signal, took));
-  } else if (!text.empty() && !style_.quiet) {
+  } else if (text.empty()) {
+    if (fold_) fold_->succeeded(target);
+  } else if (!style_.quiet) {
     failure_line(target, name_of(Phase::kCommand), text);
   }
 }
@@ -118,12 +152,22 @@ void Output::fail(std::string_view target, const Error& error, Nanos took) {
 }
 
 void Output::failure_line(std::string_view target, std::string_view phase, std::string_view text) {
+  if (fold_) return fold_->failed(target, phase, text);
+  put_failure(target, phase, text);
+}
+
+void Output::put_failure(std::string_view names, std::string_view phase, std::string_view text) {
   if (hushed_) return;
-  put(kErr, cat(colored("✗", kFailColor, style_.color_err), " ", printable(target), "  ", phase, ": ",
+  put(kErr, cat(colored("✗", kFailColor, style_.color_err), " ", printable(names), "  ", phase, ": ",
                 printable(text), "\n"));
 }
 
+void Output::all_ended() {
+  if (fold_) fold_->show();
+}
+
 void Output::summary(const Counts& counts, Nanos took, int exit_code) {
+  end_progress();
   if (style_.json) {
     put(kOut, events_.summary(counts, took, exit_code));
     return;
@@ -140,6 +184,11 @@ void Output::summary(const Counts& counts, Nanos took, int exit_code) {
   line += cat(" · ", short_time(took));
   if (exit_code != 0) line += cat("  [exit ", exit_code, "]");
   put(kErr, line + "\n");
+}
+
+void Output::end_progress() {
+  set_progress("");
+  progress_is_over_ = true;
 }
 
 void Output::context(const ContextFacts& facts) {
@@ -166,6 +215,27 @@ void Output::say_what_was_left_out() {
 
 void Output::text(std::string text) {
   put(kOut, std::move(text));
+}
+
+void Output::set_progress(const std::string& line) {
+  if (style_.progress && hidden_ == 0 && !progress_is_over_) writer(kErr).set_status(kErr, line);
+}
+
+void Output::hide_progress(std::function<void()> then) {
+  set_progress("");
+  ++hidden_;
+  writer(kErr).when_written(std::move(then));
+}
+
+void Output::show_progress() {
+  ASSERT(hidden_ > 0);
+  --hidden_;
+}
+
+void Output::last_words(Nanos most) {
+  out_->wait_written(most);
+  if (err_) err_->wait_written(most);
+  writer(kErr).drop_status();
 }
 
 void Output::when_written(std::function<void()> then) {

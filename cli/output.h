@@ -1,7 +1,7 @@
 // cli/output.h -- everything the program says: output of targets, failures, events, summaries.
 //
 //   one target    its bytes, stdout and stderr apart, nothing added
-//   many          "host: line", whole lines, stderr's on our stderr
+//   many          "host: line", whole lines, stderr's on our stderr; or folded (cli/live_fold.h)
 //   --json        events on stdout, nothing else there
 // Failures and the summary go to stderr, or with --json are events; notices always go to stderr. Lines of our
 // own are always escaped: they carry texts from elsewhere.
@@ -16,6 +16,7 @@
 
 #include "cli/events.h"
 #include "cli/format.h"
+#include "cli/live_fold.h"
 #include "cli/options.h"
 #include "cli/writer.h"
 
@@ -29,7 +30,10 @@ class Output {
     bool quiet = false;
     bool escape_out = false, escape_err = false;  // a terminal, and not --raw
     bool color_out = false, color_err = false;
-    bool summary = false;  // for people: many targets, on a terminal
+    bool summary = false;    // for people: many targets, on a terminal
+    bool fold = false;       // hosts that said the same are shown once
+    bool fold_live = false;  // because a person watches, not because it was asked for
+    bool progress = false;   // a line below all else
   };
   static Style style_for(const Options& options);
 
@@ -45,6 +49,7 @@ class Output {
 
    private:
     Output& output_;
+    std::unique_ptr<LiveFold::Member> member_;  // when folding
     std::shared_ptr<StreamFormat> formats_[2];  // of the writing thread; null: bytes go as they are
     bool finished_[2] = {false, false};
   };
@@ -55,6 +60,8 @@ class Output {
   void exit(std::string_view target, std::optional<int> code, std::optional<int> signal,
             std::string_view text, Nanos took);
   void fail(std::string_view target, const Error& error, Nanos took);
+  // All targets have ended: what was held to be folded is shown. Idempotent.
+  void all_ended();
   void summary(const Counts& counts, Nanos took, int exit_code);
   void context(const ContextFacts& facts);  // --json
   void plan(const TargetPlan& plan);
@@ -63,6 +70,16 @@ class Output {
   void notice(std::string_view text);
   // Text of our own for standard output, with its newlines; escape foreign parts with printable().
   void text(std::string text);
+
+  // The line below all else; empty: none. Nothing happens while it is hidden, or when style() has none.
+  void set_progress(const std::string& line);
+  // While somebody else writes to the terminal, a question say. `then` when what waits has been written and
+  // the line is gone; each hide_progress() needs its show_progress().
+  void hide_progress(std::function<void()> then);
+  void show_progress();
+  void end_progress();  // none comes any more
+  // We leave: what somebody reads at once is written, and the progress line is taken away. Waits for `most`.
+  void last_words(Nanos most);
 
   // Runs `then` when all has been written, or cannot be.
   void when_written(std::function<void()> then);
@@ -81,13 +98,18 @@ class Output {
   void put(int fd, std::string bytes);
   void say_what_was_left_out();
   void failure_line(std::string_view target, std::string_view phase, std::string_view text);
+  void put_failure(std::string_view names, std::string_view phase, std::string_view text);
   Writer& writer(int fd) { return fd == 1 || !err_ ? *out_ : *err_; }
 
   const Style style_;
   const Events events_;
+  Loop& loop_;
   bool hushed_ = false;
+  int hidden_ = 0;  // how many want no progress line
+  bool progress_is_over_ = false;
   std::size_t notices_left_out_ = 0;
-  std::unique_ptr<Writer> out_, err_;  // no err_: both are one file, and what is said stays in order
+  std::unique_ptr<Writer> out_, err_;  // no err_: both are one place, and what is said stays in order
+  std::unique_ptr<LiveFold> fold_;
 };
 
 }  // namespace banyan::cli

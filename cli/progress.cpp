@@ -62,7 +62,7 @@ std::string progress_text(const ProgressCounts& counts, Nanos elapsed, bool utf8
   std::string line;
   for (const std::string& part : parts) line += cat(line.empty() ? "" : utf8 ? " · " : ", ", part);
   std::size_t end = 0, used = 0;
-  while (end < line.size() && (!begins_character(line[end]) || used + 1 < columns))
+  while (end < line.size() && (!begins_character(line[end]) || used + 1 + kEchoColumns < columns))
     used += begins_character(line[end++]) ? 1 : 0;
   line.resize(end);
   return line;

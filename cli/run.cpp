@@ -165,9 +165,10 @@ void Run::on_failure(Index index, const Error& error) {
 }
 
 void Run::arm_backstop(Index index, Nanos delay) {
-  works_[index].backstop = loop_.after(delay, [this, index] {
-    // It may be over for long and only its output unread: then nothing is wrong but our reader's pace.
-    if (!output_.is_idle()) return arm_backstop(index, kBackstop);
+  works_[index].backstop = loop_.after(delay, [this, index, due = loop_.now() + delay] {
+    // It may be over for long and only its output unread: then nothing is wrong but our reader's pace. Or we
+    // were stopped, and the word of its end is not read yet.
+    if (!output_.is_idle() || loop_.now() > due + kSecond) return arm_backstop(index, kBackstop);
     fail(index,
          make_error(
              ErrorClass::kTimeout, Phase::kCommand,

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -13,7 +14,9 @@
 #include <utility>
 #include <vector>
 
+#include "cli/progress.h"
 #include "cli/quiet_thread.h"
+#include "core/text.h"
 
 namespace banyan::cli {
 namespace {
@@ -22,15 +25,25 @@ constexpr std::size_t kBatchItemsMax = 64;          // of one writev: enough to 
 constexpr std::size_t kBatchBytesMax = 256 * 1024;  // charges are given back after each batch
 constexpr std::size_t kBiteBytes = 4 * 1024;        // of a write, once output was discarded
 
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kStatusEvery{100};  // more is not seen
+constexpr std::chrono::milliseconds kStandsStill{50};   // a reader who takes nothing so long does not read
+
+// With spaces, which every terminal understands.
+std::string erasing(std::string_view status) {
+  return cat("\r", std::string(columns_of(status) + kEchoColumns, ' '), "\r");
+}
+
 }  // namespace
 
 struct Writer::Item {
   int fd = -1;
   std::string bytes = {};
   std::shared_ptr<StreamFormat> format = {};  // of output; null: the bytes go as they are
-  bool is_output = false;                     // discard() throws it away
-  bool is_end = false;                        // of what `format` holds back
-  bool is_cut = false;                        // it was thrown away
+  std::shared_ptr<TextSource> source = {};
+  bool is_output = false;  // discard() throws it away
+  bool is_end = false;     // of what `format` holds back
+  bool is_cut = false;     // it was thrown away
 };
 
 // What both threads see. The writing thread keeps it alive when it is left behind.
@@ -44,9 +57,20 @@ struct Writer::Shared {
   bool notified = false;
   bool writing = false;
   bool stop = false;
+  std::condition_variable rested;        // nothing is queued or being written
+  int status_fd = -1;                    // of the status line
+  std::string status_wanted, status_on;  // and what stands there
+  bool status_dropped = false;           // for good
+  Clock::time_point next_status;
   std::atomic<std::uint64_t> discards = 0;  // so that one is noticed in the middle of a batch
   std::atomic<std::uint64_t> written = 0;
   std::thread thread;
+
+  static void write_if_it_takes_it(int fd, const std::string& text) {
+    pollfd room = {fd, POLLOUT, 0};
+    if (::poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0)
+      (void)!::write(fd, text.data(), text.size());
+  }
 
   // Writes all of it, waiting as long as it takes. 0, or errno.
   int write_texts(int fd, std::vector<std::string>& texts) {
@@ -94,7 +118,12 @@ struct Writer::Shared {
     for (Item& item : batch) {
       auto unwanted = [&] { return item.is_cut || (item.is_output && discards != discards_seen); };
       int error = 0;
-      if (!item.format && !unwanted()) error = add(std::move(item.bytes));
+      if (item.source) {
+        for (std::string text; error == 0 && item.source->next(text); text.clear())
+          error = add(std::move(text));
+      } else if (!item.format && !unwanted()) {
+        error = add(std::move(item.bytes));
+      }
       if (item.format) {
         for (std::string_view left = item.bytes; error == 0 && !left.empty() && !unwanted();) {
           std::string text;
@@ -109,12 +138,46 @@ struct Writer::Shared {
     return write_texts(batch[0].fd, texts);
   }
 
+  // Waits until there is something to write; draws the status line meanwhile. False: stop.
+  bool wait_for_item(std::unique_lock<std::mutex>& lock) {
+    for (;;) {
+      if (stop || !queue.empty()) return !stop;
+      if (status_on == status_wanted || status_dropped) {
+        wake.wait(lock);
+      } else if (!status_wanted.empty() && Clock::now() < next_status) {
+        wake.wait_until(lock, next_status);
+      } else {
+        replace_status(lock, status_wanted);
+        next_status = Clock::now() + kStatusEvery;
+      }
+    }
+  }
+
+  void replace_status(std::unique_lock<std::mutex>& lock, const std::string& with) {
+    std::vector<std::string> texts;
+    if (!status_on.empty()) texts.push_back(erasing(status_on));
+    texts.push_back(with);
+    status_on = with;
+    if (texts.size() == 1 && with.empty()) return;
+    writing = true;
+    const int fd = status_fd;
+    lock.unlock();
+    write_texts(fd, texts);  // a terminal that is gone is noticed by what matters
+    lock.lock();
+    writing = false;
+    rested.notify_all();
+  }
+
   void run() {
     std::map<int, int> broken;
     std::unique_lock lock(mutex);
     for (;;) {
-      wake.wait(lock, [this] { return stop || !queue.empty(); });
-      if (stop) return;
+      if (!wait_for_item(lock)) {
+        if (!status_on.empty()) write_if_it_takes_it(status_fd, erasing(std::exchange(status_on, {})));
+        return;
+      }
+      replace_status(lock, "");
+      if (queue.empty() || stop) continue;
       std::vector<Item> batch;
       std::size_t bytes = 0;
       do {
@@ -133,6 +196,7 @@ struct Writer::Shared {
         if (error != 0) broken[batch[0].fd] = failed[batch[0].fd] = error;
       }
       done += batch.size();
+      if (queue.empty()) rested.notify_all();
       if (!notified && notify) {
         notified = true;
         notify();
@@ -189,6 +253,38 @@ void Writer::write_output(int fd, std::shared_ptr<StreamFormat> format, std::str
 void Writer::finish_output(int fd, std::shared_ptr<StreamFormat> format) {
   if (format)
     add({.fd = fd, .format = std::move(format), .is_output = true, .is_end = true}, {Charge(), nullptr});
+}
+
+void Writer::write_source(int fd, std::shared_ptr<TextSource> source) {
+  add({.fd = fd, .source = std::move(source)}, {Charge(), nullptr});
+}
+
+void Writer::set_status(int fd, std::string line) {
+  {
+    std::lock_guard lock(shared_->mutex);
+    shared_->status_fd = fd;
+    if (shared_->status_wanted == line) return;
+    shared_->status_wanted = std::move(line);
+  }
+  shared_->wake.notify_one();
+}
+
+void Writer::drop_status() {
+  std::unique_lock lock(shared_->mutex);
+  shared_->status_dropped = true;
+  shared_->rested.wait_for(lock, kStandsStill, [this] { return !shared_->writing; });
+  if (!shared_->status_on.empty())
+    Shared::write_if_it_takes_it(shared_->status_fd, erasing(std::exchange(shared_->status_on, {})));
+}
+
+void Writer::wait_written(Nanos most) {
+  const Clock::time_point end = Clock::now() + std::chrono::nanoseconds(most);
+  std::unique_lock lock(shared_->mutex);
+  auto is_done = [this] { return shared_->queue.empty() && !shared_->writing; };
+  for (std::uint64_t before = written(); !is_done(); before = written()) {
+    shared_->rested.wait_for(lock, kStandsStill, is_done);
+    if (written() == before || Clock::now() > end) return;
+  }
 }
 
 void Writer::when_written(std::function<void()> then) {

@@ -6,6 +6,9 @@
 // the windows allow. Output of targets waits as the bytes that came; the writing thread formats them, a piece
 // at a time, when their turn has come, so however much longer the text is, only pieces of it are in memory.
 //
+// A status line may stand below all that is written, on a terminal: it is taken away before anything else is
+// written and comes back when nothing waits, ten times a second at most. It is never waited for.
+//
 // Thread: all of it the loop's; the writing thread sees bytes, formats and descriptors only. The loop
 // outlives it.
 #pragma once
@@ -40,7 +43,16 @@ class Writer {
   // use on.
   void write_output(int fd, std::shared_ptr<StreamFormat> format, std::string bytes, Charge charge);
   void finish_output(int fd, std::shared_ptr<StreamFormat> format);
-  // Runs `then` when all that was queued up to now has been written or thrown away.
+  // Whatever text the source has when its turn has come. It belongs to the writing thread from then on.
+  void write_source(int fd, std::shared_ptr<TextSource> source);
+  // One line without its end, narrower than the terminal at `fd`; empty: none. The later one counts.
+  void set_status(int fd, std::string line);
+  // Takes it away for good, from this thread, if the terminal takes that at once: we leave.
+  void drop_status();
+  // Waits a bounded moment for what is queued to leave: as long as somebody reads, and no longer than `most`.
+  void wait_written(Nanos most);
+  // Runs `then` when all that was queued up to now has been written or thrown away, and no status line shows
+  // that was taken away before.
   void when_written(std::function<void()> then);
   // Throws away the output of targets that is queued and not being written. Everything else stays, and from
   // here on leaves in small bites, so that written() shows a slow reader from one who stands still.

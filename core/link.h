@@ -83,6 +83,10 @@ class Link {
   // returns.
   void send(std::uint32_t origin, const Header& header, Bytes payload);
 
+  // Writes what is queued and may leave, now instead of at the end of this round of the loop. May close the
+  // link, and tell the owner.
+  void flush();
+
   // `bytes` that came in here were consumed, or have left through another link.
   void release(std::size_t bytes);
 
@@ -123,7 +127,6 @@ class Link {
   void write_through(const Header& header, Bytes payload);
   void drop_written(std::size_t bytes);
   void flush_soon();
-  void flush();
   void on_room();
   void stage_control();
   void stage_data();
