@@ -64,8 +64,7 @@ class Fold::Lines {
 
 class Fold::Host {
  public:
-  Host(std::string of, const SipHash::Key& key)
-      : name(std::move(of)), hashes{SipHash(key), SipHash(key)} {}
+  Host(std::string of, const SipHash::Key& key) : name(std::move(of)), hashes{SipHash(key), SipHash(key)} {}
 
   enum class State { kHolding, kReleasing, kLineByLine, kEnded };
   const std::string name;

@@ -22,9 +22,8 @@ struct ProgressCounts {
 
 constexpr std::size_t kEchoColumns = 2;  // of the "^C" that a terminal writes behind whatever stands there
 
-// One line of less than `columns` columns, so that no terminal begins another, not with "^C" behind it either;
-// empty where nothing fits.
-// Without `utf8` it is ASCII.
+// One line of less than `columns` columns, so that no terminal begins another, not with "^C" behind it
+// either; empty where nothing fits. Without `utf8` it is ASCII.
 std::string progress_text(const ProgressCounts& counts, Nanos elapsed, bool utf8, std::size_t columns);
 
 // Columns that a terminal shows for text without control characters, roughly: one for each character.

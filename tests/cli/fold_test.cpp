@@ -192,7 +192,8 @@ TEST_CASE("where nothing more can be kept it is said once, and every line is sti
     hosts.push_back({cat("h", host), text});
   }
   bench.run(hosts);
-  CHECK(bench.trouble == std::vector<std::string>{"a temporary file in /proc/none: No such file or directory"});
+  CHECK(bench.trouble ==
+        std::vector<std::string>{"a temporary file in /proc/none: No such file or directory"});
   std::map<std::string, int> lines;  // without what stands in front of them
   std::istringstream all(bench.written + bench.groups());
   for (std::string line; std::getline(all, line);) {

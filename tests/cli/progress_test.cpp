@@ -30,7 +30,8 @@ TEST_CASE("progress counts what is over, what is on its way by phase, what runs 
   CHECK(progress_text({.total = 3}, 0, true, 80) == "0/3 · 0.0s");
 }
 
-TEST_CASE("progress is narrower than the terminal, with the echo of a key behind it, and tears no character") {
+TEST_CASE(
+    "progress is narrower than the terminal, with the echo of a key behind it, and tears no character") {
   const std::string whole = progress_text(some_counts(), 0, true, 200);
   for (std::size_t columns = 0; columns < 100; ++columns) {
     const std::string line = progress_text(some_counts(), 0, true, columns);
