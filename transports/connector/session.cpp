@@ -31,6 +31,10 @@ constexpr std::string_view kChangedKey =
 constexpr std::string_view kCrowded =
     "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
 constexpr std::size_t kFarewellMax = 512;
+// Until the command runs, a server has a few kilobytes to say, and a banner. libssh2 reads a first line that
+// never comes for as long as there is something to read: others wait meanwhile, so it is given a piece at a
+// time.
+constexpr std::size_t kEarlyMax = 1024 * 1024, kEarlyRoundMax = 64 * 1024;
 constexpr std::string_view kManyKeys = "the server counts keys: name the right one with --identity";
 constexpr std::string_view kKey = "check the user (-l) and the key (--identity, ssh-add -l)";
 
@@ -63,7 +67,8 @@ Session::Session(Loop& loop, Resolver& resolver, SessionOrder order, Fd channel,
       order_(std::move(order)),
       owner_(owner),
       channel_(std::move(channel)),
-      text_left_(kTextMax) {}
+      text_left_(kTextMax),
+      early_left_(kEarlyMax) {}
 
 Session::~Session() {
   *alive_ = false;
@@ -126,6 +131,7 @@ void Session::enter(Step step) {
 }
 
 void Session::run() {
+  round_left_ = kEarlyRoundMax;
   while (run_step() == Progress::kDone) {
   }
 }
@@ -198,6 +204,7 @@ void Session::on_connected() {
   if (session_ == nullptr)
     return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
   libssh2_session_set_blocking(session_, 0);
+  libssh2_session_callback_set(session_, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&Session::receive));
   libssh2_session_callback_set(session_, LIBSSH2_CALLBACK_DISCONNECT,
                                reinterpret_cast<void*>(&Session::on_farewell));
   KnownHosts known;
@@ -376,6 +383,10 @@ bool Session::fail_if_cut_off() {
                           code == LIBSSH2_ERROR_SOCKET_RECV || words.starts_with("Waiting for") ||
                           words.starts_with("Unable to send");
   if (!is_cut_off) return false;
+  if (early_left_ == 0) {
+    fail_by_library("authentication");
+    return true;
+  }
   const std::string last_words = farewell_.empty() ? "" : cat(": ", farewell_);
   char byte;
   const ssize_t more = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -392,6 +403,22 @@ bool Session::fail_if_cut_off() {
     fail(ErrorClass::kRefused, cat("the server hung up", last_words), "the server's log says why");
   }
   return true;
+}
+
+// Negative: an error's number, as libssh2 wants it.
+ssize_t Session::receive(int socket, void* to, std::size_t bytes, int flags, void** abstract) {
+  Session& self = *static_cast<Session*>(*abstract);
+  const bool is_early = self.step_ != Step::kCarry && self.step_ != Step::kOver;
+  if (is_early && self.early_left_ == 0) return -ECONNABORTED;
+  if (is_early) bytes = std::min({bytes, self.round_left_, self.early_left_});
+  if (bytes == 0) return -EAGAIN;  // the socket's watch tells that there is more
+  const ssize_t got = retry([&] { return ::recv(socket, to, bytes, flags); });
+  if (got < 0) return -errno;
+  if (is_early) {
+    self.round_left_ -= std::size_t(got);
+    self.early_left_ -= std::size_t(got);
+  }
+  return got;
 }
 
 void Session::on_farewell(LIBSSH2_SESSION*, int /*reason*/, const char* message, int bytes, const char*, int,
@@ -586,6 +613,9 @@ void Session::fail_by_library(std::string_view what) {
   char* words = nullptr;
   const int code = libssh2_session_last_error(session_, &words, nullptr, 0);
   std::string text = cat(what, ": ", words != nullptr && *words != '\0' ? words : "failed");
+  if (early_left_ == 0)
+    return fail(ErrorClass::kProtocol, cat(last_address_, " sends without end and never gets to the point"),
+                "what listens there is not sshd: check the port");
   // The end of a connection before the server's first line has one code or the other, as it happened.
   const bool is_before_banner = step_ == Step::kHandshake && text.find("banner") != text.npos;
   switch (is_before_banner ? LIBSSH2_ERROR_BANNER_RECV : code) {

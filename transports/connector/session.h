@@ -91,6 +91,7 @@ class Session {
   void fail_by_library(std::string_view what);
   bool fail_if_cut_off();
   std::string refusals() const;
+  static ssize_t receive(int socket, void* to, std::size_t bytes, int flags, void** abstract);
   static void on_farewell(LIBSSH2_SESSION* session, int reason, const char* message, int bytes,
                           const char* language, int language_bytes, void** abstract);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
@@ -128,6 +129,7 @@ class Session {
   std::size_t to_root_at_ = 0, to_host_at_ = 0;
   bool root_ended_ = false, root_told_ = false, host_ended_ = false, eof_sent_ = false;
   std::size_t text_left_;
+  std::size_t round_left_ = 0, early_left_;  // bytes from the server, until the command runs
   Alive alive_;
 };
 
