@@ -13,8 +13,8 @@
 
 namespace banyan {
 
-constexpr std::size_t kNoiseMax =
-    64 * 1024;  // banner, MOTD and rc output before the marker; beyond: not a shell
+// Banner, MOTD and rc output of 64 KiB before the marker, whose line may have begun; beyond: not a shell.
+constexpr std::size_t kNoiseMax = 64 * 1024 + 256;
 
 class Handshake {
  public:

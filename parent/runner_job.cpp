@@ -280,7 +280,11 @@ void Runner::Job::on_carrier_phase(Phase phase) {
 // What the transport said on its stderr often tells more than the silence that followed.
 Error Runner::Job::explained(Error error) const {
   if (error.error_class == ErrorClass::kCancelled || error.wrong_guess) return error;
-  if (ending_of_carrier_.error && error.error_class != ErrorClass::kTimeout) return *ending_of_carrier_.error;
+  if (ending_of_carrier_.error && error.error_class != ErrorClass::kTimeout) {
+    Error why = *ending_of_carrier_.error;
+    if (why.phase == Phase::kLink) why.phase = error.phase;  // it was carrying: how far, only we know
+    return why;
+  }
   if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
     if (std::string_view line; const Symptom* symptom = complaint(line)) {
       error.phase = symptom->phase;
@@ -291,6 +295,15 @@ Error Runner::Job::explained(Error error) const {
     }
   }
   const std::string_view last = last_line(complaints_);
+  // Later, others speak there too; but what comes last, and is about the connection, is the transport's.
+  if (const Symptom* symptom = find_symptom(recipe_.symptoms, last);
+      symptom != nullptr && symptom->error_class == ErrorClass::kLost &&
+      error.error_class != ErrorClass::kTimeout) {
+    error.error_class = ErrorClass::kLost;
+    error.text = std::string(last);
+    error.remedy = symptom->remedy;
+    return error;
+  }
   if (!last.empty()) error.text = cat(error.text, "; last words: ", last);
   return error;
 }
