@@ -32,11 +32,11 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
     : loop_(machinery.loop),
       router_(machinery.router),
       runner_(machinery.runner),
-
       output_(machinery.output),
       options_(machinery.options),
       on_over_(std::move(on_over)),
-      reach_(loop_, runner_, machinery.connectors, machinery.cache, options_.ssh, options_.back_end),
+      reach_(loop_, runner_, machinery.connectors, machinery.cache, options_.ssh, options_.back_end,
+             options_.targets.targets.size(), [this] { start_more(); }),
       jobs_(options_.targets.targets.size()) {
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
 }
@@ -58,7 +58,13 @@ void FanOut::begin() {
 }
 
 void FanOut::start_more() {
-  while (!ending_ && active_ < options_.fan_out && next_ < jobs_.size()) {
+  while (!ready_.empty() && working_ < options_.fan_out) {
+    const auto [index, child] = std::move(ready_.front());
+    ready_.pop_front();
+    begin_work(index, child);
+  }
+  while (!ending_ && next_ < jobs_.size() && active_ < options_.fan_out + options_.idle_max &&
+         active_ < options_.fan_out + reach_.idle()) {
     const Index index = next_++;
     Job& job = jobs_[index];
     ++active_;
@@ -85,16 +91,24 @@ void FanOut::on_up(Index index, Result<Child> child) {
     return fail(index, make_error(ErrorClass::kCancelled, Phase::kHello, "cancelled", Started::kNo),
                 Verdict::kCancelled, job.began);
   }
+  if (working_ < options_.fan_out) return begin_work(index, *child);
+  job.state = State::kReady;
+  ready_.emplace_back(index, std::move(*child));
+}
+
+void FanOut::begin_work(Index index, const Child& child) {
+  Job& job = jobs_[index];
   job.state = State::kWorking;
+  ++working_;
   job.work_began = loop_.now();
   if (options_.verbosity > 0) {
-    output_.notice(cat(job.target->name, ": context ", child->id, " up after ", in_seconds(child->took), ": ",
-                       child->hello.architecture, ", ", child->hello.kernel, ", pid ", child->hello.pid, ", ",
-                       child->bytes_sent, " bytes sent"));
+    output_.notice(cat(job.target->name, ": context ", child.id, " up after ", in_seconds(child.took), ": ",
+                       child.hello.architecture, ", ", child.hello.kernel, ", pid ", child.hello.pid, ", ",
+                       child.bytes_sent, " bytes sent"));
   }
-  for (const std::string& line : accepted_host_keys(child->said))
+  for (const std::string& line : accepted_host_keys(child.said))
     output_.notice(cat(job.target->name, ": ", line));
-  start_work(index, *child);
+  start_work(index, child);
 }
 
 void FanOut::when_explained(Index index, std::function<void()> then) {
@@ -111,7 +125,8 @@ void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since)
 
 void FanOut::conclude(Index index, const Ending& ending) {
   Job& job = jobs_[index];
-  ASSERT(job.state == State::kReaching || job.state == State::kWorking);
+  ASSERT(job.state == State::kReaching || job.state == State::kReady || job.state == State::kWorking);
+  if (job.state != State::kWorking) ++working_;
   job.state = State::kLeaving;
   end_work(index);
   add_ending(ending);
@@ -127,6 +142,7 @@ void FanOut::add_ending(const Ending& ending) {
 void FanOut::leave(Index index) {
   if (std::exchange(jobs_[index].state, State::kOver) == State::kOver) return;
   --active_;
+  --working_;
   start_more();
 }
 
@@ -166,7 +182,11 @@ void FanOut::end_all(int exit_code) {
   for (Index i = 0; i < jobs_.size(); ++i) {
     if (jobs_[i].state == State::kReaching) reach_.cancel(jobs_[i].way);
     if (jobs_[i].state == State::kWorking) cancel_work(i);
+    if (jobs_[i].state == State::kReady)
+      fail(i, make_error(ErrorClass::kCancelled, Phase::kCommand, "cancelled", Started::kNo),
+           Verdict::kCancelled, jobs_[i].began);
   }
+  ready_.clear();
   grace_ = loop_.after(kGrace, [this] {
     for (Index i = 0; i < jobs_.size(); ++i) {
       if (jobs_[i].state == State::kWorking) give_up_work(i);

@@ -1,15 +1,19 @@
 // cli/fan_out.h -- what every verb that connects does: reach many targets, so many at a time, and leave
 // nothing.
 //
-// A target goes: waiting -> reaching (a context comes up there) -> working (what the verb is for) -> leaving
-// (the context is ended) -> over. Each gets exactly one Ending, whatever breaks and whoever interrupts.
+// A target goes: waiting -> reaching (a context comes up there) -> ready -> working (what the verb is for) ->
+// leaving (the context is ended) -> over. Each gets exactly one Ending, whatever breaks and whoever
+// interrupts. At most fan_out of them work at a time. As many are reached at a time, not counting those that
+// wait for a crowded server or for a host that is silent: dead hosts hold up nobody.
 //
 // Thread: the loop's. All that is given outlives it.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/options.h"
@@ -86,7 +90,7 @@ class FanOut {
   const Options& options_;
 
  private:
-  enum class State { kWaiting, kReaching, kWorking, kLeaving, kOver };
+  enum class State { kWaiting, kReaching, kReady, kWorking, kLeaving, kOver };
   struct Job {
     const Target* target = nullptr;
     State state = State::kWaiting;
@@ -99,6 +103,7 @@ class FanOut {
 
   void start_more();
   void on_up(Index index, Result<Child> child);
+  void begin_work(Index index, const Child& child);
   void leave(Index index);
   void add_ending(const Ending& ending);
   void sum_up(int exit_code);
@@ -108,8 +113,10 @@ class FanOut {
   OnOver on_over_;
   Reach reach_;
   std::vector<Job> jobs_;
-  Index next_ = 0;          // the first that waits
-  std::size_t active_ = 0;  // reaching, working or leaving
+  Index next_ = 0;                             // the first that waits
+  std::size_t active_ = 0;                     // neither waiting nor over
+  std::size_t working_ = 0;                    // or leaving
+  std::deque<std::pair<Index, Child>> ready_;  // up, and wait to work
   std::size_t concluded_ = 0;
   Tally tally_;
   Nanos began_ = 0;

@@ -73,7 +73,7 @@ constexpr std::string_view kCommon = R"(
   --known-hosts FILE     the host keys; no other file is believed
   --accept-new           believe the key of a host that none is known of, write it down, and say so
   -4, -6                 IPv4 only, IPv6 only
-  --ssh openssh|libssh2|auto
+  --ssh auto|libssh2|openssh
                          who speaks SSH: ssh itself, banyan-connector, or that where it can (banyan plan tells)
   --json                 one JSON object a line on standard output, and nothing else
   --raw                  no escaping of control characters on a terminal

@@ -198,8 +198,10 @@ int run_program(int argc, char** argv) {
   for (const std::string& item : options.targets.not_excluded)
     std::fprintf(stderr, "banyan: -x %s: not among the targets\n", item.c_str());
   if (options.verb == Verb::kPlan) return run_plan(options);
-  const std::size_t wanted = std::min(options.fan_out, options.targets.targets.size());
-  options.fan_out = raise_file_limit(wanted);
+  const std::size_t targets = options.targets.targets.size(), wanted = std::min(options.fan_out, targets);
+  const std::size_t fit = raise_file_limit(std::min(wanted + options.idle_max, targets));
+  options.fan_out = std::min(wanted, fit);
+  options.idle_max = fit - options.fan_out;
   if (options.fan_out < wanted && !options.quiet) {
     std::fprintf(stderr,
                  "banyan: %zu at once instead of %zu: the limit of open files (ulimit -n) allows no more\n",

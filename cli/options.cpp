@@ -22,7 +22,7 @@ constexpr double kDurationMaxSeconds =
 // As they stand on the command line, before they mean anything.
 struct Words {
   std::string verb, targets, targets_option, exclude, shell_line, timeout, connect_timeout, color = "auto";
-  std::string user, identity, known_hosts, config_file, back_end = "openssh";
+  std::string user, identity, known_hosts, config_file, back_end = "auto";
   std::size_t fan_out = 64;
   std::uint16_t port = 0;
   bool help = false, version = false, no_stdin = false, maximum = false, json = false, raw = false,

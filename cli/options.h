@@ -29,8 +29,9 @@ struct Options {
 
   std::vector<std::string> command;  // argument vector, or with `shell` a line and its $0, $1, ...
   bool shell = false;
-  std::size_t fan_out = 64;  // connecting or running at once
-  Nanos timeout = 0;         // of the command; 0: none
+  std::size_t fan_out = 64;    // running at once, and connecting, but for those that are idle
+  std::size_t idle_max = 256;  // on their way beyond these, and waiting
+  Nanos timeout = 0;           // of the command; 0: none
   bool no_stdin = false;
   bool maximum = false;  // -S: exit with the largest code
   bool json = false;
@@ -40,7 +41,7 @@ struct Options {
   int verbosity = 0;  // how many -v
   Color color = Color::kAuto;
   SshOptions ssh;
-  BackEndWish back_end = BackEndWish::kOpenssh;  // --ssh
+  BackEndWish back_end = BackEndWish::kAuto;  // --ssh
 };
 
 // `arguments` without the program's name. Throws UsageError.

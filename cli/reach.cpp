@@ -15,19 +15,52 @@ std::string duration_text(Nanos time) {
   return time % kSecond == 0 ? cat(time / kSecond, "s") : cat(time / kMillisecond, "ms");
 }
 
+// A host that does not answer holds up nobody after this. Of ssh we do not see whether it has an answer: it
+// may as well be busy, so it is given more.
+constexpr Nanos kSilentAfter = kSecond, kOpaqueAfter = 5 * kSecond;
+
+// Of those that a server drops: a server that let others in may do so again; one that never did may be no
+// sshd at all, and its person waits.
+constexpr std::uint32_t kAttemptsMax = 20, kStrangerMax = 4;
+constexpr Nanos kDroppedMax = 30 * kSecond;
+
+// The server hung up before it could know who we are.
+bool is_drop(const Error& error) {
+  return error.error_class == ErrorClass::kRefused && error.phase == Phase::kKex;
+}
+
+Error cancelled() {
+  return Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}};
+}
+
+// What a connection to this host meets first. The text is only compared.
+std::string hop_of(const SshSettings& settings) {
+  if (!settings.proxy_jump.empty()) return settings.proxy_jump.substr(0, settings.proxy_jump.find(','));
+  if (!settings.proxy_command.empty()) return settings.proxy_command;
+  return cat(settings.hostname, ":", settings.port);
+}
+
 }  // namespace
 
 Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
-             BackEndWish wish)
+             BackEndWish wish, std::size_t targets, Loop::Task on_idle)
     : loop_(loop),
       runner_(runner),
       connectors_(connectors),
       cache_(cache),
       ssh_(ssh),
       wish_(wish),
+      wants_hops_(targets > kHandshakesMax),
+      on_idle_(std::move(on_idle)),
+      admission_(loop),
       answers_(ArchCache::default_folder(), local_user()),
       questions_(loop, local_user(), "ssh", &answers_),
       facts_(questions_.local(), has_connector()) {}
+
+Reach::~Reach() {
+  *alive_ = false;
+  for (auto& [id, way] : ways_) loop_.cancel(way.timer);
+}
 
 Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost) {
   const Id id = next_++;
@@ -36,33 +69,63 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
   way.began = loop_.now();
-  if (target.local || wish_ == BackEndWish::kOpenssh || !has_connector()) {
-    try_now(id, true);
+  if (target.local) {
+    try_now(id, false);
     return id;
   }
-  questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
-                 [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
+  way.hop = cat(target.host, ":", target.port != 0 ? target.port : ssh_.port);
+  if (can_use_libssh2() || wants_hops_) {
+    questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
+                   [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
+  } else {
+    ask_admission(id, Admission::Place::kBack);
+  }
   return id;
+}
+
+bool Reach::can_use_libssh2() const {
+  return wish_ != BackEndWish::kOpenssh && has_connector();
 }
 
 void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   const auto found = ways_.find(id);
   if (found == ways_.end()) return;
-  if (found->second.cancelled)
-    return on_up(id, Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}});
-  if (!answer) return on_up(id, answer.error());
-  const SshSettings& settings = **answer;
-  const BackEndChoice choice = choose_back_end(facts_.about(settings), wish_);
-  if (choice.is_refused)
-    return on_up(id, Error{ErrorClass::kRefused, Phase::kResolve,
-                           cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
-  if (choice.back_end == BackEnd::kLibssh2) found->second.session = session_settings(settings);
-  try_now(id, true);
+  Way& way = found->second;
+  if (way.cancelled) return conclude(id, cancelled());
+  if (answer) {
+    way.hop = hop_of(**answer);
+    way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
+  }
+  if (can_use_libssh2()) {
+    if (!answer) return conclude(id, answer.error());
+    const BackEndChoice choice = choose_back_end(facts_.about(**answer), wish_);
+    if (choice.is_refused)
+      return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
+                                cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
+    if (choice.back_end == BackEnd::kLibssh2) way.session = session_settings(**answer);
+  }
+  ask_admission(id, Admission::Place::kBack);
+}
+
+void Reach::ask_admission(Id id, Admission::Place place) {
+  Way& way = ways_.at(id);
+  way.ticket = admission_.ask(way.hop, place, [this, id] {
+    Way& admitted = ways_.at(id);
+    if (admitted.attempts++ == 0) admitted.began = loop_.now();
+    try_now(id, true);
+  });
+  if (is_idle(way)) say_idle();
+}
+
+void Reach::say_idle() {
+  loop_.post([this, alive = alive_] {
+    if (*alive) on_idle_();
+  });
 }
 
 void Reach::try_now(Id id, bool may_guess) {
   Way& way = ways_.at(id);
-  way.guess = may_guess && !way.target.local ? cache_.find(cache_key(way.target)) : "";
+  way.guess = may_guess ? cache_.find(cache_key(way.target)) : "";
   const Target& target = way.target;
   // A second try has what the first has left of the time.
   SshOptions options = ssh_;
@@ -81,43 +144,128 @@ void Reach::try_now(Id id, bool may_guess) {
   way.start = runner_.start(
       std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
       [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
+  if (!target.local) watch_silence(way);
+}
+
+void Reach::watch_silence(Way& way) {
+  loop_.cancel(way.timer);
+  way.timer = loop_.after(way.session ? kSilentAfter : kOpaqueAfter, [this, &way] {
+    way.timer = 0;
+    way.is_silent = true;
+    if (is_idle(way)) on_idle_();
+  });
+}
+
+bool Reach::is_idle(const Way& way) const {
+  if (way.start == 0) return way.ticket && admission_.is_waiting(*way.ticket);
+  return way.is_silent && runner_.phase_of(way.start) <= Phase::kConnect;
+}
+
+std::size_t Reach::idle() const {
+  return std::size_t(
+      std::ranges::count_if(ways_, [this](const auto& entry) { return is_idle(entry.second); }));
 }
 
 void Reach::on_up(Id id, Result<Child> child) {
-  auto it = ways_.find(id);
-  ASSERT(it != ways_.end());
-  Way& way = it->second;
+  const auto found = ways_.find(id);
+  ASSERT(found != ways_.end());
+  Way& way = found->second;
+  loop_.cancel(std::exchange(way.timer, 0));
+  way.start = 0;
+  way.is_silent = false;
   if (!child && child.error().wrong_guess && !way.cancelled) {
     cache_.forget(cache_key(way.target));
     return try_now(id, false);
   }
+  if (way.ticket) {
+    admission_.give_back(*way.ticket, outcome_of(child));
+    way.ticket.reset();
+  }
+  if (!child && !way.cancelled && try_again(id, child.error())) return;
   if (child && !way.target.local) cache_.learn(cache_key(way.target), child->hello.architecture);
-  if (!child && child.error().error_class == ErrorClass::kTimeout) {
-    Error error = child.error();
+  if (!child) child = told(way, child.error());
+  conclude(id, std::move(child));
+}
+
+Admission::Outcome Reach::outcome_of(const Result<Child>& child) {
+  if (child) return Admission::Outcome::kPassed;
+  return is_drop(child.error()) ? Admission::Outcome::kDropped : Admission::Outcome::kFailed;
+}
+
+// Nothing has begun there: a crowded server, one that refuses and is to be tried more often, or a connector
+// that died under us may be tried again.
+bool Reach::try_again(Id id, const Error& error) {
+  Way& way = ways_.at(id);
+  if (way.target.local) return false;
+  const Nanos passed = loop_.now() - way.began;
+  if (ssh_.connect_timeout > 0 && passed >= ssh_.connect_timeout) return false;
+  if (is_drop(error)) {
+    const bool is_known = admission_.has_passed(way.hop);
+    if (passed >= kDroppedMax || way.attempts >= (is_known ? kAttemptsMax : kStrangerMax)) return false;
+    ask_admission(id, Admission::Place::kFront);
+    return true;
+  }
+  const bool did_not_connect =
+      error.phase == Phase::kConnect &&
+      (error.error_class == ErrorClass::kUnreachable || error.error_class == ErrorClass::kTimeout);
+  if (way.session && did_not_connect && way.attempts < way.attempts_wanted) {
+    way.timer = loop_.after(kSecond, [this, id] {
+      ways_.at(id).timer = 0;
+      ask_admission(id, Admission::Place::kBack);
+    });
+    return true;
+  }
+  if (way.session && error.error_class == ErrorClass::kLost && !std::exchange(way.lost_before, true)) {
+    ask_admission(id, Admission::Place::kBack);
+    return true;
+  }
+  return false;
+}
+
+Error Reach::told(const Way& way, Error error) const {
+  error.started = Started::kNo;  // of the work that its context would have done
+  if (error.error_class == ErrorClass::kTimeout) {
     // ssh's own words, where it had any, come with a remedy and say more.
     if (error.remedy.empty() && ssh_.connect_timeout > 0 && loop_.now() - way.began >= ssh_.connect_timeout)
       error.text = cat(
           "not up after ", duration_text(ssh_.connect_timeout), ", as --connect-timeout says",
           std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
     if (error.remedy.empty() && !way.target.local) error.remedy = cat("try ssh ", way.target.host, " true");
-    child = std::move(error);
   }
-  Runner::OnUp on_up = std::move(way.on_up);
-  ways_.erase(it);
+  if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
+  return error;
+}
+
+void Reach::conclude(Id id, Result<Child> child) {
+  const auto found = ways_.find(id);
+  Runner::OnUp on_up = std::move(found->second.on_up);
+  loop_.cancel(found->second.timer);
+  ways_.erase(found);
   on_up(std::move(child));
 }
 
 void Reach::cancel(Id id) {
-  auto it = ways_.find(id);
-  if (it == ways_.end()) return;
-  it->second.cancelled = true;
-  if (it->second.start != 0) runner_.cancel(it->second.start);
+  const auto found = ways_.find(id);
+  if (found == ways_.end() || std::exchange(found->second.cancelled, true)) return;
+  Way& way = found->second;
+  if (way.start != 0) return runner_.cancel(way.start);
+  // A question to ssh is answered soon; who waits for nothing else is told now, but not from inside this
+  // call.
+  if (way.ticket) {
+    admission_.give_back(*std::exchange(way.ticket, {}), Admission::Outcome::kFailed);
+  } else if (way.timer == 0) {
+    return;
+  }
+  loop_.cancel(std::exchange(way.timer, 0));
+  loop_.post([this, alive = alive_, id] {
+    if (*alive) conclude(id, cancelled());
+  });
 }
 
 Phase Reach::phase_of(Id id) const {
-  auto it = ways_.find(id);
-  if (it == ways_.end()) return Phase::kLink;
-  return it->second.start == 0 ? Phase::kResolve : runner_.phase_of(it->second.start);
+  const auto found = ways_.find(id);
+  if (found == ways_.end()) return Phase::kLink;
+  return found->second.start == 0 ? Phase::kResolve : runner_.phase_of(found->second.start);
 }
 
 void Reach::save() {

@@ -3,6 +3,9 @@
 // A known host is sent loader and image without waiting. Where the guess was wrong nothing has happened there
 // yet: it is forgotten, and the host is asked, within the time that is left.
 //
+// Servers are not crowded (transports/admission.h), and what a server refuses only because it has too many is
+// tried again, as long as nothing has begun there.
+//
 // Thread: the loop's. All that is given outlives it.
 #pragma once
 
@@ -14,6 +17,7 @@
 
 #include "cli/targets.h"
 #include "parent/runner.h"
+#include "transports/admission.h"
 #include "transports/arch_cache.h"
 #include "transports/libssh2.h"
 #include "transports/openssh.h"
@@ -27,14 +31,21 @@ class Reach {
  public:
   using Id = std::uint64_t;
 
+  // `targets`: how many there will be. `on_idle`: idle() may have grown.
   Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
-        BackEndWish wish);
+        BackEndWish wish, std::size_t targets, Loop::Task on_idle);
+  Reach(const Reach&) = delete;
+  Reach& operator=(const Reach&) = delete;
+  ~Reach();
 
   // As Runner::start.
   Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost);
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
+  // Those on their way that cost nothing at the moment: they wait to be admitted, or for a host that is
+  // silent.
+  std::size_t idle() const;
   // Keeps what was learned of hosts for the next run.
   void save();
 
@@ -43,15 +54,28 @@ class Reach {
     Target target;
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
-    Runner::StartId start = 0;                // 0: ssh is still asked for its settings
+    Runner::StartId start = 0;                // 0: ssh is still asked for its settings, or we wait
     std::optional<SessionSettings> session;   // libssh2 speaks; else ssh does, or nobody
+    std::string hop;                          // what is connected to first
+    std::optional<Admission::Ticket> ticket;
+    std::uint32_t attempts = 0, attempts_wanted = 1;  // as ConnectionAttempts says
     std::string guess;
-    Nanos began = 0;
-    bool cancelled = false;
+    Nanos began = 0;          // when it was admitted for the first time
+    Loop::TimerId timer = 0;  // to notice silence; to try again
+    bool is_silent = false, lost_before = false, cancelled = false;
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
+  bool can_use_libssh2() const;
+  void ask_admission(Id id, Admission::Place place);
   void try_now(Id id, bool may_guess);
+  void watch_silence(Way& way);
+  bool is_idle(const Way& way) const;
+  void say_idle();
   void on_up(Id id, Result<Child> child);
+  bool try_again(Id id, const Error& error);  // false: it shall not be
+  static Admission::Outcome outcome_of(const Result<Child>& child);
+  void conclude(Id id, Result<Child> child);
+  Error told(const Way& way, Error error) const;
   std::string cache_key(const Target& target) const;
 
   Loop& loop_;
@@ -60,11 +84,15 @@ class Reach {
   ArchCache& cache_;
   const SshOptions& ssh_;
   const BackEndWish wish_;
+  const bool wants_hops_;  // more targets than one hop admits at once
+  Loop::Task on_idle_;
+  Admission admission_;
   SshAnswers answers_;
   SshQuestions questions_;
   SshFacts facts_;
   std::map<Id, Way> ways_;  // not up yet
   Id next_ = 1;
+  Alive alive_;
 };
 
 }  // namespace banyan::cli
