@@ -73,6 +73,7 @@ class Maker {
     if (!choice.remedy.empty()) because += cat(" (for libssh2: ", choice.remedy, ")");
     if (step_.is_jump) because = "ProxyJump: jumps are made by ssh itself";
     add(text("backend", std::string(name_of(choice.back_end)), because));
+    if (choice.back_end == BackEnd::kLibssh2) add_key_exchange();
     if (options.family != AddressFamily::kAny || settings_.address_family != "any")
       add(text("address_family", settings_.address_family,
                source("addressfamily", options.family != AddressFamily::kAny,
@@ -82,6 +83,17 @@ class Maker {
     add_if_set("proxy_jump", settings_.proxy_jump, "proxyjump");
     add_if_set("proxy_command", settings_.proxy_command, "proxycommand");
     add_if_set("control_path", settings_.control_path, "controlpath");
+  }
+
+  // The back end must not weaken it behind anybody's back: ssh prefers one that libssh2 does not know.
+  void add_key_exchange() {
+    const std::vector<std::string>& wanted = settings_.kex_algorithms;
+    const std::vector<std::string> common = common_with_libssh2("KexAlgorithms", wanted);
+    if (common.empty()) return;
+    add(text("key_exchange", common.front(),
+             common.front() == wanted.front()
+                 ? source("kexalgorithms")
+                 : cat("libssh2 does not know ", wanted.front(), ", which ssh would offer first")));
   }
 
   void add_host_keys() {

@@ -102,7 +102,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     if (choice.is_refused)
       return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
                                 cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
-    if (choice.back_end == BackEnd::kLibssh2) way.session = session_settings(**answer);
+    if (choice.back_end == BackEnd::kLibssh2) way.session = session_settings(**answer, ssh_.accept_new);
   }
   ask_admission(id, Admission::Place::kBack);
 }
@@ -213,6 +213,13 @@ bool Reach::try_again(Id id, const Error& error) {
       ways_.at(id).timer = 0;
       ask_admission(id, Admission::Place::kBack);
     });
+    return true;
+  }
+  // What libssh2 does not understand, ssh may.
+  if (way.session && wish_ == BackEndWish::kAuto && error.error_class == ErrorClass::kProtocol &&
+      error.phase <= Phase::kAuth) {
+    way.session.reset();
+    ask_admission(id, Admission::Place::kFront);
     return true;
   }
   if (way.session && error.error_class == ErrorClass::kLost && !std::exchange(way.lost_before, true)) {

@@ -49,7 +49,7 @@ Buffer encode(const ToConnector& message) {
   if (const auto* stop = std::get_if<SessionStop>(&message)) return opened(kStop, 0, stop->id).take();
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 15, order.id);
+  Packer packer = opened(kOrder, 19, order.id);
   packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family)).text(settings.user);
   packer.text(settings.key_name).number(settings.key_port);
   pack(packer, settings.known_hosts);
@@ -57,6 +57,9 @@ Buffer encode(const ToConnector& message) {
   pack(packer, settings.identities);
   packer.text(settings.key_agent).boolean(settings.only_identities);
   pack(packer, settings.environment);
+  for (const auto* list :
+       {&settings.key_exchanges, &settings.ciphers, &settings.macs, &settings.host_key_algorithms})
+    pack(packer, *list);
   packer.number(settings.window);
   packer.text(order.command);
   return packer.take();
@@ -68,7 +71,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   const std::uint64_t kind = unpacker.number(kEnd);
   const SessionId id = unpacker.number();
   if (kind == kStop && elements == 2 && unpacker.finish()) return ToConnector(SessionStop{id});
-  if (kind != kOrder || elements != 17) return malformed();
+  if (kind != kOrder || elements != 21) return malformed();
   SessionOrder order;
   order.id = id;
   SessionSettings& settings = order.settings;
@@ -84,7 +87,9 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   if (!unpack(unpacker, settings.identities)) return malformed();
   settings.key_agent = unpacker.text();
   settings.only_identities = unpacker.boolean();
-  if (!unpack(unpacker, settings.environment)) return malformed();
+  for (auto* list : {&settings.environment, &settings.key_exchanges, &settings.ciphers, &settings.macs,
+                     &settings.host_key_algorithms})
+    if (!unpack(unpacker, *list)) return malformed();
   settings.window = std::uint32_t(unpacker.number(UINT32_MAX));
   order.command = unpacker.text();
   if (!unpacker.finish()) return malformed();

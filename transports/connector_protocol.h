@@ -42,7 +42,9 @@ struct SessionSettings {
   std::string key_agent;                 // its socket; empty: not asked
   bool only_identities = false;          // of the key agent's keys only those whose file is named
   std::vector<std::string> environment;  // NAME=VALUE, asked for one by one; a server may refuse any
-  std::uint32_t window = 2 << 20;        // receive window of the channel, bytes
+  // Best first, of what libssh2 knows; empty: as libssh2 likes it.
+  std::vector<std::string> key_exchanges, ciphers, macs, host_key_algorithms;
+  std::uint32_t window = 2 << 20;  // receive window of the channel, bytes
 };
 
 // root to connector

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parent/api/stage0.h"
+#include "transports/back_end.h"
 #include "transports/openssh.h"
 
 namespace banyan {
@@ -48,7 +49,7 @@ class SessionSource final : public CarrierSource {
 
 }  // namespace
 
-SessionSettings session_settings(const SshSettings& settings) {
+SessionSettings session_settings(const SshSettings& settings, bool accept_new) {
   SessionSettings session;
   session.host = settings.hostname;
   session.port = settings.port;
@@ -62,13 +63,17 @@ SessionSettings session_settings(const SshSettings& settings) {
   session.known_hosts = settings.user_known_hosts;
   session.known_hosts.insert(session.known_hosts.end(), settings.global_known_hosts.begin(),
                              settings.global_known_hosts.end());
-  if (settings.strict_host_key_checking == "accept-new" && !settings.user_known_hosts.empty())
+  if (accept_new && !settings.user_known_hosts.empty())
     session.accept_new = settings.user_known_hosts.front();
   session.hash_known_hosts = settings.hash_known_hosts;
   session.identities = settings.identity_files;
   session.key_agent = settings.key_agent;
   session.only_identities = settings.identities_only;
   session.environment = environment_for(settings);
+  session.key_exchanges = common_with_libssh2("KexAlgorithms", settings.kex_algorithms);
+  session.ciphers = common_with_libssh2("Ciphers", settings.ciphers);
+  session.macs = common_with_libssh2("MACs", settings.macs);
+  session.host_key_algorithms = common_with_libssh2("HostKeyAlgorithms", settings.host_key_algorithms);
   return session;
 }
 
@@ -80,9 +85,9 @@ Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_
   recipe.boot = Recipe::Boot::kStage0;
   recipe.nonce = nonce;
   recipe.architecture = architecture;
-  recipe.symptoms = account_symptoms();
   recipe.source =
       std::make_shared<SessionSource>(connectors, settings, std::string(stage0_command(nonce, architecture)));
+  recipe.symptoms = account_symptoms();
   recipe.deadlines.total = connect_timeout;
   return recipe;
 }

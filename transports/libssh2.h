@@ -14,8 +14,9 @@
 
 namespace banyan {
 
-// What a session needs, from what ssh would do.
-SessionSettings session_settings(const SshSettings& settings);
+// What a session needs, from what ssh would do; but a key of an unknown host is believed only if we are told
+// so, as with openssh().
+SessionSettings session_settings(const SshSettings& settings, bool accept_new);
 
 // `architecture` may be empty: not known. `nonce` is fresh for each start. `connect_timeout` bounds
 // everything up to the hello; 0: each phase has its usual deadline. The connectors outlive the child.

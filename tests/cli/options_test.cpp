@@ -41,7 +41,7 @@ TEST_CASE("a plain run has the usual settings") {
   CHECK_FALSE(options.raw);
   CHECK(options.verbosity == 0);
   CHECK(options.color == Color::kAuto);
-  CHECK(options.back_end == BackEndWish::kOpenssh);
+  CHECK(options.back_end == BackEndWish::kAuto);
   CHECK(options.ssh.family == AddressFamily::kAny);
   CHECK_FALSE(options.ssh.accept_new);
 }
@@ -146,7 +146,7 @@ TEST_CASE("the help of run names every option that run takes") {
                              "--known-hosts",
                              "--accept-new",
                              "-4, -6",
-                             "--ssh openssh|libssh2|auto",
+                             "--ssh auto|libssh2|openssh",
                              "--json",
                              "--raw",
                              "--color",

@@ -152,8 +152,9 @@ TEST_CASE("hosts that attack lose their own links, and the others and the root's
   const std::string path = cat("PATH=", folder, ":", std::string_view(std::getenv("PATH")));
   const std::string lines = cat("LINES", std::string(47, 'x'));
   {
-    Program program({"run", cat("LONG,LIAR,local,", lines), "--", "sh", "-c", "sleep 1; echo here"},
-                    Program::Shape::kPipes, {path});
+    Program program(
+        {"run", "--ssh", "openssh", cat("LONG,LIAR,local,", lines), "--", "sh", "-c", "sleep 1; echo here"},
+        Program::Shape::kPipes, {path});
     // Nobody reads what LINES says until there is as much of it as can be.
     REQUIRE(program.wait_for_unread(32'000));
     REQUIRE(program.wait_for_error("✗ LONG"));

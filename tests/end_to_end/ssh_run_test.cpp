@@ -171,7 +171,7 @@ TEST_CASE(
   const auto expectations = [&] {
     ::unlink(said.c_str());
     const std::string mark = fresh_mark();
-    const Finished got = run_program(over(server, "web", {"--", "echo", "here"}), {},
+    const Finished got = run_program(over(server, "web", {"--ssh", "openssh", "--", "echo", "here"}), {},
                                      {"BANYAN_CACHE=" + cache, "PATH=" + server.folder() + ":/usr/bin:/bin"});
     CHECK(got.code == 0);
     CHECK(got.out == "here\n");

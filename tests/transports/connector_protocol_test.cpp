@@ -24,6 +24,10 @@ SessionOrder order() {
   settings.key_port = 23;
   settings.known_hosts = {"/a", "/b"};
   settings.accept_new = "/a";
+  settings.key_exchanges = {"k1", "k2"};
+  settings.ciphers = {"c"};
+  settings.macs = {"m"};
+  settings.host_key_algorithms = {"h"};
   settings.hash_known_hosts = true;
   settings.identities = {"/id"};
   settings.key_agent = "/agent";
@@ -51,6 +55,10 @@ TEST_CASE("an order arrives with everything in it") {
   CHECK(settings.key_port == 23);
   CHECK(settings.known_hosts == std::vector<std::string>{"/a", "/b"});
   CHECK(settings.accept_new == "/a");
+  CHECK((settings.key_exchanges == std::vector<std::string>{"k1", "k2"}));
+  CHECK((settings.ciphers == std::vector<std::string>{"c"}));
+  CHECK((settings.macs == std::vector<std::string>{"m"}));
+  CHECK((settings.host_key_algorithms == std::vector<std::string>{"h"}));
   CHECK(settings.hash_known_hosts);
   CHECK(settings.identities == std::vector<std::string>{"/id"});
   CHECK(settings.key_agent == "/agent");

@@ -42,15 +42,21 @@ constexpr std::string_view kKey = "check the user (-l) and the key (--identity, 
 constexpr std::string_view kHostKeyTypes[] = {"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384",
                                               "ecdsa-sha2-nistp521"};
 
-// Types known for the host first: libssh2 takes the first that the server has too.
-std::string host_key_preference(const std::vector<std::string_view>& known) {
+std::string joined(const std::vector<std::string>& names) {
   std::string list;
-  const auto add = [&list](std::string_view type) { list += cat(list.empty() ? "" : ",", type); };
-  for (std::string_view type : kHostKeyTypes)
-    if (std::ranges::find(known, type) != known.end()) add(type);
-  for (std::string_view type : kHostKeyTypes)
-    if (std::ranges::find(known, type) == known.end()) add(type);
+  for (const std::string& name : names) list += cat(list.empty() ? "" : ",", name);
   return list;
+}
+
+// Types known for the host first: libssh2 takes the first that the server has too. `wanted` empty: all.
+std::string host_key_preference(const std::vector<std::string_view>& known,
+                                const std::vector<std::string>& wanted) {
+  std::vector<std::string> types;
+  for (std::string_view type : kHostKeyTypes)
+    if (wanted.empty() || std::ranges::find(wanted, type) != wanted.end()) types.emplace_back(type);
+  std::ranges::stable_partition(
+      types, [&](const std::string& type) { return std::ranges::find(known, type) != known.end(); });
+  return joined(types);
 }
 
 void set_socket_options(int socket) {
@@ -211,10 +217,21 @@ void Session::on_connected() {
   for (const std::string& file : order_.settings.known_hosts) {
     if (const Result<Done> read = read_known_hosts(file, known); !read) return end(read.error());
   }
-  const std::string preference =
-      host_key_preference(known.key_types(order_.settings.key_name, order_.settings.key_port));
-  if (libssh2_session_method_pref(session_, LIBSSH2_METHOD_HOSTKEY, preference.c_str()) != 0)
-    return fail_by_library("choosing host keys");
+  const SessionSettings& settings = order_.settings;
+  const std::string host_keys = host_key_preference(known.key_types(settings.key_name, settings.key_port),
+                                                    settings.host_key_algorithms);
+  const std::pair<int, std::string> methods[] = {
+      {LIBSSH2_METHOD_HOSTKEY, host_keys},
+      {LIBSSH2_METHOD_KEX, joined(settings.key_exchanges)},
+      {LIBSSH2_METHOD_CRYPT_CS, joined(settings.ciphers)},
+      {LIBSSH2_METHOD_CRYPT_SC, joined(settings.ciphers)},
+      {LIBSSH2_METHOD_MAC_CS, joined(settings.macs)},
+      {LIBSSH2_METHOD_MAC_SC, joined(settings.macs)},
+  };
+  for (const auto& [method, names] : methods) {
+    if (!names.empty() && libssh2_session_method_pref(session_, method, names.c_str()) != 0)
+      return fail_by_library("choosing algorithms");
+  }
   known_ = std::move(known);
   enter(Step::kHandshake);
   socket_watch_ = loop_.watch(socket_.get(), {.read = true, .write = true}, [this](Ready) {
