@@ -180,6 +180,16 @@ TEST_CASE("the object has a reason for every choice, and kinds as they are writt
   for (const char* key : {"host", "user", "port", "backend"}) CHECK(local.at(key).is_null());
 }
 
+TEST_CASE("the key exchange that libssh2 will use is shown, and which one of ssh's is lost by that") {
+  const Decided step = decide({"web", "", "web", 0}, {},
+                              cat("hostname web\nuser nobody\nport 22\nkexalgorithms "
+                                  "sntrup761x25519-sha512@openssh.com,ecdh-sha2-nistp256,curve25519-sha256\n",
+                                  kRest, kKeys));
+  CHECK(step["key_exchange"] ==
+        "ecdh-sha2-nistp256 <- libssh2 does not know sntrup761x25519-sha512@openssh.com, which ssh would "
+        "offer first");
+}
+
 TEST_CASE("the text has a line for each value, and escapes what comes from elsewhere") {
   TargetPlan plan{"web",
                   {{{"host", PlanChoice::Kind::kText, {"web\x1b[2J"}, "the target"},

@@ -137,7 +137,7 @@ TEST_CASE("who cannot be reached is told in one line with the phase, the class a
   std::ofstream(swapped) << "[127.0.0.1]:" << server.port() << " " << other.host_key() << "\n";
   struct {
     Words arguments;
-    const char *phase, *error_class, *said;
+    const char *phase, *error_class, *said;  // said: by ssh
   } table[] = {
       {{"web", "-F", config, "--known-hosts", swapped}, "kex", "hostkey", "has changed"},
       {{"web", "-F", config, "--known-hosts", empty}, "kex", "hostkey", "host key is known for"},
@@ -157,23 +157,28 @@ TEST_CASE("who cannot be reached is told in one line with the phase, the class a
     std::string line;
     for (const std::string& word : arguments) line += word + " ";
     CAPTURE(line);
-    const Finished plain = run_program(arguments);
-    CAPTURE(plain.err);
-    CHECK(plain.code == 255);
-    CHECK(plain.out == "");
-    CHECK(lines_of(plain.err).size() == 1);
-    CHECK(plain.err.starts_with("✗ "));
-    CHECK(contains(plain.err, row.said));
-    CHECK(plain.seconds < 20);
-    arguments.insert(arguments.begin() + 1, "--json");
-    const Finished json = run_program(arguments);
-    CHECK(json.code == 255);
-    const nlohmann::json fail = the_event(json.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["phase"] == row.phase);
-    CHECK(fail["class"] == row.error_class);
-    CHECK(fail["started"] == "no");
-    CHECK(fail["remedy"].is_string());
+    arguments.insert(arguments.begin() + 1, {"--ssh", "openssh"});
+    for (const char* back_end : {"openssh", "auto"}) {
+      arguments[2] = back_end;
+      const Finished plain = run_program(arguments);
+      CAPTURE(back_end, plain.err);
+      CHECK(plain.code == 255);
+      CHECK(plain.out == "");
+      CHECK(lines_of(plain.err).size() == 1);
+      CHECK(plain.err.starts_with("✗ "));
+      if (std::string_view(back_end) == "openssh") CHECK(contains(plain.err, row.said));
+      CHECK(plain.seconds < 20);
+      Words with_json = arguments;
+      with_json.insert(with_json.begin() + 1, "--json");
+      const Finished json = run_program(with_json);
+      CHECK(json.code == 255);
+      const nlohmann::json fail = the_event(json.out, "fail");
+      REQUIRE(fail.is_object());
+      CHECK(fail["phase"] == row.phase);
+      CHECK(fail["class"] == row.error_class);
+      CHECK(fail["started"] == "no");
+      CHECK(fail["remedy"].is_string());
+    }
   }
 }
 
