@@ -218,9 +218,10 @@ void FanOut::sum_up(int exit_code) {
 void FanOut::abandon(int exit_code) {
   for (const Job& job : jobs_) {
     const bool working = job.state == State::kWorking;
-    if (job.state != State::kReaching && !working) continue;
+    const bool reaching = job.state == State::kReaching;
+    if (!reaching && !working && job.state != State::kReady) continue;
     output_.fail(job.target->name,
-                 make_error(ErrorClass::kCancelled, working ? Phase::kCommand : reach_.phase_of(job.way),
+                 make_error(ErrorClass::kCancelled, reaching ? reach_.phase_of(job.way) : Phase::kCommand,
                             "left without waiting for its end", working ? Started::kUnknown : Started::kNo),
                  loop_.now() - (working ? job.work_began : job.began));
     add_ending({Verdict::kCancelled, 0});
@@ -236,6 +237,7 @@ ProgressCounts FanOut::progress() const {
   counts.failed = ended.failed + ended.timeout + ended.unreachable + ended.cancelled;
   for (Index i = 0; i < next_; ++i) {
     if (jobs_[i].state == State::kWorking) ++counts.running;
+    if (jobs_[i].state == State::kReady) ++counts.reaching[std::size_t(Phase::kCommand)];
     if (jobs_[i].state == State::kReaching) ++counts.reaching[std::size_t(reach_.phase_of(jobs_[i].way))];
   }
   return counts;
