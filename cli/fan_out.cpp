@@ -1,5 +1,6 @@
 #include "cli/fan_out.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/text.h"
@@ -36,7 +37,7 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
       options_(machinery.options),
       on_over_(std::move(on_over)),
       reach_(loop_, runner_, machinery.connectors, machinery.cache, options_.ssh, options_.back_end,
-             options_.targets.targets.size(), [this] { start_more(); }),
+             std::min(options_.targets.targets.size(), options_.fan_out), [this] { start_more(); }),
       jobs_(options_.targets.targets.size()) {
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
 }

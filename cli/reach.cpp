@@ -43,14 +43,15 @@ std::string hop_of(const SshSettings& settings) {
 }  // namespace
 
 Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
-             BackEndWish wish, std::size_t targets, Loop::Task on_idle)
+             BackEndWish wish, std::size_t sessions_max, Loop::Task on_idle)
     : loop_(loop),
       runner_(runner),
       connectors_(connectors),
       cache_(cache),
       ssh_(ssh),
       wish_(wish),
-      wants_hops_(targets > kHandshakesMax),
+      sessions_max_(sessions_max),
+      wants_hops_(sessions_max > kHandshakesMax),
       on_idle_(std::move(on_idle)),
       admission_(loop),
       answers_(ArchCache::default_folder(), local_user()),
@@ -102,7 +103,10 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     if (choice.is_refused)
       return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
                                 cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
-    if (choice.back_end == BackEnd::kLibssh2) way.session = session_settings(**answer, ssh_.accept_new);
+    if (choice.back_end == BackEnd::kLibssh2) {
+      way.session = session_settings(**answer, ssh_.accept_new);
+      way.session->window = receive_window(sessions_max_);
+    }
   }
   ask_admission(id, Admission::Place::kBack);
 }

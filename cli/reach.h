@@ -31,9 +31,9 @@ class Reach {
  public:
   using Id = std::uint64_t;
 
-  // `targets`: how many there will be. `on_idle`: idle() may have grown.
+  // `sessions_max`: so many targets are reached at a time. `on_idle`: idle() may have grown.
   Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
-        BackEndWish wish, std::size_t targets, Loop::Task on_idle);
+        BackEndWish wish, std::size_t sessions_max, Loop::Task on_idle);
   Reach(const Reach&) = delete;
   Reach& operator=(const Reach&) = delete;
   ~Reach();
@@ -84,7 +84,8 @@ class Reach {
   ArchCache& cache_;
   const SshOptions& ssh_;
   const BackEndWish wish_;
-  const bool wants_hops_;  // more targets than one hop admits at once
+  const std::size_t sessions_max_;
+  const bool wants_hops_;  // more of them than one hop admits at once
   Loop::Task on_idle_;
   Admission admission_;
   SshAnswers answers_;

@@ -77,6 +77,11 @@ SessionSettings session_settings(const SshSettings& settings, bool accept_new) {
   return session;
 }
 
+std::uint32_t receive_window(std::size_t sessions) {
+  constexpr std::size_t kAllMax = 64 << 20, kOneMax = 16 << 20, kOneMin = 256 << 10;
+  return std::uint32_t(std::clamp(kAllMax / std::max<std::size_t>(sessions, 1), kOneMin, kOneMax));
+}
+
 Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_timeout, std::uint64_t nonce,
                std::string_view architecture, Connectors& connectors) {
   Recipe recipe;
