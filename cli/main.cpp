@@ -23,7 +23,6 @@
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
 #include "parent/log_sink.h"
-#include "transports/openssh_version.h"
 
 namespace banyan::cli {
 namespace {
@@ -207,8 +206,6 @@ int run_program(int argc, char** argv) {
                  "banyan: %zu at once instead of %zu: the limit of open files (ulimit -n) allows no more\n",
                  options.fan_out, wanted);
   }
-  if (!std::ranges::all_of(options.targets.targets, &Target::local))
-    options.ssh.knows_session_type = knows_session_type(openssh_version());
   return Program(std::move(options)).run();
 }
 

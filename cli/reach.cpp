@@ -1,6 +1,7 @@
 #include "cli/reach.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "cli/options.h"
@@ -51,7 +52,6 @@ Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cach
       ssh_(ssh),
       wish_(wish),
       sessions_max_(sessions_max),
-      wants_hops_(sessions_max > kHandshakesMax),
       on_idle_(std::move(on_idle)),
       admission_(loop),
       answers_(ArchCache::default_folder(), local_user()),
@@ -75,12 +75,8 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
     return id;
   }
   way.hop = cat(target.host, ":", target.port != 0 ? target.port : ssh_.port);
-  if (can_use_libssh2() || wants_hops_) {
-    questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
-                   [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
-  } else {
-    ask_admission(id, Admission::Place::kBack);
-  }
+  questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
+                 [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
   return id;
 }
 
@@ -93,12 +89,15 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   if (found == ways_.end()) return;
   Way& way = found->second;
   if (way.cancelled) return conclude(id, cancelled());
+  // Where ssh speaks it will say itself what is wrong with its configuration; but there has to be an ssh.
+  if (!answer && (can_use_libssh2() || answer.error().system_error == ENOENT))
+    return conclude(id, answer.error());
   if (answer) {
     way.hop = hop_of(**answer);
+    way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
   }
   if (can_use_libssh2()) {
-    if (!answer) return conclude(id, answer.error());
     const BackEndChoice choice = choose_back_end(facts_.about(**answer), wish_);
     if (choice.is_refused)
       return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
@@ -136,6 +135,7 @@ void Reach::try_now(Id id, bool may_guess) {
   if (options.connect_timeout > 0)
     options.connect_timeout =
         std::max(options.connect_timeout - (loop_.now() - way.began), Nanos(kMillisecond));
+  options.knows_session_type = way.knows_session_type;
   const std::uint64_t nonce = loop_.random();
   Recipe recipe;
   if (target.local) {

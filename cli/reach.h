@@ -62,6 +62,7 @@ class Reach {
     std::string guess;
     Nanos began = 0;          // when it was admitted for the first time
     Loop::TimerId timer = 0;  // to notice silence; to try again
+    bool knows_session_type = false;
     bool is_silent = false, lost_before = false, cancelled = false;
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
@@ -85,7 +86,6 @@ class Reach {
   const SshOptions& ssh_;
   const BackEndWish wish_;
   const std::size_t sessions_max_;
-  const bool wants_hops_;  // more of them than one hop admits at once
   Loop::Task on_idle_;
   Admission admission_;
   SshAnswers answers_;

@@ -31,7 +31,7 @@ struct SshOptions {
   AddressFamily family = AddressFamily::kAny;
   bool accept_new = false;          // the key of a host that none is known of is believed and written down
   Nanos connect_timeout = 0;        // bounds everything up to the hello; 0: the usual deadlines
-  bool knows_session_type = false;  // the installed ssh (transports/openssh_version.h)
+  bool knows_session_type = false;  // the installed ssh is of 8.7 or later: `ssh -G` tells it
 };
 
 // `architecture` may be empty: not known. `nonce` is fresh for each start.

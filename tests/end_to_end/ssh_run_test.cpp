@@ -10,7 +10,6 @@
 #include <set>
 
 #include "tests/end_to_end/ssh.h"
-#include "transports/openssh_version.h"
 
 using namespace banyan::test;
 using banyan::cat;
@@ -234,20 +233,23 @@ TEST_CASE("a terminal that the configuration forces on the connection changes no
   if (!has_sshd()) return;
   const Sshd server({.client_lines = "RequestTTY force"});
   const std::string bytes = random_bytes(300'000);
-  const Finished got = run_program(over(server, "web", {"--", "cat"}), bytes);
-  CAPTURE(got.err);
-  CHECK(got.code == 0);
-  CHECK((got.out == bytes));
+  for (const char* back_end : {"openssh", "libssh2"}) {
+    const Finished got = run_program(over(server, "web", {"--ssh", back_end, "--", "cat"}), bytes);
+    CAPTURE(back_end, got.err);
+    CHECK(got.code == 0);
+    CHECK((got.out == bytes));
+  }
 }
 
 TEST_CASE("a configuration that wants no session and no input is overruled") {
   if (!has_sshd()) return;
-  if (!banyan::knows_session_type(banyan::openssh_version())) return;
   const Sshd server({.client_lines = "SessionType none\nStdinNull yes"});
-  const Finished got = run_program(over(server, "web", {"--", "cat"}), "in\n");
-  CAPTURE(got.err);
-  CHECK(got.code == 0);
-  CHECK(got.out == "in\n");
+  for (const char* back_end : {"openssh", "libssh2"}) {
+    const Finished got = run_program(over(server, "web", {"--ssh", back_end, "--", "cat"}), "in\n");
+    CAPTURE(back_end, got.err);
+    CHECK(got.code == 0);
+    CHECK(got.out == "in\n");
+  }
 }
 
 TEST_CASE("--known-hosts means that file also where a shared connection is there already") {
