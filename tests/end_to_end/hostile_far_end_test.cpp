@@ -1,7 +1,8 @@
 // Goal: a host that attacks costs itself, and neither the root's memory nor the other targets.
 // Method: the real program with an `ssh` of ours in front in PATH: this very program, which plays stage 0 and
 // an agent, says hello as the rules want it, and then does what its host's name says: LONG sends all its
-// output in one message, LINES nothing but ends of lines, LIAR speaks in the root's name.
+// output in one message, LINES nothing but ends of lines, LIAR speaks in the root's name, CODES says codes
+// that move a terminal wherever it can say something, and so does BANNER before it ends, as ssh's own error.
 #include <errno.h>
 #include <sys/utsname.h>
 
@@ -12,11 +13,14 @@
 #include "core/epoll_loop.h"
 #include "core/exec.h"
 #include "core/identity.h"
+#include "core/log.h"
+#include "core/msgpack.h"
 #include "core/nonblocking.h"
 #include "core/stream.h"
 #include "parent/image.h"
 #include "parent/image_header.h"
 #include "tests/end_to_end/ssh.h"
+#include "tests/end_to_end/terminal.h"
 
 using namespace banyan;
 using namespace banyan::test;
@@ -26,6 +30,13 @@ namespace {
 constexpr std::size_t kLongBytes = 15 << 20;  // within the limit of a message
 constexpr std::size_t kLinesBytes = 1 << 20;  // each becomes a line of 55 bytes
 constexpr StreamId kStream = 77;
+
+// The clipboard, a title, the cursor, C1 as a byte and as a character, the direction of writing, and lines
+// that pretend to come from somebody else.
+constexpr std::string_view kCodes =
+    "\x1b]52;c;aGk=\x07 \x1b]0;title\x1b\\ \x1b[2J\x1b[1;1H \x9b"
+    "1m \xc2\x9b"
+    "2J \xe2\x80\xae \xe2\x81\xa6 \b\b\r\nlocal: fake\n✗ local  command: fake\n";
 
 class FarEnd final : Link::Owner {
  public:
@@ -59,11 +70,25 @@ class FarEnd final : Link::Owner {
     call_ = message.header;
     if (host_.starts_with("LONG")) router_.send(0, request->out, Buffer(kLongBytes, '\n'), kStream);
     if (host_.starts_with("LIAR")) speak_for_the_root(request->out);
+    if (host_.starts_with("CODES")) say_codes(*request);
     if (!host_.starts_with("LINES")) return;
     lines_ = std::make_unique<StreamSender>(router_, 0, request->out);
     lines_->on_writable = [this] { send_lines(); };
     StreamSender(router_, 0, request->err).finish();
     send_lines();
+  }
+
+  void say_codes(const ExecRequest& request) {
+    router_.send(0, kLog, Packer().array(2).number(int(LogLevel::kWarning)).text(kCodes).take());
+    for (Handle handle : {request.out, request.err}) {
+      StreamSender sender(router_, 0, handle);
+      sender.send(Buffer(kCodes.begin(), kCodes.end()));
+      sender.finish();
+    }
+    ExecOutcome outcome;
+    outcome.kind = ExecOutcome::Kind::kNotFound;
+    outcome.text = kCodes;
+    router_.reply(call_, outcome.encode());
   }
 
   void speak_for_the_root(Handle out) {
@@ -132,6 +157,11 @@ const bool kIsFarEnd = [] {
   ::signal(SIGPIPE, SIG_IGN);
   const std::string arguments = read_file("/proc/self/cmdline");
   const std::size_t host = arguments.find(std::string("\0--\0", 4)) + 4;
+  if (arguments.compare(host, 6, "BANNER") == 0) {
+    const std::string last = cat(kCodes, std::string_view("\x1b]52;c;aGk=\x07 last words\n"));
+    if (::write(2, last.data(), last.size()) < 0) ::_exit(94);
+    ::_exit(255);
+  }
   const std::size_t marker = arguments.find("READY ");
   if (marker == arguments.npos) ::_exit(93);
   const std::string nonce = arguments.substr(marker + 6, 16);
@@ -143,18 +173,69 @@ const bool kIsFarEnd = [] {
 
 }  // namespace
 
+namespace {
+
+// Puts this program in front of the ssh of this machine.
+struct FakeSsh {
+  FakeSsh() {
+    std::filesystem::create_directory(folder);
+    std::filesystem::create_symlink(std::filesystem::read_symlink("/proc/self/exe"), folder + "/ssh");
+  }
+  ~FakeSsh() { std::filesystem::remove_all(folder); }
+  const std::string folder = cat(std::string_view(std::getenv("TMPDIR")), "/bin");
+  const std::string path = cat("PATH=", folder, ":", std::string_view(std::getenv("PATH")));
+};
+
+}  // namespace
+
+TEST_CASE(
+    "codes in output, errors and log records reach the terminal only escaped, each on a line of its host") {
+  const FakeSsh ssh;
+  for (const Words& options : {Words{}, Words{"--no-fold"}}) {
+    Words words = {"run", "CODES,BANNER,local", "--ssh", "openssh", "--color", "never", "--sh", "echo here"};
+    words.insert(words.begin() + 2, options.begin(), options.end());
+    Terminal terminal(words, {.columns = 1'000, .environment = {ssh.path}});
+    const Finished got = terminal.finish();
+    CAPTURE(got.out);
+    CHECK(got.code == 4);
+    for (const char* code : {"\x1b", "\x07", "\x08", "\x9b", "\xc2\x9b", "\xe2\x80\xae", "\xe2\x81\xa6"}) {
+      // As a byte 0x9b is a part of other characters too.
+      if (std::string_view(code) != "\x9b") CHECK_FALSE(contains(got.out, code));
+    }
+    CHECK_FALSE(contains(got.out,
+                         "\x9b"
+                         "1m"));
+    CHECK(contains(
+        got.out,
+        "\\x1b]52;c;aGk=\\x07 \\x1b]0;title\\x1b\\ \\x1b[2J\\x1b[1;1H \\x9b1m \\u009b2J \\u202e \\u2066 "));
+    std::map<std::string, int> begins;
+    for (const std::string& line : terminal.screen()) {
+      ++begins[line.substr(0, std::min(line.find("aGk"), line.find(": fake")))];
+      if (contains(line, "warning:")) CHECK(line.starts_with("CODES: warning: \\x1b]52"));
+      if (contains(line, "fake") && !contains(line, "\\nlocal: fake")) {
+        // A line of its output: with its name in front, or beneath its name.
+        const bool named = options.empty() ? line.starts_with("  ") : line.starts_with("CODES: ");
+        CHECK(named);
+      }
+    }
+    CHECK(begins["CODES: warning: \\x1b]52;c;"] == 1);
+    CHECK(
+        begins["✗ BANNER  shell: the connection ended before the shell was ready; last words: \\x1b]52;c;"] ==
+        1);
+    CHECK(begins["✗ CODES  command: \\x1b]52;c;"] == 1);
+    CHECK_FALSE(begins.contains("local"));
+    CHECK_FALSE(begins.contains("✗ local  command"));
+  }
+}
+
 TEST_CASE("hosts that attack lose their own links, and the others and the root's memory do not notice") {
   constexpr long kPeakMaxKib = 64 * 1024;  // one message put together, twice while it grows, and ourselves
-  namespace fs = std::filesystem;
-  const std::string folder = cat(std::string_view(std::getenv("TMPDIR")), "/bin");
-  fs::create_directory(folder);
-  fs::create_symlink(fs::read_symlink("/proc/self/exe"), folder + "/ssh");
-  const std::string path = cat("PATH=", folder, ":", std::string_view(std::getenv("PATH")));
+  const FakeSsh ssh;
   const std::string lines = cat("LINES", std::string(47, 'x'));
   {
     Program program(
         {"run", "--ssh", "openssh", cat("LONG,LIAR,local,", lines), "--", "sh", "-c", "sleep 1; echo here"},
-        Program::Shape::kPipes, {path});
+        Program::Shape::kPipes, {ssh.path});
     // Nobody reads what LINES says until there is as much of it as can be.
     REQUIRE(program.wait_for_unread(32'000));
     REQUIRE(program.wait_for_error("✗ LONG"));
@@ -172,5 +253,4 @@ TEST_CASE("hosts that attack lose their own links, and the others and the root's
     CHECK(said[lines + ": "] == kLinesBytes);
     CHECK(said.size() == 2);
   }
-  fs::remove_all(folder);
 }
