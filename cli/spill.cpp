@@ -109,7 +109,7 @@ void Spill::put_away(Text::Block& block) {
     free_.pop_back();
   }
   in_memory_ -= block.memory.size();
-  block.memory = {};
+  std::string().swap(block.memory);  // an assignment would keep the room
   block.slot = slot;
 }
 

@@ -309,7 +309,7 @@ void Writer::discard() {
     for (Item& item : shared_->queue) {
       if (item.is_output) {
         item.is_cut = true;
-        item.bytes = {};
+        std::string().swap(item.bytes);
         charges.push_back(std::move(entries_[entry].charge));
       }
       ++entry;

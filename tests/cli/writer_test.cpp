@@ -226,3 +226,70 @@ TEST_CASE("a writer that goes away with its loop running calls nobody afterwards
     loop.run_once(0);
   }
 }
+
+TEST_CASE("a status line is taken away before anything else is written, and comes back below it") {
+  EpollLoop loop;
+  Pipe pipe;
+  Writer writer(loop, [](int, int) { FAIL("nothing fails here"); });
+  std::string got;
+  auto read_until = [&](std::string_view text) {
+    while (got.find(text) == std::string::npos) REQUIRE(drain(pipe.read.get(), got) > 0);
+  };
+  writer.set_status(pipe.write.get(), "1/2 · 0.1s");
+  read_until("0.1s");
+  writer.write(pipe.write.get(), "a line\n");
+  writer.set_status(pipe.write.get(), "1/2 · 0.2s");
+  read_until("0.2s");
+  bool told = false;
+  writer.set_status(pipe.write.get(), "");
+  writer.when_written([&] { told = true; });
+  REQUIRE(run_until(loop, [&] { return told; }));
+  pipe.write.reset();
+  while (drain(pipe.read.get(), got) > 0) {
+  }
+  const std::string gone = "\r            \r";  // with room for an echoed ^C
+  CHECK(got == "1/2 · 0.1s" + gone + "a line\n1/2 · 0.2s" + gone);
+}
+
+TEST_CASE("a status line that changes all the time is drawn ten times a second at most") {
+  EpollLoop loop;
+  Pipe pipe;
+  std::string got;
+  const Nanos began = loop.now();
+  {
+    Writer writer(loop, [](int, int) {});
+    for (int i = 0; loop.now() - began < kSecond; ++i) {
+      writer.set_status(pipe.write.get(), cat("[", i, "]"));
+      if (i % 10 == 0) writer.write(pipe.write.get(), "x\n");
+      loop.run_once(2 * kMillisecond);
+    }
+    writer.drop_status();
+  }
+  const double seconds = double(loop.now() - began) / 1e9;
+  pipe.write.reset();
+  while (drain(pipe.read.get(), got) > 0) {
+  }
+  const auto drawn = std::ranges::count(got, '[');
+  CHECK(drawn >= 2);
+  CHECK(double(drawn) <= 10 * seconds + 1);
+  CHECK((got.ends_with("\r") || got.ends_with("\n")));
+}
+
+TEST_CASE("last words wait for who reads, and for nobody else") {
+  EpollLoop loop;
+  Pipe pipe;
+  Writer writer(loop, [](int, int) {});
+  writer.write(pipe.write.get(), "short\n");
+  writer.wait_written(10 * kSecond);
+  std::string got;
+  drain(pipe.read.get(), got);
+  CHECK(got == "short\n");
+  writer.write(pipe.write.get(), std::string(kMuch, 'x'));
+  const Nanos began = loop.now();
+  writer.wait_written(10 * kSecond);
+  CHECK(loop.now() - began < 5 * kSecond);
+  while (got.size() < kMuch) REQUIRE(drain(pipe.read.get(), got) > 0);
+  bool told = false;
+  writer.when_written([&] { told = true; });
+  REQUIRE(run_until(loop, [&] { return told; }));
+}
