@@ -106,6 +106,24 @@ TEST_CASE("what went to standard output is not what went to standard error") {
         "b   (1)  x  ← differs\n");
 }
 
+TEST_CASE(
+    "standard error counts as much as standard output, and how the two came between each other not at all") {
+  Bench bench;
+  bench.run({{"a", "x\n", "1\n"}, {"b", "x\n", "2\n"}});
+  const auto host = bench.fold->add("c");
+  const auto out = bench.fold->stream(host, false), err = bench.fold->stream(host, true);
+  bench.say(err, "1\n");
+  bench.say(out, "x\n");
+  bench.written += out->finish() + err->finish();
+  CHECK(bench.groups() ==
+        "a,c (2)\n"
+        "  x\n"
+        "  1\n"
+        "b   (1)    ← differs\n"
+        "  x\n"
+        "  2\n");
+}
+
 TEST_CASE("what only looks the same once it is escaped is not the same") {
   Bench bench({.escape = true, .utf8 = true});
   bench.run({{"a", "\x1b[2J\n"}, {"b", "\\x1b[2J\n"}});
