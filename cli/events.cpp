@@ -60,9 +60,11 @@ std::string Events::exit(std::string_view target, std::optional<int> code, std::
               ascii_);
 }
 
-std::string Events::fail(std::string_view target, const Error& error, Nanos took) const {
+std::string Events::fail(std::string_view target, const std::vector<std::string>& route, const Error& error,
+                         Nanos took) const {
   return line({{"event", "fail"},
                {"target", target},
+               {"route", route},
                {"phase", name_of(error.phase)},
                {"class", name_of(error.error_class)},
                {"error", error.text},

@@ -56,7 +56,8 @@ class Events {
   // Exactly one of code and signal.
   std::string exit(std::string_view target, std::optional<int> code, std::optional<int> signal,
                    Nanos took) const;
-  std::string fail(std::string_view target, const Error& error, Nanos took) const;
+  std::string fail(std::string_view target, const std::vector<std::string>& route, const Error& error,
+                   Nanos took) const;
   std::string summary(const Counts& counts, Nanos took, int exit_code) const;
   std::string context(const ContextFacts& facts) const;
   std::string plan(const TargetPlan& plan) const;

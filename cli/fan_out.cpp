@@ -120,8 +120,14 @@ void FanOut::when_explained(Index index, std::function<void()> then) {
 
 void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since) {
   end_work(index);
-  output_.fail(jobs_[index].target->name, error, loop_.now() - since);
+  output_.fail(jobs_[index].target->name, route(index), error, loop_.now() - since);
   conclude(index, {verdict, 0});
+}
+
+std::vector<std::string> FanOut::route(Index index) const {
+  std::vector<std::string> names = reach_.jumps_of(jobs_[index].way);
+  names.push_back(jobs_[index].target->name);
+  return names;
 }
 
 void FanOut::conclude(Index index, const Ending& ending) {
@@ -175,7 +181,7 @@ void FanOut::end_all(int exit_code) {
     job.state = State::kOver;
     if (output_.style().json) {
       output_.fail(
-          job.target->name,
+          job.target->name, {job.target->name},
           make_error(ErrorClass::kCancelled, Phase::kResolve, "cancelled before it began", Started::kNo), 0);
     }
     add_ending({Verdict::kCancelled, 0});
@@ -217,11 +223,12 @@ void FanOut::sum_up(int exit_code) {
 }
 
 void FanOut::abandon(int exit_code) {
-  for (const Job& job : jobs_) {
+  for (Index i = 0; i < jobs_.size(); ++i) {
+    const Job& job = jobs_[i];
     const bool working = job.state == State::kWorking;
     const bool reaching = job.state == State::kReaching;
     if (!reaching && !working && job.state != State::kReady) continue;
-    output_.fail(job.target->name,
+    output_.fail(job.target->name, route(i),
                  make_error(ErrorClass::kCancelled, reaching ? reach_.phase_of(job.way) : Phase::kCommand,
                             "left without waiting for its end", working ? Started::kUnknown : Started::kNo),
                  loop_.now() - (working ? job.work_began : job.began));

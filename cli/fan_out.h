@@ -75,6 +75,8 @@ class FanOut {
 
   const Target& target(Index index) const { return *jobs_[index].target; }
   ContextId context(Index index) const { return jobs_[index].context; }
+  // Names on the way to it, itself last; known once ssh has been asked.
+  std::vector<std::string> route(Index index) const;
   bool is_working(Index index) const { return jobs_[index].state == State::kWorking; }
   Nanos work_began(Index index) const { return jobs_[index].work_began; }
   // Why its link broke: better than what those say who waited for it.

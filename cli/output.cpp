@@ -142,13 +142,13 @@ void Output::exit(std::string_view target, std::optional<int> code, std::optiona
   }
 }
 
-void Output::fail(std::string_view target, const Error& error, Nanos took) {
-  if (style_.json) {
-    put(kOut, events_.fail(target, error, took));
-  } else {
-    failure_line(target, name_of(error.phase),
-                 error.remedy.empty() ? error.text : cat(error.text, " (", error.remedy, ")"));
-  }
+void Output::fail(std::string_view target, const std::vector<std::string>& route, const Error& error,
+                  Nanos took) {
+  if (style_.json) return put(kOut, events_.fail(target, route, error, took));
+  std::string text = error.text;
+  for (std::size_t i = 0; i + 1 < route.size(); ++i) text += cat(i == 0 ? ", by way of " : ", ", route[i]);
+  if (!error.remedy.empty()) text += cat(" (", error.remedy, ")");
+  failure_line(target, name_of(error.phase), text);
 }
 
 void Output::failure_line(std::string_view target, std::string_view phase, std::string_view text) {

@@ -59,7 +59,8 @@ class Output {
   // The command ended by itself. `text`: what to say of it, empty for success.
   void exit(std::string_view target, std::optional<int> code, std::optional<int> signal,
             std::string_view text, Nanos took);
-  void fail(std::string_view target, const Error& error, Nanos took);
+  // `route`: names on the way, the jumps first and the target last.
+  void fail(std::string_view target, const std::vector<std::string>& route, const Error& error, Nanos took);
   // All targets have ended: what was held to be folded is shown. Idempotent.
   void all_ended();
   void summary(const Counts& counts, Nanos took, int exit_code);

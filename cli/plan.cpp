@@ -192,7 +192,7 @@ class Planner {
       jobs_.erase(jobs_.begin());
       tally_.add({job.error ? Verdict::kUnreachable : Verdict::kOk, 0});
       if (job.error) {
-        output_.fail(job.plan.target, *job.error, loop_.now() - job.began);
+        output_.fail(job.plan.target, {job.plan.target}, *job.error, loop_.now() - job.began);
       } else {
         output_.plan(job.plan);
       }

@@ -94,6 +94,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     return conclude(id, answer.error());
   if (answer) {
     way.hop = hop_of(**answer);
+    note_jumps(id, (*answer)->proxy_jump);
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
   }
@@ -108,6 +109,17 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     }
   }
   ask_admission(id, Admission::Place::kBack);
+}
+
+void Reach::note_jumps(Id id, std::string_view proxy_jump) {
+  for (const SshJump& jump : parse_proxy_jump(proxy_jump).value_or(std::vector<SshJump>()))
+    jumps_[id].push_back(jump.host);
+}
+
+const std::vector<std::string>& Reach::jumps_of(Id id) const {
+  static const std::vector<std::string> kNone;
+  const auto found = jumps_.find(id);
+  return found == jumps_.end() ? kNone : found->second;
 }
 
 void Reach::ask_admission(Id id, Admission::Place place) {

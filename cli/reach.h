@@ -43,6 +43,8 @@ class Reach {
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
+  // What ssh goes through on its way there: ProxyJump's hosts. Also when it is up, or has failed.
+  const std::vector<std::string>& jumps_of(Id id) const;
   // Those on their way that cost nothing at the moment: they wait to be admitted, or for a host that is
   // silent.
   std::size_t idle() const;
@@ -67,6 +69,7 @@ class Reach {
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
   bool can_use_libssh2() const;
+  void note_jumps(Id id, std::string_view proxy_jump);
   void ask_admission(Id id, Admission::Place place);
   void try_now(Id id, bool may_guess);
   void watch_silence(Way& way);
@@ -91,7 +94,8 @@ class Reach {
   SshAnswers answers_;
   SshQuestions questions_;
   SshFacts facts_;
-  std::map<Id, Way> ways_;  // not up yet
+  std::map<Id, Way> ways_;                        // not up yet
+  std::map<Id, std::vector<std::string>> jumps_;  // of those that have any
   Id next_ = 1;
   Alive alive_;
 };

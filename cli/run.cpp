@@ -42,7 +42,7 @@ bool Run::forwards_stdin() const {
 
 void Run::start_work(Index index, const Child& child) {
   const std::string& name = target(index).name;
-  output_.start(name, child.id, {name}, child.method);
+  output_.start(name, child.id, route(index), child.method);
   Work& work = works_[index];
   work.streams = std::make_unique<Output::Streams>(output_, name);
 
@@ -194,7 +194,7 @@ void Run::start_input(Index index) {
 void Run::on_input_failed(Index index, int error) {
   if (!is_working(index)) return;
   end_work(index);
-  output_.fail(target(index).name,
+  output_.fail(target(index).name, route(index),
                make_error(ErrorClass::kIo, Phase::kCommand,
                           cat("standard input cannot be read: ", std::string_view(std::strerror(error))),
                           Started::kUnknown),

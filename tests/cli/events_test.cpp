@@ -29,13 +29,15 @@ TEST_CASE("each event has its fields in the order of the document") {
   error.phase = Phase::kKex;
   error.text = "no key is known";
   error.remedy = "compare it";
-  CHECK(events.fail("web1", error, 2 * kSecond) ==
-        R"({"event":"fail","target":"web1","phase":"kex","class":"hostkey","error":"no key is known",)"
-        R"("remedy":"compare it","started":"no","seconds":2.0})"
-        "\n");
+  CHECK(
+      events.fail("web1", {"gw", "web1"}, error, 2 * kSecond) ==
+      R"({"event":"fail","target":"web1","route":["gw","web1"],"phase":"kex","class":"hostkey","error":"no key is known",)"
+      R"("remedy":"compare it","started":"no","seconds":2.0})"
+      "\n");
   error.remedy.clear();
   error.started = Started::kUnknown;
-  CHECK(events.fail("web1", error, 0).find(R"("remedy":null,"started":"unknown")") != std::string::npos);
+  CHECK(events.fail("web1", {"gw", "web1"}, error, 0).find(R"("remedy":null,"started":"unknown")") !=
+        std::string::npos);
   CHECK(events.summary({1, 2, 3, 4, 5}, 1'500 * kMicrosecond, 4) ==
         R"({"event":"summary","ok":1,"failed":2,"timeout":3,"unreachable":4,"cancelled":5,"seconds":0.0015,)"
         R"("exit_code":4})"
@@ -62,7 +64,7 @@ TEST_CASE("a text that is not UTF-8 makes no event impossible") {
   Events events(false);
   Error error;
   error.text = "bad \xff byte";
-  CHECK(events.fail("web1", error, 0).find("bad \xef\xbf\xbd byte") != std::string::npos);
+  CHECK(events.fail("web1", {"gw", "web1"}, error, 0).find("bad \xef\xbf\xbd byte") != std::string::npos);
 }
 
 TEST_CASE("base64 pads as everyone's does") {

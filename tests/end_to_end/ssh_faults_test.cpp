@@ -182,6 +182,17 @@ TEST_CASE("who cannot be reached is told in one line with the phase, the class a
   }
 }
 
+TEST_CASE("a host behind a jump that fails is told with the way there") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const std::string jump = server.folder() + "/jump";
+  std::ofstream(jump) << "Host web\nProxyJump 127.0.0.1:1\nInclude " << server.client_config() << "\n";
+  const Finished plain = run_program({"run", "web", "-F", jump, "--", "true"});
+  CHECK(contains(plain.err, ", by way of 127.0.0.1 ("));
+  const Finished json = run_program({"run", "--json", "web", "-F", jump, "--", "true"});
+  CHECK(the_event(json.out, "fail")["route"] == nlohmann::json({"127.0.0.1", "web"}));
+}
+
 TEST_CASE("an account whose login shell runs nothing is told in one line") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server({.accounts = {{"refuser", "/bin/false"},
