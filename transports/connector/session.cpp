@@ -30,6 +30,7 @@ constexpr std::string_view kChangedKey =
     "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
 constexpr std::string_view kCrowded =
     "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
+constexpr std::uint16_t kSshPort = 22;
 constexpr std::size_t kFarewellMax = 512;
 // Until the command runs, a server has a few kilobytes to say, and a banner. libssh2 reads a first line that
 // never comes for as long as there is something to read: others wait meanwhile, so it is given a piece at a
@@ -218,8 +219,9 @@ void Session::on_connected() {
     if (const Result<Done> read = read_known_hosts(file, known); !read) return end(read.error());
   }
   const SessionSettings& settings = order_.settings;
-  const std::string host_keys = host_key_preference(known.key_types(settings.key_name, settings.key_port),
-                                                    settings.host_key_algorithms);
+  std::vector<std::string_view> types = known.key_types(settings.key_name, settings.key_port);
+  if (types.empty()) types = known.key_types(settings.key_name, kSshPort);
+  const std::string host_keys = host_key_preference(types, settings.host_key_algorithms);
   const std::pair<int, std::string> methods[] = {
       {LIBSSH2_METHOD_HOSTKEY, host_keys},
       {LIBSSH2_METHOD_KEX, joined(settings.key_exchanges)},
@@ -257,7 +259,11 @@ Session::Progress Session::check_host_key() {
   const char* blob = libssh2_session_hostkey(session_, &size, &type);
   const Bytes key(reinterpret_cast<const std::uint8_t*>(blob), blob == nullptr ? 0 : size);
   const SessionSettings& settings = order_.settings;
-  const KnownHosts::Verdict verdict = known_.check(settings.key_name, settings.key_port, key);
+  KnownHosts::Verdict verdict = known_.check(settings.key_name, settings.key_port, key);
+  // As ssh does it: what is known for the name alone is believed on any port of which nothing is known.
+  if (verdict.answer == KnownHosts::Answer::kUnknown &&
+      known_.check(settings.key_name, kSshPort, key).answer == KnownHosts::Answer::kKnown)
+    verdict.answer = KnownHosts::Answer::kKnown;
   const std::string shown = cat(public_key_type(key), " ", fingerprint(key));
   switch (verdict.answer) {
     case KnownHosts::Answer::kKnown:
