@@ -24,6 +24,7 @@ struct Word {
   std::string_view text;
   std::string_view remedy;
 };
+constexpr std::string_view kBroken = "try again, and look for what ends processes or connections there";
 constexpr std::string_view kTransport = "look for a transport or a login shell that changes bytes";
 constexpr std::string_view kExecutable =
     "allow execution from memory (vm.memfd_noexec) or from one of the directories, or look for a security "
@@ -33,8 +34,8 @@ constexpr Word kWords[] = {
     {"upload", Phase::kUpload, "the loader did not arrive whole",
      "look for a full disk, or a broken connection"},
     {"exec", Phase::kUpload, "the shell could not execute the loader", kExecutable},
-    {"input", Phase::kUpload, "the loader could not read its input", {}},
-    {"truncated", Phase::kUpload, "the input ended before the image was whole", {}},
+    {"input", Phase::kUpload, "the loader could not read its input", kTransport},
+    {"truncated", Phase::kUpload, "the input ended before the image was whole", kTransport},
     {"header", Phase::kUpload, "what follows the loader is not an image", kTransport},
     {"memory", Phase::kUpload, "not enough memory for the image", {}},
     {"frame", Phase::kUpload, "the image does not have the size it was announced with", kTransport},
@@ -135,9 +136,9 @@ void Handshake::feed_end() {
       return fail(Phase::kShell, "the connection ended before the shell was ready",
                   "check that the account's login shell runs commands");
     case State::kUploading:
-      return fail(Phase::kUpload, "the connection ended during the upload", {});
+      return fail(Phase::kUpload, "the connection ended during the upload", kBroken);
     case State::kWaitingForHello:
-      return fail(Phase::kHello, "the agent ended before it said hello", {});
+      return fail(Phase::kHello, "the agent ended before it said hello", kBroken);
     case State::kLinked:
     case State::kFailed:
       return;
