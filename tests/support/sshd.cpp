@@ -334,7 +334,7 @@ void Sshd::make_homes(const Options& options) const {
 
 // Folders of its own wherever an agent may look for room, so that what is left there is this server's.
 std::string Sshd::namespace_script(const Options& options) const {
-  return cat("mount --bind ", folder_, "/passwd /etc/passwd\nmount --bind ", folder_,
+  return cat("here='", folder_, "'\nmount --bind ", folder_, "/passwd /etc/passwd\nmount --bind ", folder_,
              "/shadow /etc/shadow\nmount --bind ", folder_, "/homes ", std::string_view(kHomes),
              "\nmount -t tmpfs -o mode=1777 none /dev/shm\nmount -t tmpfs -o mode=1777 none /var/tmp\n",
              options.setup, "\n");

@@ -38,7 +38,7 @@ class Sshd {
     std::string server_lines = {};  // more for sshd_config; the first that sets something wins
     std::string client_lines = {};  // more for ssh_config, for every host
     std::vector<Account> accounts = {};
-    // Shell lines to run in the namespace before the server starts: mounts.
+    // Shell lines to run in the namespace before the server starts: mounts. $here is folder().
     std::string setup = {};
     // For each file in a home: name of the account, path in its home, content.
     struct File {
