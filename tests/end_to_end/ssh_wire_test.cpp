@@ -57,32 +57,34 @@ TEST_CASE("a port where no SSH server listens fails in time, whatever it says") 
     Then then;
     const char* phases;  // ssh counts the server's first line to connecting
     const char* classes;
+    const char* timeout;
     double seconds;
   } table[] = {
-      {"silent", "", Then::kSilence, "connect kex", "timeout", 2},
-      {"hangs up", "", Then::kHangUp, "kex", "refused", 1},
-      {"too busy", "Exceeded MaxStartups\r\n", Then::kHangUp, "kex", "refused", 1},
+      {"silent", "", Then::kSilence, "connect kex", "timeout", "1s", 1},
+      {"hangs up", "", Then::kHangUp, "kex", "refused", "10s", 6},
       {"a web server", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", Then::kHangUp, "kex",
-       "refused protocol", 1},
+       "refused protocol", "10s", 6},
       {"no packet", "SSH-2.0-x\r\nthis is no packet, and goes on for a while like that", Then::kHangUp, "kex",
-       "protocol", 1},
-      {"half a line", "SSH-2.0", Then::kSilence, "connect kex", "timeout", 2},
+       "protocol", "10s", 1},
+      {"half a line", "SSH-2.0", Then::kSilence, "connect kex", "timeout", "1s", 1},
       {"lines without end", std::string(500, 'x') + "\r\n", Then::kAgain, "kex connect",
-       "protocol timeout refused", 3},
+       "protocol timeout refused", "1s", 3},
       {"a line without end", std::string(5000, 'x'), Then::kAgain, "kex connect", "protocol timeout refused",
-       3},
+       "1s", 3},
       {"packets without end", "SSH-2.0-x\r\n" + std::string(5000, '\0'), Then::kAgain, "kex",
-       "protocol timeout refused", 3},
+       "protocol timeout refused", "1s", 3},
   };
   const Sshd server;
   for (const auto& row : table) {
     for (const char* back_end : kBackEnds) {
       const FakeServer fake(row.says, row.then);
       const Finished got = run_program(
-          behind(server, fake.port(), back_end, {"--json", "--connect-timeout", "2s", "--", "true"}));
+          behind(server, fake.port(), back_end, {"--json", "--connect-timeout", row.timeout, "--", "true"}));
       CAPTURE(row.name, back_end, got.out, got.err);
       check_failed(got, row.phases, row.classes, row.seconds);
-      CHECK(fake.connections() == 1);
+      // Who hangs up may only be crowded, and is tried a few times more.
+      CHECK(fake.connections() >= 1);
+      CHECK(fake.connections() <= (row.then == Then::kHangUp ? 4U : 1U));
     }
   }
 }
