@@ -55,8 +55,9 @@ std::string host_key_preference(const std::vector<std::string_view>& known,
   std::vector<std::string> types;
   for (std::string_view type : kHostKeyTypes)
     if (wanted.empty() || std::ranges::find(wanted, type) != wanted.end()) types.emplace_back(type);
-  std::ranges::stable_partition(
-      types, [&](const std::string& type) { return std::ranges::find(known, type) != known.end(); });
+  std::stable_partition(  // not std::ranges': clang 14 does not compile what it gives back
+      types.begin(), types.end(),
+      [&](const std::string& type) { return std::ranges::find(known, type) != known.end(); });
   return joined(types);
 }
 
