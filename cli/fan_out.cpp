@@ -156,16 +156,20 @@ void FanOut::leave(Index index) {
 void FanOut::interrupt() {
   if (std::exchange(interrupted_, true)) return end_all(kExitInterrupted);
   std::string line;
-  std::size_t running = 0;
+  std::size_t running = 0, waiting = jobs_.size() - next_ + ready_.size();
   for (const Job& job : jobs_) {
     const bool working = job.state == State::kWorking;
+    if (job.state == State::kReaching && reach_.is_waiting(job.way)) {
+      ++waiting;
+      continue;
+    }
     if ((job.state != State::kReaching && !working) || ++running > kNamesShown) continue;
     const Phase phase = working ? Phase::kCommand : reach_.phase_of(job.way);
     line += cat(line.empty() ? "" : ", ", job.target->name, " (", banyan::name_of(phase), " ",
                 in_seconds(loop_.now() - (working ? job.work_began : job.began)), ")");
   }
   if (running > kNamesShown) line += cat(" and ", running - kNamesShown, " more");
-  if (next_ < jobs_.size()) line += cat("; ", jobs_.size() - next_, " waiting");
+  if (waiting > 0) line += cat("; ", waiting, " waiting");
   output_.notice(cat("still running: ", line.empty() ? "none" : line,
                      "; once more to end them, a third time to leave them"));
 }
@@ -245,8 +249,8 @@ ProgressCounts FanOut::progress() const {
   counts.failed = ended.failed + ended.timeout + ended.unreachable + ended.cancelled;
   for (Index i = 0; i < next_; ++i) {
     if (jobs_[i].state == State::kWorking) ++counts.running;
-    if (jobs_[i].state == State::kReady) ++counts.reaching[std::size_t(Phase::kCommand)];
-    if (jobs_[i].state == State::kReaching) ++counts.reaching[std::size_t(reach_.phase_of(jobs_[i].way))];
+    if (jobs_[i].state == State::kReaching && !reach_.is_waiting(jobs_[i].way))
+      ++counts.reaching[std::size_t(reach_.phase_of(jobs_[i].way))];
   }
   return counts;
 }

@@ -285,6 +285,13 @@ void Reach::cancel(Id id) {
   });
 }
 
+bool Reach::is_waiting(Id id) const {
+  const auto found = ways_.find(id);
+  if (found == ways_.end()) return false;
+  const Way& way = found->second;
+  return way.start == 0 && way.ticket && admission_.is_waiting(*way.ticket);
+}
+
 Phase Reach::phase_of(Id id) const {
   const auto found = ways_.find(id);
   if (found == ways_.end()) return Phase::kLink;

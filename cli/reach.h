@@ -43,6 +43,8 @@ class Reach {
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
+  // It waits for its turn at a crowded server.
+  bool is_waiting(Id id) const;
   // What ssh goes through on its way there: ProxyJump's hosts. Also when it is up, or has failed.
   const std::vector<std::string>& jumps_of(Id id) const;
   // Those on their way that cost nothing at the moment: they wait to be admitted, or for a host that is
