@@ -94,6 +94,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     return conclude(id, answer.error());
   if (answer) {
     way.hop = hop_of(**answer);
+    way.tcp_timeout = (*answer)->connect_timeout * kSecond;
     note_jumps(id, (*answer)->proxy_jump);
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
@@ -148,12 +149,13 @@ void Reach::try_now(Id id, bool may_guess) {
     options.connect_timeout =
         std::max(options.connect_timeout - (loop_.now() - way.began), Nanos(kMillisecond));
   options.knows_session_type = way.knows_session_type;
+  options.tcp_timeout = way.tcp_timeout;
   const std::uint64_t nonce = loop_.random();
   Recipe recipe;
   if (target.local) {
     recipe = local(target.name, options.connect_timeout);
   } else if (way.session) {
-    recipe = libssh2(target.name, *way.session, options.connect_timeout, nonce, way.guess, connectors_);
+    recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_);
   } else {
     recipe = openssh({target.name, target.user, target.host, target.port}, options, nonce, way.guess);
   }

@@ -67,6 +67,7 @@ class Reach {
     Nanos began = 0;          // when it was admitted for the first time
     Loop::TimerId timer = 0;  // to notice silence; to try again
     bool knows_session_type = false;
+    Nanos tcp_timeout = 0;  // as ConnectTimeout says
     bool is_silent = false, lost_before = false, cancelled = false;
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);

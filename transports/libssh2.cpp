@@ -82,8 +82,8 @@ std::uint32_t receive_window(std::size_t sessions) {
   return std::uint32_t(std::clamp(kAllMax / std::max<std::size_t>(sessions, 1), kOneMin, kOneMax));
 }
 
-Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_timeout, std::uint64_t nonce,
-               std::string_view architecture, Connectors& connectors) {
+Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptions& options,
+               std::uint64_t nonce, std::string_view architecture, Connectors& connectors) {
   Recipe recipe;
   recipe.name = std::move(name);
   recipe.method = "ssh";
@@ -93,7 +93,12 @@ Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_
   recipe.source =
       std::make_shared<SessionSource>(connectors, settings, std::string(stage0_command(nonce, architecture)));
   recipe.symptoms = account_symptoms();
-  recipe.deadlines.total = connect_timeout;
+  // ssh counts the first line of the server's as part of connecting; it comes with the key exchange.
+  if (options.tcp_timeout > 0) {
+    recipe.deadlines.connect = options.tcp_timeout;
+    recipe.deadlines.kex = std::max(recipe.deadlines.kex, options.tcp_timeout);
+  }
+  recipe.deadlines.total = options.connect_timeout;
   return recipe;
 }
 

@@ -10,6 +10,7 @@
 
 #include "parent/recipe.h"
 #include "transports/connectors.h"
+#include "transports/openssh.h"
 #include "transports/ssh_settings.h"
 
 namespace banyan {
@@ -22,9 +23,9 @@ SessionSettings session_settings(const SshSettings& settings, bool accept_new);
 // 16 MiB fill a wire of 50 ms at 300 MB/s; many share what we would have to keep at worst.
 std::uint32_t receive_window(std::size_t sessions);
 
-// `architecture` may be empty: not known. `nonce` is fresh for each start. `connect_timeout` bounds
-// everything up to the hello; 0: each phase has its usual deadline. The connectors outlive the child.
-Recipe libssh2(std::string name, const SessionSettings& settings, Nanos connect_timeout, std::uint64_t nonce,
-               std::string_view architecture, Connectors& connectors);
+// `architecture` may be empty: not known. `nonce` is fresh for each start. Of the options
+// only the two limits of time count. The connectors outlive the child.
+Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptions& options,
+               std::uint64_t nonce, std::string_view architecture, Connectors& connectors);
 
 }  // namespace banyan

@@ -12,8 +12,9 @@ namespace {
 constexpr Nanos kConnectDeadline = 10 * kSecond;  // TCP and the first line of the server, as ssh counts it
 
 // ssh takes whole seconds, and 0 would mean none.
-std::int64_t connect_seconds(Nanos connect_timeout) {
-  Nanos limit = connect_timeout > 0 ? std::min(connect_timeout, kConnectDeadline) : kConnectDeadline;
+std::int64_t connect_seconds(const SshOptions& options) {
+  Nanos limit = options.tcp_timeout > 0 ? options.tcp_timeout : kConnectDeadline;
+  if (options.connect_timeout > 0) limit = std::min(limit, options.connect_timeout);
   return (limit + kSecond - 1) / kSecond;
 }
 
@@ -126,7 +127,7 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
   // A silent peer is found here as well as by our own heartbeat: then ssh itself ends too.
   option("ServerAliveInterval=5");
   option("ServerAliveCountMax=3");
-  option(cat("ConnectTimeout=", connect_seconds(options.connect_timeout)));
+  option(cat("ConnectTimeout=", connect_seconds(options)));
   // A quiet configuration must not keep from us why it failed.
   option("LogLevel=INFO");
   append_ssh_target(target, options, argv);
@@ -243,6 +244,7 @@ Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t
   recipe.architecture = architecture;
   recipe.argv = openssh_argv(target, options, stage0_command(nonce, architecture));
   recipe.symptoms = openssh_symptoms();
+  recipe.deadlines.until_ready += std::max(options.tcp_timeout, kConnectDeadline) - kConnectDeadline;
   recipe.deadlines.total = options.connect_timeout;
   return recipe;
 }

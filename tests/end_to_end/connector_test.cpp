@@ -36,7 +36,7 @@ struct Root {
 
   Runner::StartId start(const SessionSettings& settings, Nanos timeout = 0) {
     return runner.start(
-        libssh2("it", settings, timeout, loop.random(), "", connectors),
+        libssh2("it", settings, {.connect_timeout = timeout}, loop.random(), "", connectors),
         [this](Result<Child> result) {
           ++told;
           if (result) {
@@ -290,7 +290,7 @@ TEST_CASE("fifty sessions at once all come up, in no more connectors than there 
   std::vector<ContextId> ids;
   for (int i = 0; i < 50; ++i)
     root.runner.start(
-        libssh2(cat("h", i), settings_for(server), 0, root.loop.random(), "", root.connectors),
+        libssh2(cat("h", i), settings_for(server), {}, root.loop.random(), "", root.connectors),
         [&](Result<Child> child) { ids.push_back(child ? child->id : 0); }, [](ContextId, const Error&) {});
   REQUIRE(run_until(
       root.loop, [&] { return ids.size() == 50; }, 60 * kSecond));

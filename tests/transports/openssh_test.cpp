@@ -227,6 +227,20 @@ TEST_CASE("harmless lines are no symptom") {
   }
 }
 
+TEST_CASE("ConnectTimeout of the configuration bounds the connecting, longer or shorter than usual") {
+  SshOptions options;
+  options.tcp_timeout = 3 * kSecond;
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")).find("ConnectTimeout=3 ") !=
+        std::string::npos);
+  options.tcp_timeout = 60 * kSecond;
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")).find("ConnectTimeout=60 ") !=
+        std::string::npos);
+  CHECK(openssh({"web1", "", "web1", 0}, options, 1, "").deadlines.until_ready == 115 * kSecond);
+  options.connect_timeout = 20 * kSecond;
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")).find("ConnectTimeout=20 ") !=
+        std::string::npos);
+}
+
 TEST_CASE("a recipe carries the nonce, the guess and the limit to whoever runs it") {
   SshOptions options;
   options.connect_timeout = 7 * kSecond;
