@@ -43,7 +43,7 @@ TEST_CASE("names fold into ranges as a person would write them") {
 }
 
 TEST_CASE("what was folded means the same names when it is read back") {
-  std::mt19937 random(unsigned(test::seed()));
+  std::mt19937 random{unsigned(test::seed())};
   auto below = [&](unsigned limit) { return unsigned(random() % limit); };
   for (int round = 0; round < 300; ++round) {
     std::vector<std::string> names;

@@ -33,7 +33,7 @@ TEST_CASE("the hash is the one that others compute") {
 }
 
 TEST_CASE("the hash is the same in whatever pieces the text comes") {
-  std::mt19937 random(unsigned(test::seed()));
+  std::mt19937 random{unsigned(test::seed())};
   std::string text;
   for (int i = 0; i < 500; ++i) text += char(random());
   for (int round = 0; round < 50; ++round) {
