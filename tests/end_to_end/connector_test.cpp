@@ -35,8 +35,10 @@ struct Root {
   Error error;
 
   Runner::StartId start(const SessionSettings& settings, Nanos timeout = 0) {
+    SshOptions options;
+    options.connect_timeout = timeout;
     return runner.start(
-        libssh2("it", settings, {.connect_timeout = timeout}, loop.random(), "", connectors),
+        libssh2("it", settings, options, loop.random(), "", connectors),
         [this](Result<Child> result) {
           ++told;
           if (result) {
