@@ -76,7 +76,8 @@ void FanOut::start_more() {
         [&job](ContextId, const Error& error) {
           job.lost = error;
           if (job.on_explained) std::exchange(job.on_explained, nullptr)();
-        });
+        },
+        record(index));
   }
   if (active_ == 0 && next_ == jobs_.size()) finish();
 }
@@ -120,8 +121,12 @@ void FanOut::when_explained(Index index, std::function<void()> then) {
 
 void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since) {
   end_work(index);
-  output_.fail(jobs_[index].target->name, route(index), error, loop_.now() - since);
+  say_failure(index, error, loop_.now() - since);
   conclude(index, {verdict, 0});
+}
+
+void FanOut::say_failure(Index index, const Error& error, Nanos took) {
+  output_.fail(jobs_[index].target->name, route(index), error, took);
 }
 
 std::vector<std::string> FanOut::route(Index index) const {
@@ -150,6 +155,7 @@ void FanOut::leave(Index index) {
   if (std::exchange(jobs_[index].state, State::kOver) == State::kOver) return;
   --active_;
   --working_;
+  on_over(index);
   start_more();
 }
 

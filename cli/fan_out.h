@@ -66,6 +66,12 @@ class FanOut {
   virtual void give_up_work(Index index) = 0;
   // It has concluded: let go of what belongs to it.
   virtual void end_work(Index) {}
+  // It was not reached, or failed: says so.
+  virtual void say_failure(Index index, const Error& error, Nanos took);
+  // Nothing of it is left, or never was.
+  virtual void on_over(Index) {}
+  // Where to note how it is reached; null: nowhere.
+  virtual WayRecord* record(Index) { return nullptr; }
   // All are over: the verb's last words, before the summary.
   virtual void report() {}
 

@@ -13,6 +13,7 @@ constexpr std::string_view kOverview = R"(banyan: run commands on machines that 
   banyan run  TARGETS [OPTIONS] --sh 'LINE'                the same, a line for /bin/sh
   banyan tree TARGETS [OPTIONS]                            connect, and draw the tree
   banyan plan TARGETS [OPTIONS]                            say how each would be reached, and why
+  banyan doctor TARGETS [OPTIONS]                          walk the way to each: which step fails, and what to do
   banyan help VERB    banyan --version
 
 TARGETS  local  local[1-20]  host  user@host:port  [::1]:22  web[1-20]  web[01:20]  web1..20
@@ -61,6 +62,15 @@ its settings (ssh -G), which runs what a Match exec of its configuration says.
 Exit code: 0; where ssh's configuration cannot be read, 255 for one target, 4 for many.
 )";
 
+constexpr std::string_view kDoctor = R"(banyan doctor TARGETS [OPTIONS]
+
+Walks every step of the way to each target: settings, name, connection, host key, login, shell, the program that is
+sent, its first word, one question, its end. A line a step: ok, FAILED or not reached, the time it took, and what was
+found; below it, what to do about the step that fails. Nothing is left there.
+
+Exit code: 0 all is well; 255 for one target that is not, 4 for one of many.
+)";
+
 constexpr std::string_view kCommon = R"(
   -w, -H TARGETS         the targets, for those who are used to it
   -x TARGETS             leave these out
@@ -98,7 +108,9 @@ std::string help_text(std::string_view verb) {
   if (verb == "run") return cat(kRun, kCommon);
   if (verb == "tree") return cat(kTree, kCommon);
   if (verb == "plan") return cat(kPlan, kCommon);
-  throw UsageError(cat("'", printable(verb), "' is not a verb of this version: run, tree, plan, help"));
+  if (verb == "doctor") return cat(kDoctor, kCommon);
+  throw UsageError(
+      cat("'", printable(verb), "' is not a verb of this version: run, tree, plan, doctor, help"));
 }
 
 }  // namespace banyan::cli

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 
+#include "cli/doctor.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/pause.h"
@@ -95,6 +96,8 @@ class Program {
     const Machinery machinery{loop_, router_, runner_, connectors_, cache_, output_, options_};
     if (options_.verb == Verb::kTree) {
       verb = std::make_unique<Tree>(machinery, on_over);
+    } else if (options_.verb == Verb::kDoctor) {
+      verb = std::make_unique<Doctor>(machinery, on_over);
     } else {
       verb = std::make_unique<Run>(machinery, on_over);
     }

@@ -199,12 +199,12 @@ Options parse_options(const std::vector<std::string>& arguments) {
   Options options;
   if (words.verb == "run") {
     options.verb = Verb::kRun;
-  } else if (words.verb == "tree" || words.verb == "plan") {
-    options.verb = words.verb == "tree" ? Verb::kTree : Verb::kPlan;
+  } else if (words.verb == "tree" || words.verb == "plan" || words.verb == "doctor") {
+    options.verb = words.verb == "tree" ? Verb::kTree : words.verb == "plan" ? Verb::kPlan : Verb::kDoctor;
     check_takes_no_command(app, words.verb, after);
   } else {
     throw UsageError(
-        cat("'", printable(words.verb), "' is not a verb of this version: run, tree, plan, help"));
+        cat("'", printable(words.verb), "' is not a verb of this version: run, tree, plan, doctor, help"));
   }
   refuse_leftovers(app.remaining(), words.verb == "run" && !has_dashes);
   if (!words.targets.empty() && !words.targets_option.empty()) {

@@ -19,7 +19,7 @@ constexpr std::size_t kFanOutMax = 10'000;  // each is a process or two here
 // The program that speaks SSH through libssh2 is there.
 bool has_connector();
 
-enum class Verb { kHelp, kVersion, kRun, kTree, kPlan };
+enum class Verb { kHelp, kVersion, kRun, kTree, kPlan, kDoctor };
 enum class Color { kAuto, kAlways, kNever };
 
 struct Options {

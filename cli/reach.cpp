@@ -63,13 +63,15 @@ Reach::~Reach() {
   for (auto& [id, way] : ways_) loop_.cancel(way.timer);
 }
 
-Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost) {
+Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record) {
   const Id id = next_++;
   Way& way = ways_[id];
   way.target = target;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
   way.began = loop_.now();
+  way.record = record;
+  if (record != nullptr) record->began = way.began;
   if (target.local) {
     try_now(id, false);
     return id;
@@ -90,7 +92,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   Way& way = found->second;
   if (way.cancelled) return conclude(id, cancelled());
   // Where ssh speaks it will say itself what is wrong with its configuration; but there has to be an ssh.
-  if (!answer && (can_use_libssh2() || answer.error().system_error == ENOENT))
+  if (!answer && (can_use_libssh2() || way.record != nullptr || answer.error().system_error == ENOENT))
     return conclude(id, answer.error());
   if (answer) {
     way.hop = hop_of(**answer);
@@ -99,8 +101,15 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
   }
-  if (can_use_libssh2()) {
-    const BackEndChoice choice = choose_back_end(facts_.about(**answer), wish_);
+  if (can_use_libssh2() || way.record != nullptr) {
+    const BackEndFacts facts = facts_.about(**answer);
+    const BackEndChoice choice = choose_back_end(facts, wish_);
+    if (way.record != nullptr) {
+      way.record->answered = loop_.now();
+      way.record->settings = *answer;
+      way.record->choice = choice;
+      way.record->known_keys = facts.known;
+    }
     if (choice.is_refused)
       return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
                                 cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
@@ -150,6 +159,7 @@ void Reach::try_now(Id id, bool may_guess) {
         std::max(options.connect_timeout - (loop_.now() - way.began), Nanos(kMillisecond));
   options.knows_session_type = way.knows_session_type;
   options.tcp_timeout = way.tcp_timeout;
+  options.tells_phases = way.record != nullptr;
   const std::uint64_t nonce = loop_.random();
   Recipe recipe;
   if (target.local) {
@@ -158,6 +168,10 @@ void Reach::try_now(Id id, bool may_guess) {
     recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_);
   } else {
     recipe = openssh({target.name, target.user, target.host, target.port}, options, nonce, way.guess);
+  }
+  if (way.record != nullptr) {
+    recipe.journal = way.record->journal = std::make_shared<StartJournal>();
+    way.record->attempts = way.attempts;
   }
   way.start = runner_.start(
       std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
@@ -237,6 +251,8 @@ bool Reach::try_again(Id id, const Error& error) {
   if (way.session && wish_ == BackEndWish::kAuto && error.error_class == ErrorClass::kProtocol &&
       error.phase <= Phase::kAuth) {
     way.session.reset();
+    if (way.record != nullptr)
+      way.record->choice = {BackEnd::kOpenssh, false, "libssh2", "it did not understand the server", ""};
     ask_admission(id, Admission::Place::kFront);
     return true;
   }

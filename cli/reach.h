@@ -27,6 +27,16 @@
 
 namespace banyan::cli {
 
+// What a way went through, for `doctor`. Filled in as it happens; of several tries it has the last.
+struct WayRecord {
+  Nanos began = 0, answered = 0;                // answered: ssh has told its settings; 0: not, or not asked
+  std::shared_ptr<const SshSettings> settings;  // null for a target without ssh
+  std::optional<BackEndChoice> choice;
+  std::vector<KnownHostKey> known_keys;   // of the host, in known_hosts
+  std::uint32_t attempts = 0;             // at a server that dropped some; 0: none
+  std::shared_ptr<StartJournal> journal;  // null: nothing was started
+};
+
 class Reach {
  public:
   using Id = std::uint64_t;
@@ -38,8 +48,9 @@ class Reach {
   Reach& operator=(const Reach&) = delete;
   ~Reach();
 
-  // As Runner::start.
-  Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost);
+  // As Runner::start. `record` may be null; else it outlives the way, and ssh is asked for its settings and
+  // told to say what it does.
+  Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record = nullptr);
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
@@ -69,6 +80,7 @@ class Reach {
     bool knows_session_type = false;
     Nanos tcp_timeout = 0;  // as ConnectTimeout says
     bool is_silent = false, lost_before = false, cancelled = false;
+    WayRecord* record = nullptr;
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
   bool can_use_libssh2() const;

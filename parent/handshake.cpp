@@ -175,6 +175,7 @@ void Handshake::on_line(std::string_view line) {
 
 // machine, dd or printf, what is missing, the loader's file or "-" and the directories tried.
 void Handshake::on_ready(std::string_view report) {
+  report_ = report;
   std::string machine(next_field(report));
   bool has_dd = next_field(report) == "dd";
   auto missing = next_field(report);

@@ -40,6 +40,8 @@ class Handshake {
   // kFailed: phase shell, upload or hello, what happened, the last lines of noise, the remedy.
   const Error& error() const { return error_; }
   const std::string& architecture() const { return architecture_; }
+  // Stage 0's, from the machine on, once it has come; also where it is the failure.
+  const std::string& report() const { return report_; }
   // What came beside the dialogue, for -v and error texts; at most kNoiseMax.
   const std::string& noise() const { return noise_; }
 
@@ -61,7 +63,7 @@ class Handshake {
   std::size_t searched_ = 0;             // bytes of pending_ known to hold no end of line and no frame
   Buffer output_;
   Buffer rest_;
-  std::string noise_;
+  std::string noise_, report_;
   Error error_;
 };
 

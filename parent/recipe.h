@@ -12,6 +12,7 @@
 
 #include "core/loop.h"
 #include "core/result.h"
+#include "parent/start_journal.h"
 
 namespace banyan {
 
@@ -77,6 +78,9 @@ struct Recipe {
   std::vector<Symptom> symptoms;
   std::shared_ptr<CarrierSource> source;  // null: a process of ours
   Deadlines deadlines;
+  std::shared_ptr<StartJournal> journal;  // may be null
+  // Lines of the transport's stderr that begin so are for the journal alone, and no symptoms. Empty: none.
+  std::string asides;
 };
 
 }  // namespace banyan

@@ -41,7 +41,8 @@ Runner::Job::Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost o
       recipe_(std::move(recipe)),
       on_up_(std::move(on_up)),
       on_lost_(std::move(on_lost)),
-      began_(runner.loop_.now()) {
+      began_(runner.loop_.now()),
+      asides_(recipe_.asides) {
   child_.name = recipe_.name;
   child_.method = recipe_.method;
 }
@@ -55,6 +56,10 @@ Runner::Job::~Job() {
 // --- reaching it ---
 
 void Runner::Job::begin() {
+  if (recipe_.journal) {
+    *recipe_.journal = StartJournal();
+    recipe_.journal->began = began_;
+  }
   Result<FdPair> channel = make_socketpair();
   Result<std::unique_ptr<Carrier>> carrier =
       channel ? start_carrier(std::move(channel->second)) : channel.error();
@@ -92,11 +97,21 @@ Result<std::unique_ptr<Carrier>> Runner::Job::start_carrier(Fd far_end) {
 
 void Runner::Job::enter(Phase phase, Nanos deadline) {
   phase_ = phase;
+  note_phase(phase);
   runner_.loop_.cancel(phase_timer_);
   phase_timer_ = runner_.loop_.after(deadline, [this, deadline] {
     fail(
         Error{ErrorClass::kTimeout, phase_, cat("nothing came of it within ", deadline / kSecond, " s"), {}});
   });
+}
+
+void Runner::Job::note_phase(Phase phase) {
+  if (recipe_.journal) recipe_.journal->enter(phase, runner_.loop_.now());
+}
+
+void Runner::Job::note_shell() {
+  if (recipe_.journal && handshake_)
+    recipe_.journal->note_shell(handshake_->noise(), handshake_->report(), runner_.loop_.now());
 }
 
 void Runner::Job::talk(Ready ready) {
@@ -118,6 +133,7 @@ void Runner::Job::advance() {
   Buffer more = handshake_->take_output();
   upload_.insert(upload_.end(), more.begin(), more.end());
   write_upload();
+  note_shell();
   switch (handshake_->state()) {
     case Handshake::State::kWaitingForReady:
       return;
@@ -144,6 +160,7 @@ void Runner::Job::write_upload() {
     if (result.status != IoResult::Status::kOk) break;  // full, or broken: reading will say which
     uploaded_ += result.bytes;
     child_.bytes_sent += result.bytes;
+    if (recipe_.journal) recipe_.journal->bytes_sent = child_.bytes_sent;
   }
   if (handshake_ && uploaded_ == upload_.size() && uploaded_ > 0) handshake_->note_sent();
   const bool wait = uploaded_ < upload_.size();
@@ -198,10 +215,12 @@ void Runner::Job::welcome(const Hello& hello) {
   runner_.loop_.cancel(phase_timer_);
   runner_.loop_.cancel(total_timer_);
   phase_ = Phase::kLink;
+  note_phase(phase_);
   child_.id = identity.id;
   child_.hello = hello;
   child_.took = runner_.loop_.now() - began_;
   carrier_->read_text();
+  complaints_.append(asides_.finish());
   // Banner and start-up noise, and not why it ends one day: what comes from now on may tell that.
   child_.said = std::exchange(complaints_, {});
   greeting_->send_control(handshake_header(kIdentity), identity.encode());
@@ -267,7 +286,8 @@ void Runner::Job::close_channel() {
 }
 
 void Runner::Job::on_carrier_text(std::string_view text) {
-  complaints_.append(text);
+  if (recipe_.journal && !is_up()) recipe_.journal->say(text, runner_.loop_.now());
+  complaints_.append(asides_.feed(text));
   if (complaints_.size() > 2 * kComplaintsMax) complaints_.erase(0, complaints_.size() - kComplaintsMax);
 }
 
@@ -366,6 +386,7 @@ Error Runner::Job::cause_of_loss() const {
 void Runner::Job::on_carrier_end(const Carrier::Ending& ending) {
   carrier_over_ = true;
   ending_of_carrier_ = ending;
+  complaints_.append(asides_.finish());
   runner_.loop_.cancel(end_timer_);
   if (!link_over_)
     end_after(kLastWords, [this] {
@@ -411,6 +432,7 @@ void Runner::Job::shut_down(Nanos within, Function<void()> done) {
 void Runner::Job::settle() {
   if (!is_over()) return;
   if (failure_ && on_up_) {
+    note_shell();
     const Error error = explained(*failure_);
     runner_.loop_.post([on_up = std::exchange(on_up_, nullptr), error] { on_up(error); });
   }

@@ -49,6 +49,8 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   void on_link_down(const Error& error);
 
   void enter(Phase phase, Nanos deadline);
+  void note_phase(Phase phase);
+  void note_shell();
   void fail(Error error);
   void transport_ended(Error error);
   Error explained(Error error) const;
@@ -82,6 +84,7 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   bool channel_ended_ = false;
 
   std::string complaints_;  // the end of what was said on the transport's stderr
+  AsideFilter asides_;
 
   std::unique_ptr<Link> greeting_;  // the link until it is the router's
   std::optional<Error> failure_;

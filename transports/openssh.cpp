@@ -129,7 +129,7 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
   option("ServerAliveCountMax=3");
   option(cat("ConnectTimeout=", connect_seconds(options)));
   // A quiet configuration must not keep from us why it failed.
-  option("LogLevel=INFO");
+  option(options.tells_phases ? "LogLevel=DEBUG1" : "LogLevel=INFO");
   append_ssh_target(target, options, argv);
   argv.emplace_back(remote_command);
   return argv;
@@ -246,6 +246,7 @@ Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t
   recipe.symptoms = openssh_symptoms();
   recipe.deadlines.until_ready += std::max(options.tcp_timeout, kConnectDeadline) - kConnectDeadline;
   recipe.deadlines.total = options.connect_timeout;
+  if (options.tells_phases) recipe.asides = "debug1: ";
   return recipe;
 }
 

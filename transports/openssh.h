@@ -32,6 +32,7 @@ struct SshOptions {
   bool accept_new = false;          // the key of a host that none is known of is believed and written down
   Nanos connect_timeout = 0;        // bounds everything up to the hello; 0: the usual deadlines
   Nanos tcp_timeout = 0;            // ConnectTimeout of the configuration; 0: it does not say
+  bool tells_phases = false;        // ssh says what it does, for transports/openssh_log.h
   bool knows_session_type = false;  // the installed ssh is of 8.7 or later: `ssh -G` tells it
 };
 

@@ -201,6 +201,7 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"run", "web1\x1b[2J", "--", "x"}, "\\x1b"},
       {{"tree", "web1", "--", "x"}, "tree takes no command"},
       {{"tree", "web1", "--sh", "x"}, "tree takes no --sh"},
+      {{"doctor", "web1", "--", "x"}, "doctor takes no command"},
       {{"tree", "web1", "--timeout", "3"}, "tree takes no --timeout"},
       {{"plan"}, "no targets"},
       {{"plan", "web1", "--", "x"}, "plan takes no command"},

@@ -1,0 +1,129 @@
+#include "cli/doctor.h"
+
+#include <utility>
+
+#include "core/text.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr Nanos kAnswerDeadline = 10 * kSecond;
+constexpr Nanos kLookDeadline = 5 * kSecond;  // of the command that looks; not to know is no failure
+constexpr std::size_t kLookedMax = 16 * 1024;
+
+}  // namespace
+
+Doctor::Doctor(const Machinery& machinery, OnOver on_over)
+    : FanOut(machinery, std::move(on_over)), works_(count()) {
+  for (Index i = 0; i < works_.size(); ++i) {
+    works_[i].seen.target = target(i).name;
+    works_[i].seen.is_local = target(i).local;
+    works_[i].seen.way = &works_[i].way;
+  }
+}
+
+Doctor::~Doctor() {
+  for (Work& work : works_) loop_.cancel(work.timer);
+}
+
+WayRecord* Doctor::record(Index index) {
+  return &works_[index].way;
+}
+
+void Doctor::start_work(Index index, const Child& child) {
+  Work& work = works_[index];
+  work.seen.child = child;
+  work.timer = loop_.after(kAnswerDeadline, [this, index] {
+    fail(index, make_error(ErrorClass::kTimeout, Phase::kLink, "up, and does not answer", Started::kYes),
+         Verdict::kUnreachable, work_began(index));
+  });
+  work.asked_at = loop_.now();
+  work.call =
+      router_.call(context(index), kInfo, {}, [this, index](const Reply& reply) { on_answer(index, reply); });
+}
+
+void Doctor::on_answer(Index index, const Reply& reply) {
+  Work& work = works_[index];
+  work.call = 0;
+  if (reply.dead != nullptr) {
+    loop_.post([this, index, error = error_of(*reply.dead, Phase::kLink, true)] {
+      when_explained(index, [this, index, error] {
+        if (is_working(index))
+          fail(index, lost(index).value_or(error), Verdict::kUnreachable, work_began(index));
+      });
+    });
+    return;
+  }
+  const Result<ContextInfo> info = ContextInfo::decode(reply.payload);
+  if (!info) return fail(index, info.error(), Verdict::kUnreachable, work_began(index));
+  work.seen.info = *info;
+  work.seen.round_trip = loop_.now() - work.asked_at;
+  look(index);
+}
+
+// What only somebody there can see.
+void Doctor::look(Index index) {
+  Work& work = works_[index];
+  loop_.cancel(std::exchange(work.timer, 0));
+  ExecRequest request;
+  const StartJournal* journal = work.way.journal.get();
+  request.argv = {std::string(kLookLine), "sh"};
+  request.argv.push_back(journal != nullptr ? parse_stage0_report(journal->report).file : "");
+  request.shell = true;
+  request.timeout = kLookDeadline;
+  Command::Callbacks callbacks;
+  callbacks.on_output = [&work](bool is_err, Bytes bytes, Charge) {
+    if (!is_err && work.looked.size() < kLookedMax) work.looked.append(as_text(bytes));
+  };
+  callbacks.on_done = [this, index](Result<ExecOutcome> outcome) {
+    // The Command is ours to destroy, and we are called by it.
+    loop_.post([this, index,
+                is_whole = outcome && outcome->kind == ExecOutcome::Kind::kExited &&
+                           outcome->ended == ExecOutcome::Ended::kItself] {
+      if (is_working(index) && is_whole) works_[index].seen.look = parse_look(works_[index].looked);
+      on_looked(index);
+    });
+  };
+  work.timer = loop_.after(kLookDeadline + 3 * kSecond, [this, index] { on_looked(index); });
+  work.look = std::make_unique<Command>(router_, context(index), std::move(request), std::move(callbacks));
+}
+
+void Doctor::on_looked(Index index) {
+  if (!is_working(index)) return;
+  Work& work = works_[index];
+  if (lost(index)) return fail(index, *lost(index), Verdict::kUnreachable, work_began(index));
+  const Look* look = work.seen.look ? &*work.seen.look : nullptr;
+  if (look == nullptr || !look->file_is_left) return conclude(index, {Verdict::kOk, 0});
+  work.seen.left = cat("a file of ours: ", parse_stage0_report(work.way.journal->report).file);
+  fail(index, make_error(ErrorClass::kIo, Phase::kLink, cat("left: ", work.seen.left), Started::kYes),
+       Verdict::kUnreachable, work_began(index));
+}
+
+void Doctor::give_up_work(Index index) {
+  fail(index, make_error(ErrorClass::kCancelled, Phase::kLink, "cancelled", Started::kYes),
+       Verdict::kCancelled, work_began(index));
+}
+
+void Doctor::end_work(Index index) {
+  Work& work = works_[index];
+  loop_.cancel(std::exchange(work.timer, 0));
+  if (work.call != 0) router_.abandon(std::exchange(work.call, 0));
+  work.look.reset();
+  if (work.left_at == 0) work.left_at = loop_.now();
+}
+
+void Doctor::say_failure(Index index, const Error& error, Nanos) {
+  works_[index].seen.error = error;
+}
+
+void Doctor::on_over(Index index) {
+  Work& work = works_[index];
+  Seen& seen = work.seen;
+  const Nanos now = loop_.now();
+  seen.took = (work.left_at != 0 && !seen.child ? work.left_at : now) - work.way.began;
+  if (seen.child && !lost(index)) seen.farewell = now - work.left_at;
+  const DoctorReport report = make_ladder(seen);
+  output_.text(output_.style().json ? doctor_json(report, output_.style().escape_out) : doctor_text(report));
+}
+
+}  // namespace banyan::cli

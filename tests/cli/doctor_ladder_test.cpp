@@ -1,0 +1,194 @@
+// Goal: whatever was seen of a target, the ladder names the one step that failed and something to do about
+// it. Method: values in the place of a host: each error, phase and class, with what was seen before it.
+#include "cli/doctor_ladder.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "core/text.h"
+
+using namespace banyan;
+using namespace banyan::cli;
+
+namespace {
+
+constexpr const char* kReport = "x86_64 dd - /tmp/.banyan-0123456789abcdef.7";
+
+struct Case {
+  WayRecord way;
+  Seen seen;
+
+  explicit Case(BackEnd back_end = BackEnd::kLibssh2) {
+    way.began = 1;
+    way.answered = 2;
+    auto settings = std::make_shared<SshSettings>();
+    settings->hostname = "web1.example.com";
+    settings->user = "deploy";
+    settings->port = 22;
+    way.settings = settings;
+    way.choice = BackEndChoice{back_end, false, "--ssh", "as it says", ""};
+    way.journal = std::make_shared<StartJournal>();
+    way.journal->began = 3;
+    seen.target = "web1";
+    seen.way = &way;
+    seen.took = kSecond;
+  }
+  Case& fails(ErrorClass error_class, Phase phase, std::string_view text = "it broke",
+              std::string_view remedy = "") {
+    seen.error = Error(error_class, phase, text, remedy);
+    return *this;
+  }
+  Case& reported(std::string report = kReport) {
+    way.journal->report = std::move(report);
+    way.journal->reported = 4;
+    return *this;
+  }
+  Case& came_up() {
+    reported();
+    seen.child.emplace();
+    seen.child->hello.architecture = "x86_64";
+    seen.farewell = kMillisecond;
+    return *this;
+  }
+  Case& said(const char* text) {
+    way.journal->said.push_back({text, 5});
+    return *this;
+  }
+  std::string failed() const { return make_ladder(seen).failed(); }
+};
+
+const LadderStep& step(const DoctorReport& report, std::string_view name) {
+  const auto found = std::ranges::find(report.steps, name, &LadderStep::name);
+  REQUIRE(found != report.steps.end());
+  return *found;
+}
+
+}  // namespace
+
+TEST_CASE("each phase that fails is its own step") {
+  using C = ErrorClass;
+  CHECK(Case().fails(C::kUnreachable, Phase::kResolve).failed() == "resolve");
+  CHECK(Case().fails(C::kUnreachable, Phase::kConnect).failed() == "connect");
+  CHECK(Case().fails(C::kHostKey, Phase::kKex).failed() == "kex");
+  CHECK(Case().fails(C::kAuth, Phase::kAuth).failed() == "auth");
+  CHECK(Case().fails(C::kBootstrap, Phase::kShell).failed() == "shell");
+  CHECK(Case().reported("x86_64 dd - - /tmp").fails(C::kBootstrap, Phase::kShell).failed() == "stage0");
+  CHECK(Case().reported().fails(C::kBootstrap, Phase::kUpload).failed() == "upload");
+  CHECK(Case().reported().fails(C::kBootstrap, Phase::kUpload, "could not (exec 126)").failed() == "execute");
+  CHECK(Case().reported().fails(C::kBootstrap, Phase::kHello, "refused (execute 13)").failed() == "execute");
+  CHECK(Case().reported().fails(C::kTimeout, Phase::kHello).failed() == "hello");
+  CHECK(Case().came_up().fails(C::kTimeout, Phase::kLink).failed() == "call");
+  CHECK(Case().came_up().failed().empty());
+  Case nothing_started;
+  nothing_started.way.journal = nullptr;
+  CHECK(nothing_started.fails(C::kRefused, Phase::kResolve).failed() == "settings");
+}
+
+TEST_CASE("where ssh keeps silent for too long, its own words say what it was about") {
+  const auto late = [](const char* text) {
+    return Case(BackEnd::kOpenssh).said(text).fails(ErrorClass::kTimeout, Phase::kConnect).failed();
+  };
+  CHECK(late("") == "resolve");
+  CHECK(late("debug1: Connecting to web1 [10.0.0.1] port 22.\n") == "connect");
+  CHECK(late("debug1: Connection established.\n") == "kex");
+  CHECK(late("debug1: SSH2_MSG_NEWKEYS received\n") == "auth");
+  CHECK(late("Authenticated to web1 ([10.0.0.1]:22) using \"publickey\".\n") == "shell");
+}
+
+TEST_CASE("what was reached before the failure is well, what comes after it is not reached") {
+  const DoctorReport report =
+      make_ladder(Case().reported().fails(ErrorClass::kBootstrap, Phase::kUpload).seen);
+  CHECK(report.steps.size() == 12);
+  CHECK(step(report, "stage0").state == LadderStep::State::kOk);
+  CHECK(step(report, "upload").state == LadderStep::State::kFailed);
+  CHECK(step(report, "upload").found == "it broke");
+  CHECK(step(report, "hello").state == LadderStep::State::kNotReached);
+  CHECK(step(report, "shutdown").state == LadderStep::State::kNotReached);
+}
+
+TEST_CASE("every step has something to do about it, unless the failure says it better") {
+  for (int phase = 0; phase < kPhaseCount; ++phase) {
+    CAPTURE(phase);
+    const DoctorReport own = make_ladder(Case().fails(ErrorClass::kIo, Phase(phase)).seen);
+    CHECK(own.error->remedy.size() > 10);
+    CHECK(make_ladder(Case().fails(ErrorClass::kIo, Phase(phase), "x", "ask Ann").seen).error->remedy ==
+          "ask Ann");
+  }
+}
+
+TEST_CASE("a file of ours that is left is an illness of the last step") {
+  Case left;
+  left.came_up().fails(ErrorClass::kIo, Phase::kLink);
+  left.seen.left = "a file";
+  CHECK(left.failed() == "shutdown");
+}
+
+TEST_CASE("this machine has the steps that a pipe has") {
+  Case local;
+  local.seen.is_local = true;
+  local.way.choice.reset();
+  local.way.settings = nullptr;
+  CHECK(make_ladder(local.seen).steps.size() == 5);
+  CHECK(local.fails(ErrorClass::kBootstrap, Phase::kHello).failed() == "hello");
+  CHECK(local.fails(ErrorClass::kBootstrap, Phase::kUpload).failed() == "execute");
+  CHECK(local.fails(ErrorClass::kResource, Phase::kConnect).failed() == "execute");
+}
+
+TEST_CASE("stage 0's report is taken apart, and nothing in it is believed to be there") {
+  const Stage0Report good = parse_stage0_report(kReport);
+  CHECK(good.machine == "x86_64");
+  CHECK(good.receiver == "dd");
+  CHECK(good.file == "/tmp/.banyan-0123456789abcdef.7");
+  CHECK(good.missing.empty());
+  CHECK(parse_stage0_report("x86_64 printf ,rm,dd -").missing == std::vector<std::string>{"rm", "dd"});
+  CHECK(parse_stage0_report("x dd - - /dev/shm /tmp").tried == std::vector<std::string>{"/dev/shm", "/tmp"});
+  CHECK(parse_stage0_report("x dd - /home/a b/.banyan-1.2").file == "/home/a b/.banyan-1.2");
+  for (const char* odd : {"", " ", "x", "x dd", "x dd -", "x dd ,", "- - - -", ",,,"})
+    CHECK(parse_stage0_report(odd).tried.empty());
+}
+
+TEST_CASE("what a command saw over there is told with the folders that stage 0 passed over") {
+  const Look look = parse_look(
+      "directory missing /run/user/7\ndirectory noexec /dev/shm\ndirectory ok /tmp\ndirectory ok .\ndd "
+      "bytewise\n"
+      "program /memfd:banyan (deleted)\nhm\n\nleft");
+  CHECK(look.directories.size() == 4);
+  CHECK(look.directories[0].path == "/run/user/7");
+  CHECK(look.program == "/memfd:banyan (deleted)");
+  CHECK(look.file_is_left);
+  Case up;
+  up.came_up();
+  up.seen.look = look;
+  const DoctorReport report = make_ladder(up.seen);
+  CHECK(step(report, "stage0").found ==
+        "x86_64, /tmp (not /run/user/7: missing, /dev/shm: noexec), dd, byte by byte");
+  CHECK(step(report, "execute").found == "from memory");
+  std::string endless;
+  for (int i = 0; i < 1000; ++i) endless += "directory ok /x\n";
+  CHECK(parse_look(endless).directories.size() <= 64);
+}
+
+TEST_CASE("the text is a line a step, escaped, and the remedy below; the object has the same words") {
+  Case sick;
+  sick.way.journal->noise = "Hello \033[31mred\n";
+  sick.reported("x86_64 dd - - /tmp")
+      .fails(ErrorClass::kBootstrap, Phase::kShell, "no \033 directory", "mount it");
+  const DoctorReport report = make_ladder(sick.seen);
+  const std::string text = doctor_text(report);
+  CHECK(text.starts_with("web1: fails at stage 0 (1.0 s)\n  settings  ok "));
+  CHECK(text.find("\n  stage 0   FAILED               no \\x1b directory\n") != text.npos);
+  CHECK(text.ends_with("\n  shutdown  not reached\n  -> mount it\n"));
+  CHECK(text.find('\033') == text.npos);
+  CHECK(std::ranges::count(text, '\n') == 14);
+
+  const auto json = nlohmann::json::parse(doctor_json(report, false));
+  CHECK(json["failed"] == "stage0");
+  CHECK(json["class"] == "bootstrap");
+  CHECK(json["well"] == false);
+  CHECK(json["steps"].size() == 12);
+  CHECK(json["steps"][5]["facts"]["noise_bytes"] == 15);
+  CHECK(json["steps"][11]["state"] == "not_reached");
+  CHECK(doctor_json(make_ladder(Case().fails(ErrorClass::kIo, Phase::kAuth, "\xff\xfe").seen), true)
+            .find('\xff') == std::string::npos);
+}
