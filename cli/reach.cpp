@@ -127,9 +127,9 @@ void Reach::note_jumps(Id id, std::string_view proxy_jump) {
 }
 
 const std::vector<std::string>& Reach::jumps_of(Id id) const {
-  static const std::vector<std::string> kNone;
+  static const std::vector<std::string> none;
   const auto found = jumps_.find(id);
-  return found == jumps_.end() ? kNone : found->second;
+  return found == jumps_.end() ? none : found->second;
 }
 
 void Reach::ask_admission(Id id, Admission::Place place) {
