@@ -219,6 +219,8 @@ TEST_CASE("every kind of host key is checked, and a host known by RSA alone is l
         CHECK(fail["class"] == (is_shown ? "hostkey" : "protocol"));
         if (!is_shown) CHECK(contains(fail["error"], "a host key of RSA only"));
         if (!is_shown) CHECK(contains(fail["remedy"], "--ssh openssh"));
+        const Finished by_either = run_with(unknown, "auto", {"--json", "--known-hosts", "/dev/null"});
+        CHECK(the_event(by_either.out, "fail").value("class", "") == "hostkey");
       }
     }
   }
