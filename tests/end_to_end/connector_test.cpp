@@ -234,7 +234,7 @@ TEST_CASE("a port that takes the connection and stays silent costs the time allo
   REQUIRE(root.settle());
   REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
   CHECK(root.error.error_class == ErrorClass::kTimeout);
-  CHECK(root.error.phase == Phase::kKex);
+  CHECK(root.error.phase == Phase::kConnect);
 }
 
 TEST_CASE("a name nobody knows and a port nobody listens on fail in their phases") {

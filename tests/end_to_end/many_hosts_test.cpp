@@ -7,6 +7,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
 #include <thread>
 
@@ -105,10 +106,16 @@ TEST_CASE("two hundred hosts come up cold, and memory, descriptors and connector
 TEST_CASE("a hundred dead hosts of two hundred hold up none of the others") {
   if (!has_sshd()) return;
   const Sshd server;
-  const FakeServer silent("", FakeServer::Then::kSilence);
+  // Each silent host is one of its own: none waits for another's turn.
+  std::vector<std::unique_ptr<FakeServer>> silent;
+  std::string ports;
+  for (int i = 1; i <= kAtOnce; ++i) {
+    silent.push_back(std::make_unique<FakeServer>("", FakeServer::Then::kSilence));
+    ports += cat("Host silent", i, "\nPort ", silent.back()->port(), "\n");
+  }
   const std::string config = server.folder() + "/with_dead";
-  std::ofstream(config) << "Host closed*\nPort 1\nHost silent*\nPort " << silent.port()
-                        << "\nHost *\nHostName 127.0.0.1\nHost web db* closed* silent*\nInclude "
+  std::ofstream(config) << "Host closed*\nPort 1\n"
+                        << ports << "Host *\nHostName 127.0.0.1\nHost web db* closed* silent*\nInclude "
                         << server.client_config() << "\n";
   for (const char* back_end : kBackEnds) {
     CAPTURE(back_end);

@@ -134,7 +134,9 @@ void Session::enter(Step step) {
   const Phase before = phase();
   const bool first = step == Step::kResolve;
   step_ = step;
-  if (step != Step::kCarry && step != Step::kOver && (first || phase() != before))
+  // A server that has said nothing yet is still being connected to, as ssh counts it: it may be nobody's.
+  const bool is_silent = step == Step::kHandshake;
+  if (step != Step::kCarry && step != Step::kOver && !is_silent && (first || phase() != before))
     owner_.on_phase(*this, phase());
 }
 
@@ -439,6 +441,7 @@ ssize_t Session::receive(int socket, void* to, std::size_t bytes, int flags, voi
   const ssize_t got = retry([&] { return ::recv(socket, to, bytes, flags); });
   if (got < 0) return -errno;
   if (is_early) {
+    if (got > 0 && self.early_left_ == kEarlyMax) self.owner_.on_phase(self, self.phase());
     self.round_left_ -= std::size_t(got);
     self.early_left_ -= std::size_t(got);
   }
