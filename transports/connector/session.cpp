@@ -514,6 +514,10 @@ Session::Progress Session::carry() {
       return Progress::kOver;
     }
   }
+  // Writing, libssh2 may have read what the host sent: no descriptor tells of that any more.
+  unsigned long unread = 0;
+  libssh2_channel_window_read_ex(remote_, &unread, nullptr);
+  if (!host_ended_ && to_root_.empty() && (unread > 0 || libssh2_channel_eof(remote_) != 0)) again_soon();
   watch_channel();
   watch_socket();
   return Progress::kWait;
