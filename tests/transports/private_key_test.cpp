@@ -76,7 +76,6 @@ TEST_CASE("an encrypted PEM key opens with its passphrase and with no other") {
       REQUIRE(form);
       CHECK(form->encrypted);
       CHECK_FALSE(form->openssh);
-      CHECK_FALSE(form->is_for_libssh2());
       for (const std::string& wrong : {std::string(), std::string("open sesam"), std::string(5000, 'x')})
         CHECK_FALSE(parse_private_key(as_bytes(text), "key", wrong));
       const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "open sesame");
@@ -102,8 +101,7 @@ TEST_CASE("an ed25519 key in PKCS8, which only openssl writes, is read, encrypte
   CHECK(one->sign("ssh-ed25519", as_bytes("x"))->size() == 64);
 }
 
-TEST_CASE(
-    "an encrypted key in OpenSSH's format tells its public half, and goes to libssh2 unless it is RSA") {
+TEST_CASE("an encrypted key in OpenSSH's format opens with its passphrase and with no other") {
   SshFolder folder;
   for (const std::string type : kTypes) {
     CAPTURE(type);
@@ -113,22 +111,36 @@ TEST_CASE(
     CHECK(form->openssh);
     CHECK(form->encrypted);
     CHECK(form->public_blob == public_half(folder));
-    CHECK(form->is_for_libssh2() == (form->type != "ssh-rsa"));
     const Result<PrivateKey> key = parse_private_key(as_bytes(text), "my_key", "open sesame");
-    REQUIRE_FALSE(key);
-    CHECK(mentions(key.error(), "my_key"));
-    CHECK(mentions(key.error(), form->type == "ssh-rsa" ? "ssh-keygen -p -m PEM" : "passphrase"));
+    REQUIRE(key);
+    CHECK(key->public_blob() == public_half(folder));
+    const Result<Buffer> signature = key->sign(key->algorithms().front(), folder.to_sign());
+    REQUIRE(signature);
+    CHECK(folder.believes(key->public_blob(), key->algorithms().front(), *signature));
+    for (const std::string_view wrong : {"", "open sesam", "open sesame "}) {
+      const Result<PrivateKey> none = parse_private_key(as_bytes(text), "my_key", wrong);
+      REQUIRE_FALSE(none);
+      CHECK(mentions(none.error(), "my_key"));
+      CHECK(mentions(none.error(), "passphrase"));
+    }
   }
 }
 
-TEST_CASE("the remedy for an encrypted RSA key in OpenSSH's format works") {
+TEST_CASE("every cipher that ssh-keygen encrypts a key with is known, or refused with what to do") {
   SshFolder folder;
-  make_key(folder, "rsa -b 2048 -a 1", "open sesame");
-  folder.must_run("ssh-keygen -q -p -m PEM -P 'open sesame' -N 'open sesame' -f key");
-  const std::string text = folder.read("key");
-  const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "open sesame");
-  REQUIRE(key);
-  CHECK(key->public_blob() == public_half(folder));
+  for (const std::string cipher : {"aes128-ctr", "aes192-ctr", "aes256-ctr", "aes128-cbc", "aes192-cbc",
+                                   "aes256-cbc", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com"}) {
+    CAPTURE(cipher);
+    const std::string text = make_key(folder, "ecdsa -b 384 -a 2 -Z " + cipher, "open sesame");
+    const Result<PrivateKey> key = parse_private_key(as_bytes(text), "key", "open sesame");
+    REQUIRE(key);
+    CHECK(key->public_blob() == public_half(folder));
+    CHECK_FALSE(parse_private_key(as_bytes(text), "key", "another"));
+  }
+  const std::string text = make_key(folder, "ed25519 -a 1 -Z chacha20-poly1305@openssh.com", "open sesame");
+  const Result<PrivateKey> none = parse_private_key(as_bytes(text), "key", "open sesame");
+  REQUIRE_FALSE(none);
+  CHECK(mentions(none.error(), "ssh-keygen -p -Z"));
 }
 
 TEST_CASE("a key signs only with algorithms of its type, and RSA never with SHA-1") {
@@ -224,12 +236,12 @@ TEST_CASE("a changed bit anywhere in an OpenSSH key never makes it another key")
     const std::optional<Secret> decoded = decode_openssh_key(as_bytes(text));
     REQUIRE(decoded);
     const Buffer good(decoded->bytes().begin(), decoded->bytes().end());
-    const Result<PrivateKey> original = parse_openssh_key(good, "key");
+    const Result<PrivateKey> original = parse_openssh_key(good, "key", "");
     REQUIRE(original);
     for (std::size_t at = 0; at < good.size(); ++at) {
       Buffer bad = good;
       bad[at] ^= std::uint8_t(1 << at % 8);
-      const Result<PrivateKey> key = parse_openssh_key(bad, "key");
+      const Result<PrivateKey> key = parse_openssh_key(bad, "key", "");
       if (key) {  // the comment, or a number that nothing depends on
         CHECK(key->public_blob() == original->public_blob());
         const std::string_view algorithm = key->algorithms()[0];
@@ -239,7 +251,7 @@ TEST_CASE("a changed bit anywhere in an OpenSSH key never makes it another key")
           CHECK(*key->sign(algorithm, as_bytes("x")) == *original->sign(algorithm, as_bytes("x")));
         }
       }
-      CHECK_FALSE(parse_openssh_key(Bytes(good).first(at), "key"));
+      CHECK_FALSE(parse_openssh_key(Bytes(good).first(at), "key", ""));
     }
   }
 }
@@ -253,20 +265,20 @@ TEST_CASE("an OpenSSH key whose check numbers differ, or whose end is not as it 
     const std::optional<Secret> decoded = decode_openssh_key(as_bytes(text));
     REQUIRE(decoded);
     const Buffer good(decoded->bytes().begin(), decoded->bytes().end());
-    REQUIRE(parse_openssh_key(good, "key"));
+    REQUIRE(parse_openssh_key(good, "key", ""));
     WireReader in(Bytes(good).subspan(15));
     for (int i = 0; i < 3; ++i) in.string();
     in.number();
     in.string();
     Buffer check = good, end = good, more = good;
     check[good.size() - in.string().size()] ^= 1;
-    CHECK_FALSE(parse_openssh_key(check, "key"));
+    CHECK_FALSE(parse_openssh_key(check, "key", ""));
     more.push_back(0);
-    CHECK_FALSE(parse_openssh_key(more, "key"));
+    CHECK_FALSE(parse_openssh_key(more, "key", ""));
     if (good.back() >= 8) continue;  // the comment's end
     ++padded;
     end.back() ^= 1;
-    CHECK_FALSE(parse_openssh_key(end, "key"));
+    CHECK_FALSE(parse_openssh_key(end, "key", ""));
   }
   CHECK(padded >= 3);
 }

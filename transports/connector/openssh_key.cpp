@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/text.h"
+#include "transports/connector/bcrypt.h"
 #include "transports/connector/public_key.h"
 #include "transports/connector/wire.h"
 
@@ -23,9 +24,27 @@ constexpr std::string_view kEnd = "-----END OPENSSH PRIVATE KEY-----";
 constexpr std::string_view kMagic("openssh-key-v1\0", 15);
 constexpr std::size_t kBlockBytes = 8;  // what an unencrypted private part is padded to
 
+struct Cipher {
+  std::string_view name;
+  const EVP_CIPHER* (*kind)();
+  std::size_t key_bytes, start_bytes, block_bytes, tag_bytes;
+};
+// What ssh-keygen -Z writes, but for chacha20-poly1305@openssh.com and 3des-cbc, which nobody asks for.
+constexpr Cipher kCiphers[] = {
+    {"aes256-ctr", EVP_aes_256_ctr, 32, 16, 16, 0},
+    {"aes192-ctr", EVP_aes_192_ctr, 24, 16, 16, 0},
+    {"aes128-ctr", EVP_aes_128_ctr, 16, 16, 16, 0},
+    {"aes256-cbc", EVP_aes_256_cbc, 32, 16, 16, 0},
+    {"aes192-cbc", EVP_aes_192_cbc, 24, 16, 16, 0},
+    {"aes128-cbc", EVP_aes_128_cbc, 16, 16, 16, 0},
+    {"aes256-gcm@openssh.com", EVP_aes_256_gcm, 32, 12, 16, 16},
+    {"aes128-gcm@openssh.com", EVP_aes_128_gcm, 16, 12, 16, 16},
+};
+
 struct Parts {
-  std::string_view cipher;
-  Bytes public_blob, private_part;
+  std::string_view cipher, derivation;
+  Bytes derivation_options, public_blob, private_part;
+  Bytes tag;  // behind the private part, of some ciphers
 };
 
 // False: no OpenSSH key, or more than one key in it, which OpenSSH does not write.
@@ -33,14 +52,35 @@ bool take_apart(Bytes decoded, Parts& parts) {
   if (!as_text(decoded).starts_with(kMagic)) return false;
   WireReader in(decoded.subspan(kMagic.size()));
   parts.cipher = in.text();
-  const std::string_view derivation = in.text();
-  in.string();  // its options: salt and rounds
+  parts.derivation = in.text();
+  parts.derivation_options = in.string();
   const std::uint32_t keys = in.number();
   parts.public_blob = in.string();
   parts.private_part = in.string();
   if (!in.ok() || keys != 1 || parts.cipher.empty()) return false;
-  // Some ciphers have a tag behind the private part.
-  return parts.cipher != "none" || (in.finish() && derivation == "none");
+  parts.tag = in.rest();
+  return parts.cipher != "none" || (in.finish() && parts.derivation == "none");
+}
+
+std::optional<Secret> decrypt(const Cipher& cipher, Bytes key_and_start, Bytes text, Bytes tag) {
+  if (text.size() % cipher.block_bytes != 0 || tag.size() != cipher.tag_bytes) return std::nullopt;
+  const std::unique_ptr<EVP_CIPHER_CTX, void (*)(EVP_CIPHER_CTX*)> context(EVP_CIPHER_CTX_new(),
+                                                                           EVP_CIPHER_CTX_free);
+  Buffer out(text.size());
+  int size = 0, more = 0;
+  std::uint8_t last[EVP_MAX_BLOCK_LENGTH];
+  bool good = context && EVP_DecryptInit_ex(context.get(), cipher.kind(), nullptr, key_and_start.data(),
+                                            key_and_start.data() + cipher.key_bytes) == 1;
+  good = good && EVP_CIPHER_CTX_set_padding(context.get(), 0) == 1 &&
+         EVP_DecryptUpdate(context.get(), out.data(), &size, text.data(), int(text.size())) == 1;
+  if (good && !tag.empty())
+    good = EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, int(tag.size()),
+                               const_cast<std::uint8_t*>(tag.data())) == 1;
+  good = good && EVP_DecryptFinal_ex(context.get(), last, &more) == 1 && std::size_t(size) == text.size();
+  ERR_clear_error();
+  Secret opened(std::move(out));
+  if (!good) return std::nullopt;
+  return opened;
 }
 
 struct Number {
@@ -167,11 +207,38 @@ PrivateKey::Handle read_rsa(WireReader& in) {
 }
 
 // 1, 2, 3, ... up to a whole block.
-bool is_padding(Bytes padding, std::size_t all) {
-  if (padding.size() >= kBlockBytes || all % kBlockBytes != 0) return false;
+bool is_padding(Bytes padding, std::size_t all, std::size_t block_bytes) {
+  if (padding.size() >= block_bytes || all % block_bytes != 0) return false;
   for (std::size_t i = 0; i < padding.size(); ++i)
     if (padding[i] != i + 1) return false;
   return true;
+}
+
+// The private part, opened: begins with two equal numbers, by which one sees that the passphrase was right.
+Result<Secret> open_private_part(const Parts& parts, std::string_view name, std::string_view passphrase,
+                                 std::size_t& block_bytes) {
+  const Cipher* cipher = std::ranges::find(kCiphers, parts.cipher, &Cipher::name);
+  if (cipher == std::end(kCiphers))
+    return bad_key(name, "is encrypted in a way that the connector does not know",
+                   "ssh-keygen -p -Z aes256-ctr -f FILE, or --ssh openssh");
+  WireReader options(parts.derivation_options);
+  const Bytes salt = options.string();
+  const std::uint32_t rounds = options.number();
+  if (parts.derivation != "bcrypt" || !options.finish() || salt.empty() || rounds == 0)
+    return bad_key(name, "is damaged");
+  if (rounds > kBcryptRoundsMax)
+    return bad_key(name, "would take too long to open", "ssh-keygen -p -a 100 -f FILE");
+  constexpr std::string_view kWrong = "does not open with that passphrase";
+  if (passphrase.empty()) return bad_key(name, kWrong);
+  const Secret key =
+      bcrypt_pbkdf(as_bytes(passphrase), salt, rounds, cipher->key_bytes + cipher->start_bytes);
+  std::optional<Secret> opened = decrypt(*cipher, key.bytes(), parts.private_part, parts.tag);
+  if (!opened) return bad_key(name, kWrong);
+  WireReader in(opened->bytes());
+  const std::uint32_t check = in.number(), check_again = in.number();
+  if (!in.ok() || check != check_again) return bad_key(name, kWrong);
+  block_bytes = cipher->block_bytes;
+  return std::move(*opened);
 }
 
 }  // namespace
@@ -212,29 +279,31 @@ Result<PrivateKeyForm> look_at_openssh_key(Bytes decoded, std::string_view name)
   return form;
 }
 
-Result<PrivateKey> parse_openssh_key(Bytes decoded, std::string_view name) {
+Result<PrivateKey> parse_openssh_key(Bytes decoded, std::string_view name, std::string_view passphrase) {
   Result<PrivateKeyForm> form = look_at_openssh_key(decoded, name);
   if (!form) return form.error();
   const bool is_rsa = form->type == "ssh-rsa", is_ed25519 = form->type == "ssh-ed25519";
   if (!is_rsa && !is_ed25519 && !form->type.starts_with("ecdsa-sha2-"))
     return bad_key(name, cat("is of type ", form->type, ", which libssh2 cannot use"),
                    "use another key, or --ssh openssh");
-  if (form->encrypted && is_rsa)
-    return bad_key(
-        name, "is an RSA key encrypted in OpenSSH's format, which libssh2 cannot use",
-        "load it into your key agent (ssh-add FILE), or convert it (ssh-keygen -p -m PEM -f FILE)");
-  if (form->encrypted)
-    return bad_key(name, "is encrypted in OpenSSH's format: libssh2 opens it with its passphrase");
 
   Parts parts;
   const bool whole = take_apart(decoded, parts);
   ASSERT(whole);
+  std::size_t block_bytes = kBlockBytes;
+  Secret opened;
+  if (form->encrypted) {
+    Result<Secret> part = open_private_part(parts, name, passphrase, block_bytes);
+    if (!part) return part.error();
+    opened = std::move(*part);
+    parts.private_part = opened.bytes();
+  }
   WireReader in(parts.private_part);
   const std::uint32_t check = in.number(), check_again = in.number();
   if (check != check_again || in.text() != form->type) return bad_key(name, "is damaged");
   PrivateKey::Handle handle = is_rsa ? read_rsa(in) : is_ed25519 ? read_ed25519(in) : read_ecdsa(in);
   in.string();  // the comment
-  if (!handle || !in.ok() || !is_padding(in.rest(), parts.private_part.size()))
+  if (!handle || !in.ok() || !is_padding(in.rest(), parts.private_part.size(), block_bytes))
     return bad_key(name, "is damaged");
   Result<PrivateKey> key = PrivateKey::adopt(std::move(handle), name);
   if (key && key->public_blob() != form->public_blob)

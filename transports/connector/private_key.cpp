@@ -152,20 +152,6 @@ int give_passphrase(char* to, int max, int /*for_writing*/, void* held) {
 
 }  // namespace
 
-Secret& Secret::operator=(Secret&& other) noexcept {
-  if (this != &other) {
-    wipe();
-    bytes_ = std::move(other.bytes_);
-    other.bytes_.clear();
-  }
-  return *this;
-}
-
-void Secret::wipe() {
-  if (!bytes_.empty()) OPENSSL_cleanse(bytes_.data(), bytes_.size());
-  bytes_.clear();
-}
-
 Result<Secret> read_private_key(const std::string& path) {
   const Fd file(retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); }));
   if (!file) return system_error(ErrorClass::kAuth, Phase::kAuth, cat("open the key ", path), errno);
@@ -177,10 +163,6 @@ Result<Secret> read_private_key(const std::string& path) {
   Result<Buffer> bytes = read_whole(file.get(), path, kKeyFileMax, ErrorClass::kAuth, Phase::kAuth);
   if (!bytes) return bytes.error();
   return Secret(std::move(*bytes));
-}
-
-bool PrivateKeyForm::is_for_libssh2() const {
-  return openssh && encrypted && (type == "ssh-ed25519" || curve_of(type) != nullptr);
 }
 
 Result<PrivateKeyForm> look_at_private_key(Bytes text, std::string_view name) {
@@ -208,7 +190,7 @@ Result<PrivateKey> parse_private_key(Bytes text, std::string_view name, std::str
   if (form->openssh) {
     const std::optional<Secret> decoded = decode_openssh_key(text);
     ASSERT(decoded);
-    return parse_openssh_key(decoded->bytes(), name);
+    return parse_openssh_key(decoded->bytes(), name, passphrase);
   }
   const std::unique_ptr<BIO, int (*)(BIO*)> in(BIO_new_mem_buf(text.data(), int(text.size())), BIO_free);
   PrivateKey::Handle key;

@@ -1,14 +1,14 @@
 // transports/connector/private_key.h -- private keys from files, and what they sign.
 //
-// Reads PEM (PKCS#1, SEC1, PKCS#8; encrypted or not) and OpenSSH's own format unencrypted: ed25519, ecdsa on
-// the three NIST curves, RSA. OpenSSH's format encrypted wants bcrypt, which libcrypto has not and libssh2
-// keeps to itself: such keys of ed25519 and ecdsa go to libssh2_userauth_publickey_frommemory() with their
-// passphrase, RSA ones are refused, since libssh2 would sign with SHA-1.
+// Reads PEM (PKCS#1, SEC1, PKCS#8) and OpenSSH's own format, encrypted or not: ed25519, ecdsa on the three
+// NIST curves, RSA. libssh2 has a path of its own for key files, which signs with SHA-1 where a key is RSA,
+// and could open a key only while a host waits: nothing is given to it but signatures.
 //
 // How a caller goes about it: read_private_key(); look_at_private_key(), which says whether a passphrase is
 // wanted, and for OpenSSH's format the public key, so that the server can be asked before the person is; then
 // parse_private_key(). All but the first are pure. Blocks for as long as arithmetic takes: an RSA signature
-// of 4096 bits some 5 ms. One thread at a time a key.
+// of 4096 bits some 5 ms, opening a key in OpenSSH's format with its passphrase a tenth of a second or many
+// (key_ring.h does it aside). One thread at a time a key.
 #pragma once
 
 #include <memory>
@@ -18,6 +18,7 @@
 
 #include "core/bytes.h"
 #include "core/result.h"
+#include "transports/secret.h"
 
 struct evp_pkey_st;
 
@@ -26,22 +27,6 @@ namespace banyan::connector {
 // OpenSSL reads no RSA key of more than 16,384 bits, which in PEM is 13 KiB; the rest is for remarks around
 // it.
 constexpr std::size_t kKeyFileMax = 64 * 1024;
-
-// Bytes that are wiped before they are given back. Never grows, so no copy is left behind.
-class Secret {
- public:
-  Secret() = default;
-  explicit Secret(Buffer bytes) : bytes_(std::move(bytes)) {}
-  Secret(Secret&& other) noexcept : bytes_(std::move(other.bytes_)) { other.bytes_.clear(); }
-  Secret& operator=(Secret&& other) noexcept;
-  ~Secret() { wipe(); }
-
-  Bytes bytes() const { return bytes_; }
-  void wipe();
-
- private:
-  Buffer bytes_;
-};
 
 // A file that others may read is refused, as ssh does.
 Result<Secret> read_private_key(const std::string& path);
@@ -52,9 +37,6 @@ struct PrivateKeyForm {
   // Of OpenSSH's format, which tells them without the passphrase; else empty.
   std::string_view type;  // lives for ever
   Buffer public_blob;
-
-  // To be handed to libssh2 with its passphrase; parse_private_key() refuses it.
-  bool is_for_libssh2() const;
 };
 
 // Says what the text is, without opening it. `name` stands for the key in error texts.
