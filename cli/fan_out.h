@@ -30,6 +30,8 @@ struct Machinery {
   Router& router;
   Runner& runner;
   Connectors& connectors;
+  Secrets& secrets;
+  Askpass& askpass;
   ArchCache& cache;
   Output& output;
   const Options& options;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <memory>
 
+#include "cli/ask.h"
 #include "cli/doctor.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -63,19 +65,34 @@ bool is_ignored(int signal) {
   return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
+std::string own_path() {
+  std::string path(4096, '\0');
+  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
+  path.resize(std::size_t(std::max<ssize_t>(length, 0)));
+  return path;
+}
+
 class Program {
  public:
   explicit Program(Options options)
       : options_(std::move(options)),
         loop_(context_),
         router_(loop_, root_config()),
-        connectors_(loop_, Connectors::default_program()),
+        ask_(loop_, terminal_, ask_environment(terminal_)),
+        secrets_(loop_, ask_),
+        connectors_(loop_, Connectors::default_program(), &secrets_),
+        askpass_(loop_, secrets_, own_path(), [this](const std::string& text) { output_.notice(text); }),
         runner_(loop_, router_, embedded_images()),
         cache_(ArchCache::default_folder()),
         output_(loop_, Output::style_for(options_), [this](int error) { on_stdout_failed(error); }),
         log_(router_, [this](ContextId origin, LogLevel level,
                              std::string_view text) { on_record(origin, level, text); }),
         signals_(context_) {
+    // From when we hold a secret: no core file, and nobody of the same user reads it through /proc.
+    secrets_.on_first_secret([] { ::prctl(PR_SET_DUMPABLE, 0); });
+    ask_.set_hooks(
+        {.on_begin = [this](std::function<void()> then) { output_.hide_progress(std::move(then)); },
+         .on_end = [this] { output_.show_progress(); }});
     // Warnings always, and a level more for each -v.
     const int level = std::min(int(LogLevel::kWarning) + options_.verbosity, int(LogLevel::kTrace));
     runner_.set_log_level(std::uint8_t(options_.quiet ? int(LogLevel::kError) : level));
@@ -93,7 +110,8 @@ class Program {
       exit_code_ = exit_code;
       context_.stop();
     };
-    const Machinery machinery{loop_, router_, runner_, connectors_, cache_, output_, options_};
+    const Machinery machinery{loop_,    router_, runner_, connectors_, secrets_,
+                              askpass_, cache_,  output_, options_};
     if (options_.verb == Verb::kTree) {
       verb = std::make_unique<Tree>(machinery, on_over);
     } else if (options_.verb == Verb::kDoctor) {
@@ -113,7 +131,7 @@ class Program {
           [this](const std::string& line) { output_.set_progress(line); });
     }
     wait_for_signal();
-    loop_.post([this] { verb_->begin(); });
+    loop_.post([this] { begin(); });
     context_.run();
     leave();
     if (!output_.is_idle()) ::_exit(exit_code_);  // a thread of ours waits for a reader who does not read
@@ -125,6 +143,21 @@ class Program {
     RouterConfig config;
     config.sideways = Sideways::kVertical;
     return config;
+  }
+
+  void begin() {
+    const bool is_remote = !std::ranges::all_of(options_.targets.targets, &Target::local);
+    if (!options_.ask_password || !is_remote) return verb_->begin();
+    secrets_.ask_common([this](Asker::Outcome outcome) {
+      if (verb_->is_ending()) return;
+      if (outcome == Asker::Outcome::kAnswered) return verb_->begin();
+      output_.notice(
+          outcome == Asker::Outcome::kNobody
+              ? "banyan: -k: there is nobody to ask: start it from a terminal, or name a program that "
+                "asks with SSH_ASKPASS"
+              : "banyan: -k: no password was given");
+      verb_->end_all(kExitUsage);
+    });
   }
 
   void wait_for_signal() {
@@ -139,7 +172,9 @@ class Program {
     if (signal == SIGWINCH) return progress_->redraw();
     if (signal == SIGTSTP) return pause_.begin();
     const int exit_code = kExitSignalBase + signal;
-    if (signal != SIGINT) return verb_->end_all(exit_code);
+    const bool was_asking = ask_.is_asking();
+    if (was_asking || signal != SIGINT || verb_->is_ending()) ask_.close();
+    if (was_asking || signal != SIGINT) return verb_->end_all(exit_code);
     // Only a person is impatient: a terminal that closes can say SIGHUP twice, a service manager both.
     if (!verb_->is_ending()) return verb_->interrupt();
     verb_->abandon(exit_code);
@@ -168,14 +203,18 @@ class Program {
   boost::asio::io_context context_{1};
   AsioLoop loop_;
   Router router_;
+  Terminal terminal_;
+  Ask ask_;
+  Secrets secrets_;
   Connectors connectors_;  // outlives the children
+  Askpass askpass_;        // as well
   Runner runner_;
   ArchCache cache_;
   Output output_;
   LogSink log_;
-  Terminal terminal_;
   Pause pause_{loop_, router_, output_, terminal_, [this] {
                  if (progress_) progress_->redraw();
+                 ask_.resume();
                }};
   std::unique_ptr<Progress> progress_;
   boost::asio::signal_set signals_;
@@ -216,5 +255,9 @@ int run_program(int argc, char** argv) {
 }  // namespace banyan::cli
 
 int main(int argc, char** argv) {
+  // Started by an ssh that we started, with its question; a command line of ours has more words, or begins
+  // with a dash.
+  const char* socket = std::getenv(banyan::kAskpassVariable);
+  if (socket != nullptr && argc == 2 && argv[1][0] != '-') return banyan::ask_through_socket(socket, argv[1]);
   return banyan::cli::run_program(argc, argv);
 }

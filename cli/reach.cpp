@@ -43,11 +43,14 @@ std::string hop_of(const SshSettings& settings) {
 
 }  // namespace
 
-Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
-             BackEndWish wish, std::size_t sessions_max, Loop::Task on_idle)
+Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, Secrets& secrets, Askpass& askpass,
+             ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max,
+             Loop::Task on_idle)
     : loop_(loop),
       runner_(runner),
       connectors_(connectors),
+      secrets_(secrets),
+      askpass_(askpass),
       cache_(cache),
       ssh_(ssh),
       wish_(wish),
@@ -76,6 +79,7 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
     try_now(id, false);
     return id;
   }
+  way.login = secrets_.open(target.name);
   way.hop = cat(target.host, ":", target.port != 0 ? target.port : ssh_.port);
   questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
                  [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
@@ -114,7 +118,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
       return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
                                 cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
     if (choice.back_end == BackEnd::kLibssh2) {
-      way.session = session_settings(**answer, ssh_.accept_new);
+      way.session = session_settings(**answer, ssh_.accept_new, secrets_.can_ask());
       way.session->window = receive_window(sessions_max_);
     }
   }
@@ -165,9 +169,12 @@ void Reach::try_now(Id id, bool may_guess) {
   if (target.local) {
     recipe = local(target.name, options.connect_timeout);
   } else if (way.session) {
-    recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_);
+    recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_, way.login);
   } else {
+    // An ssh before 8.5 does not say whose question it passes on, so a host could ask for a key's passphrase.
+    options.may_ask = secrets_.can_ask() && options.knows_session_type;
     recipe = openssh({target.name, target.user, target.host, target.port}, options, nonce, way.guess);
+    if (options.may_ask) askpass_.serve(recipe, way.login);
   }
   if (way.record != nullptr) {
     recipe.journal = way.record->journal = std::make_shared<StartJournal>();
@@ -281,6 +288,10 @@ void Reach::conclude(Id id, Result<Child> child) {
   const auto found = ways_.find(id);
   Runner::OnUp on_up = std::move(found->second.on_up);
   loop_.cancel(found->second.timer);
+  if (const Secrets::LoginId login = found->second.login; login != 0) {
+    if (child) secrets_.accepted(login);
+    secrets_.close(login);
+  }
   ways_.erase(found);
   on_up(std::move(child));
 }

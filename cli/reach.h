@@ -19,6 +19,7 @@
 #include "parent/runner.h"
 #include "transports/admission.h"
 #include "transports/arch_cache.h"
+#include "transports/askpass.h"
 #include "transports/libssh2.h"
 #include "transports/openssh.h"
 #include "transports/ssh_answers.h"
@@ -42,8 +43,8 @@ class Reach {
   using Id = std::uint64_t;
 
   // `sessions_max`: so many targets are reached at a time. `on_idle`: idle() may have grown.
-  Reach(Loop& loop, Runner& runner, Connectors& connectors, ArchCache& cache, const SshOptions& ssh,
-        BackEndWish wish, std::size_t sessions_max, Loop::Task on_idle);
+  Reach(Loop& loop, Runner& runner, Connectors& connectors, Secrets& secrets, Askpass& askpass,
+        ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max, Loop::Task on_idle);
   Reach(const Reach&) = delete;
   Reach& operator=(const Reach&) = delete;
   ~Reach();
@@ -69,9 +70,10 @@ class Reach {
     Target target;
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
-    Runner::StartId start = 0;                // 0: ssh is still asked for its settings, or we wait
-    std::optional<SessionSettings> session;   // libssh2 speaks; else ssh does, or nobody
-    std::string hop;                          // what is connected to first
+    Secrets::LoginId login = 0;
+    Runner::StartId start = 0;               // 0: ssh is still asked for its settings, or we wait
+    std::optional<SessionSettings> session;  // libssh2 speaks; else ssh does, or nobody
+    std::string hop;                         // what is connected to first
     std::optional<Admission::Ticket> ticket;
     std::uint32_t attempts = 0, attempts_wanted = 1;  // as ConnectionAttempts says
     std::string guess;
@@ -100,6 +102,8 @@ class Reach {
   Loop& loop_;
   Runner& runner_;
   Connectors& connectors_;
+  Secrets& secrets_;
+  Askpass& askpass_;
   ArchCache& cache_;
   const SshOptions& ssh_;
   const BackEndWish wish_;

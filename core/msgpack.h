@@ -30,6 +30,8 @@ class Packer {
   Packer& text(std::string_view value);
   Packer& bytes(Bytes value);
 
+  // What is packed then, up to so many bytes, never moves: for secrets, of which no copy may be left.
+  void reserve(std::size_t bytes) { out_.reserve(bytes); }
   const Buffer& buffer() const { return out_; }
   Buffer take() { return std::move(out_); }
 

@@ -26,6 +26,8 @@ class Carrier {
    public:
     // How far it is on its way to the shell. Only from carriers that can tell.
     virtual void on_carrier_phase(Phase phase) = 0;
+    // It waits for a person, or does no more: that is nobody's slowness. Only from carriers that can tell.
+    virtual void on_carrier_asks(bool asks) = 0;
     // What it, or the far end, said on standard error.
     virtual void on_carrier_text(std::string_view text) = 0;
     // Nothing of it is left, and its end of the channel is closed. Once, from the loop.

@@ -20,7 +20,8 @@ SpawnOptions ProcessCarrier::options(std::vector<std::pair<std::string, std::str
 }
 
 Result<std::unique_ptr<Carrier>> ProcessCarrier::start(Loop& loop, const SpawnPlan& plan,
-                                                       std::string_view what, Fd far_end, Owner& owner) {
+                                                       std::string_view what, Fd far_end, Owner& owner,
+                                                       pid_t* pid) {
   Result<FdPair> complaints = make_pipe();
   if (!complaints) return complaints.error();
   const Spawned spawned =
@@ -30,6 +31,7 @@ Result<std::unique_ptr<Carrier>> ProcessCarrier::start(Loop& loop, const SpawnPl
     return system_error(no_resources ? ErrorClass::kResource : ErrorClass::kBootstrap, Phase::kConnect,
                         cat("starting ", what), spawned.error);
   }
+  if (pid != nullptr) *pid = spawned.pid;
   return std::unique_ptr<Carrier>(new ProcessCarrier(loop, spawned.pid, std::move(complaints->first), owner));
 }
 

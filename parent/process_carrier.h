@@ -14,9 +14,9 @@ namespace banyan {
 
 class ProcessCarrier final : public Carrier {
  public:
-  // `what` names the program in errors.
+  // `what` names the program in errors. `pid`, if not null, is told which process it is.
   static Result<std::unique_ptr<Carrier>> start(Loop& loop, const SpawnPlan& plan, std::string_view what,
-                                                Fd far_end, Owner& owner);
+                                                Fd far_end, Owner& owner, pid_t* pid = nullptr);
   // How every transport's process is started.
   static SpawnOptions options(std::vector<std::pair<std::string, std::string>> environment);
 

@@ -71,10 +71,7 @@ void Runner::Job::begin() {
   carrier_ = std::move(*carrier);
   channel_ = std::move(channel->first);
   link_over_ = false;
-  if (recipe_.deadlines.total > 0)
-    total_timer_ = runner_.loop_.after(recipe_.deadlines.total, [this] {
-      if (!is_up()) fail(Error{ErrorClass::kTimeout, phase_, "not up within the time allowed", {}});
-    });
+  if (recipe_.deadlines.total > 0) limit_total(recipe_.deadlines.total);
   if (recipe_.boot == Recipe::Boot::kImage) return make_link({});
   enter(Phase::kConnect, recipe_.deadlines.until_ready);
   handshake_ = std::make_unique<Handshake>(runner_.images_, recipe_.nonce, recipe_.architecture);
@@ -95,10 +92,19 @@ Result<std::unique_ptr<Carrier>> Runner::Job::start_carrier(Fd far_end) {
   return ProcessCarrier::start(loop, plan, "the agent", std::move(far_end), *this);
 }
 
+void Runner::Job::limit_total(Nanos left) {
+  total_ends_ = runner_.loop_.now() + left;
+  total_timer_ = runner_.loop_.after(left, [this] {
+    if (!is_up()) fail(Error{ErrorClass::kTimeout, phase_, "not up within the time allowed", {}});
+  });
+}
+
 void Runner::Job::enter(Phase phase, Nanos deadline) {
   phase_ = phase;
   note_phase(phase);
+  phase_deadline_ = deadline;
   runner_.loop_.cancel(phase_timer_);
+  if (asks_) return;
   phase_timer_ = runner_.loop_.after(deadline, [this, deadline] {
     fail(
         Error{ErrorClass::kTimeout, phase_, cat("nothing came of it within ", deadline / kSecond, " s"), {}});
@@ -295,6 +301,19 @@ void Runner::Job::on_carrier_text(std::string_view text) {
 void Runner::Job::on_carrier_phase(Phase phase) {
   if (is_up() || failure_ || !handshake_ || handshake_->state() != Handshake::State::kWaitingForReady) return;
   enter(phase, recipe_.deadlines.of(phase));
+}
+
+// A person's time, and that of the others before him, is not the host's. Whoever asks has a limit for it.
+void Runner::Job::on_carrier_asks(bool asks) {
+  if (is_up() || failure_ || std::exchange(asks_, asks) == asks) return;
+  if (!asks) {
+    enter(phase_, phase_deadline_);
+    if (recipe_.deadlines.total > 0) limit_total(total_ends_);
+    return;
+  }
+  runner_.loop_.cancel(phase_timer_);
+  runner_.loop_.cancel(total_timer_);
+  total_ends_ -= runner_.loop_.now();
 }
 
 // What the transport said on its stderr often tells more than the silence that followed.

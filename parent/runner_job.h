@@ -37,6 +37,7 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   void on_down(Link& link, const Error& error, FrameQueue unsent) override;
 
   void on_carrier_phase(Phase phase) override;
+  void on_carrier_asks(bool asks) override;
   void on_carrier_text(std::string_view text) override;
   void on_carrier_end(const Carrier::Ending& ending) override;
 
@@ -51,6 +52,7 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   void enter(Phase phase, Nanos deadline);
   void note_phase(Phase phase);
   void note_shell();
+  void limit_total(Nanos left);
   void fail(Error error);
   void transport_ended(Error error);
   Error explained(Error error) const;
@@ -69,6 +71,9 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   const Nanos began_;
   Phase phase_ = Phase::kConnect;
   Loop::TimerId phase_timer_ = 0, total_timer_ = 0, end_timer_ = 0;
+  Nanos phase_deadline_ = 0;
+  Nanos total_ends_ = 0;  // when; while a person is asked: how much is left
+  bool asks_ = false;
 
   std::unique_ptr<Carrier> carrier_;
   bool carrier_over_ = false;

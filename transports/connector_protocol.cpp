@@ -12,7 +12,8 @@
 namespace banyan {
 namespace {
 
-enum Kind : std::uint8_t { kOrder = 1, kStop, kPhase, kText, kEnd };
+enum Kind : std::uint8_t { kOrder = 1, kStop, kPhase, kText, kEnd, kAnswer, kQuestion, kRefused };
+constexpr std::uint64_t kKindMax = kRefused;
 
 Error malformed() {
   return Error{ErrorClass::kProtocol, Phase::kConnect,
@@ -43,13 +44,60 @@ std::string_view cut(std::string_view text) {
   return text.substr(0, kConnectorTextMax);
 }
 
+std::string_view cut_prompt(std::string_view text) {
+  return text.substr(0, kConnectorPromptTextMax);
+}
+
+Buffer encode_answer(const SessionAnswer& answer) {
+  constexpr std::size_t kHeads = 64, kHeadOfOne = 8;
+  std::size_t room = kHeads;
+  for (const Secret& secret : answer.secrets) room += kHeadOfOne + secret.bytes().size();
+  Packer packer;
+  packer.reserve(room);
+  packer.array(4).number(std::uint8_t(kAnswer)).number(answer.id).number(answer.number);
+  packer.array(std::uint32_t(answer.secrets.size()));
+  for (const Secret& secret : answer.secrets) packer.bytes(secret.bytes());
+  ASSERT(packer.buffer().size() <= room);
+  return packer.take();
+}
+
+Buffer encode_question(const SessionQuestion& question) {
+  Packer packer = opened(kQuestion, 6, question.id);
+  packer.number(question.number).number(std::uint8_t(question.kind)).text(question.file);
+  packer.bytes(as_bytes(cut_prompt(question.name))).bytes(as_bytes(cut_prompt(question.instruction)));
+  packer.array(std::uint32_t(2 * question.items.size()));
+  for (const SessionQuestion::Item& item : question.items)
+    packer.bytes(as_bytes(cut_prompt(item.text))).boolean(item.echo);
+  return packer.take();
+}
+
+// False: it is none.
+bool decode_question(Unpacker& unpacker, SessionQuestion& question) {
+  using Asked = SessionQuestion::Kind;
+  question.number = std::uint32_t(unpacker.number(UINT32_MAX));
+  question.kind = Asked(unpacker.number(std::uint8_t(Asked::kInteractive)));
+  question.file = unpacker.text();
+  question.name = cut_prompt(as_text(unpacker.bytes()));
+  question.instruction = cut_prompt(as_text(unpacker.bytes()));
+  const std::uint32_t count = unpacker.array();
+  if (count % 2 != 0 || count / 2 > kConnectorPromptsMax) return false;
+  for (std::uint32_t i = 0; i < count; i += 2) {
+    SessionQuestion::Item& item = question.items.emplace_back();
+    item.text = cut_prompt(as_text(unpacker.bytes()));
+    item.echo = unpacker.boolean();
+  }
+  return (question.kind == Asked::kPassphrase) == !question.file.empty() &&
+         (question.kind == Asked::kInteractive) == !question.items.empty();
+}
+
 }  // namespace
 
 Buffer encode(const ToConnector& message) {
   if (const auto* stop = std::get_if<SessionStop>(&message)) return opened(kStop, 0, stop->id).take();
+  if (const auto* answer = std::get_if<SessionAnswer>(&message)) return encode_answer(*answer);
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 19, order.id);
+  Packer packer = opened(kOrder, 22, order.id);
   packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family)).text(settings.user);
   packer.text(settings.key_name).number(settings.key_port);
   pack(packer, settings.known_hosts);
@@ -61,6 +109,8 @@ Buffer encode(const ToConnector& message) {
        {&settings.key_exchanges, &settings.ciphers, &settings.macs, &settings.host_key_algorithms})
     pack(packer, *list);
   packer.number(settings.window);
+  pack(packer, settings.methods);
+  packer.number(settings.password_prompts).boolean(settings.may_ask);
   packer.text(order.command);
   return packer.take();
 }
@@ -68,10 +118,18 @@ Buffer encode(const ToConnector& message) {
 Result<ToConnector> decode_to_connector(Bytes message) {
   Unpacker unpacker(message);
   const std::uint32_t elements = unpacker.array();
-  const std::uint64_t kind = unpacker.number(kEnd);
+  const std::uint64_t kind = unpacker.number(kKindMax);
   const SessionId id = unpacker.number();
   if (kind == kStop && elements == 2 && unpacker.finish()) return ToConnector(SessionStop{id});
-  if (kind != kOrder || elements != 21) return malformed();
+  if (kind == kAnswer && elements == 4) {
+    SessionAnswer answer{.id = id, .number = std::uint32_t(unpacker.number(UINT32_MAX)), .secrets = {}};
+    const std::uint32_t count = unpacker.array();
+    if (count > kConnectorPromptsMax) return malformed();
+    for (std::uint32_t i = 0; i < count; ++i) answer.secrets.push_back(Secret::copy_of(unpacker.bytes()));
+    if (!unpacker.finish()) return malformed();
+    return ToConnector(std::move(answer));
+  }
+  if (kind != kOrder || elements != 24) return malformed();
   SessionOrder order;
   order.id = id;
   SessionSettings& settings = order.settings;
@@ -91,6 +149,10 @@ Result<ToConnector> decode_to_connector(Bytes message) {
                      &settings.host_key_algorithms})
     if (!unpack(unpacker, *list)) return malformed();
   settings.window = std::uint32_t(unpacker.number(UINT32_MAX));
+  settings.methods.clear();
+  if (!unpack(unpacker, settings.methods)) return malformed();
+  settings.password_prompts = std::uint32_t(unpacker.number(UINT32_MAX));
+  settings.may_ask = unpacker.boolean();
   order.command = unpacker.text();
   if (!unpacker.finish()) return malformed();
   return ToConnector(std::move(order));
@@ -101,6 +163,9 @@ Buffer encode(const FromConnector& message) {
     return opened(kPhase, 1, phase->id).number(std::uint8_t(phase->phase)).take();
   if (const auto* text = std::get_if<SessionText>(&message))
     return opened(kText, 1, text->id).bytes(as_bytes(cut(text->text))).take();
+  if (const auto* question = std::get_if<SessionQuestion>(&message)) return encode_question(*question);
+  if (const auto* refused = std::get_if<SessionRefused>(&message))
+    return opened(kRefused, 0, refused->id).take();
   const SessionEnd& end = std::get<SessionEnd>(message);
   if (!end.error) {
     if (!end.exit_code) return opened(kEnd, 0, end.id).take();
@@ -116,13 +181,20 @@ Buffer encode(const FromConnector& message) {
 Result<FromConnector> decode_from_connector(Bytes message) {
   Unpacker unpacker(message);
   const std::uint32_t elements = unpacker.array();
-  const std::uint64_t kind = unpacker.number(kEnd);
+  const std::uint64_t kind = unpacker.number(kKindMax);
   const SessionId id = unpacker.number();
   FromConnector decoded;
   if (kind == kPhase && elements == 3) {
     decoded = SessionPhase{id, Phase(unpacker.number(kPhaseCount - 1))};
   } else if (kind == kText && elements == 3) {
     decoded = SessionText{id, std::string(cut(as_text(unpacker.bytes())))};
+  } else if (kind == kQuestion && elements == 8) {
+    SessionQuestion question;
+    question.id = id;
+    if (!decode_question(unpacker, question)) return malformed();
+    decoded = std::move(question);
+  } else if (kind == kRefused && elements == 2) {
+    decoded = SessionRefused{id};
   } else if (kind == kEnd && elements == 2) {
     decoded = SessionEnd{.id = id, .error = {}};
   } else if (kind == kEnd && elements == 3) {

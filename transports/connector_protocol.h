@@ -17,12 +17,15 @@
 #include "core/fd.h"
 #include "core/result.h"
 #include "transports/address_family.h"
+#include "transports/secret.h"
 
 namespace banyan {
 
 constexpr std::size_t kConnectorMessageMax = 64 * 1024;  // an order with long lists of files; a piece of text
 constexpr std::size_t kConnectorTextMax = 8 * 1024;      // of one text, and of each string of an error
 
+constexpr std::size_t kConnectorPromptsMax = 16;  // of one question; honest servers have one or two
+constexpr std::size_t kConnectorPromptTextMax = 1'024;
 constexpr std::size_t kConnectorListMax = 64;  // files, variables: more is a mistake, and not sent
 
 using SessionId = std::uint64_t;
@@ -45,6 +48,11 @@ struct SessionSettings {
   // Best first, of what libssh2 knows; empty: as libssh2 likes it.
   std::vector<std::string> key_exchanges, ciphers, macs, host_key_algorithms;
   std::uint32_t window = 2 << 20;  // receive window of the channel, bytes
+  // Ways to log in, of "publickey", "keyboard-interactive" and "password", in the order in which they are
+  // tried.
+  std::vector<std::string> methods = {"publickey"};
+  std::uint32_t password_prompts = 3;  // of each of the last two
+  bool may_ask = false;                // somebody can be asked; else passwords and encrypted keys are no ways
 };
 
 // root to connector
@@ -56,7 +64,12 @@ struct SessionOrder {
 struct SessionStop {
   SessionId id = 0;
 };
-using ToConnector = std::variant<SessionOrder, SessionStop>;
+struct SessionAnswer {
+  SessionId id = 0;
+  std::uint32_t number = 0;     // of the question
+  std::vector<Secret> secrets;  // one for each item; none: it is not answered
+};
+using ToConnector = std::variant<SessionOrder, SessionStop, SessionAnswer>;
 
 // connector to root
 struct SessionPhase {
@@ -72,8 +85,26 @@ struct SessionEnd {  // nothing of it is left
   std::optional<Error> error;
   std::optional<std::uint8_t> exit_code = {};  // of the command, if it came to that and the server says
 };
-using FromConnector = std::variant<SessionPhase, SessionText, SessionEnd>;
+// A person has to answer. One at a time a session.
+struct SessionQuestion {
+  enum class Kind : std::uint8_t { kPassphrase, kPassword, kInteractive };
+  struct Item {
+    std::string text;
+    bool echo = false;
+  };
+  SessionId id = 0;
+  std::uint32_t number = 0;
+  Kind kind = Kind::kPassword;
+  std::string file;               // kPassphrase: one of the order's identities
+  std::string name, instruction;  // kInteractive: what the server says
+  std::vector<Item> items;        // kInteractive: 1 to kConnectorPromptsMax
+};
+struct SessionRefused {  // the server did not take what was answered last
+  SessionId id = 0;
+};
+using FromConnector = std::variant<SessionPhase, SessionText, SessionEnd, SessionQuestion, SessionRefused>;
 
+// An answer's buffer holds secrets, in one place: wipe() it when it is sent.
 Buffer encode(const ToConnector& message);
 Buffer encode(const FromConnector& message);
 Result<ToConnector> decode_to_connector(Bytes message);

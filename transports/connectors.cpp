@@ -22,6 +22,7 @@ namespace {
 // A connector that does not end a session within this is not well: it is ended itself.
 constexpr Nanos kEndDeadline = 5 * kSecond;
 constexpr int kDatagramsARound = 64;
+constexpr unsigned kQuestionsMax = 64;  // of one session: more, and it is not logging in that it wants
 
 std::size_t processors() {
   cpu_set_t set;
@@ -43,7 +44,7 @@ class Connectors::Connector {
   std::size_t load() const { return sessions_.size(); }
   void add(SessionId id, Session& session) { sessions_[id] = &session; }
   void remove(SessionId id) { sessions_.erase(id); }
-  void send(const ToConnector& message, Fd fd);
+  void send(ToConnector message, Fd fd);
   void give_up() { process_.end(); }
 
  private:
@@ -68,12 +69,22 @@ class Connectors::Connector {
 
 class Connectors::Session final : public Carrier {
  public:
-  Session(Loop& loop, Connector& connector, SessionId id, Owner& owner)
-      : loop_(loop), connector_(connector), id_(id), owner_(owner) {
+  Session(Loop& loop, Connector& connector, SessionId id, Owner& owner, const SessionSettings& settings,
+          Secrets* secrets, Secrets::LoginId login)
+      : loop_(loop),
+        connector_(connector),
+        id_(id),
+        owner_(owner),
+        secrets_(secrets),
+        login_(login),
+        account_(cat(settings.user, "@", settings.host)),
+        identities_(settings.identities) {
     connector_.add(id_, *this);
+    if (login_ != 0) secrets_->begin_try(login_);
   }
   ~Session() override {
     loop_.cancel(deadline_);
+    stop_asking();
     if (over_) return;
     connector_.remove(id_);
     if (!ending_) connector_.send(SessionStop{id_}, Fd());
@@ -81,28 +92,82 @@ class Connectors::Session final : public Carrier {
 
   void end() override {
     if (over_ || std::exchange(ending_, true)) return;
+    stop_asking();
     connector_.send(SessionStop{id_}, Fd());
     deadline_ = loop_.after(kEndDeadline, [this] { connector_.give_up(); });
   }
   void read_text() override {}
 
-  void on_phase(Phase phase) { owner_.on_carrier_phase(phase); }
+  void on_phase(Phase phase) {
+    if (login_ != 0 && phase == Phase::kShell) secrets_->accepted(login_);
+    owner_.on_carrier_phase(phase);
+  }
   void on_text(std::string_view text) { owner_.on_carrier_text(text); }
+  void on_refused() {
+    if (login_ != 0) secrets_->refused(login_);
+  }
+  // False: it asks for what is not its own.
+  bool on_question(const SessionQuestion& question);
   void on_end(const SessionEnd& end) {
     over_ = true;
     loop_.cancel(std::exchange(deadline_, 0));
-    owner_.on_carrier_end(
-        {.error = end.error, .status = end.exit_code ? W_EXITCODE(*end.exit_code, 0) : kStatusUnknown});
+    stop_asking();
+    owner_.on_carrier_end({.error = failure_ ? failure_ : end.error,
+                           .status = end.exit_code ? W_EXITCODE(*end.exit_code, 0) : kStatusUnknown});
   }
 
  private:
+  void stop_asking() {
+    if (asked_ != 0) secrets_->cancel(std::exchange(asked_, 0));
+  }
+
   Loop& loop_;
   Connector& connector_;
   const SessionId id_;
   Owner& owner_;
+  Secrets* const secrets_;
+  const Secrets::LoginId login_;  // 0: it may not ask
+  const std::string account_;
+  const std::vector<std::string> identities_;
+  Secrets::AskId asked_ = 0;
+  unsigned questions_ = 0;
+  std::optional<Error> failure_;  // why we ended it
   Loop::TimerId deadline_ = 0;
   bool ending_ = false, over_ = false;
 };
+
+// Who asks and for which account is ours to say, not the connector's.
+bool Connectors::Session::on_question(const SessionQuestion& question) {
+  if (ending_) return true;
+  if (login_ == 0 || asked_ != 0 || ++questions_ > kQuestionsMax) return false;
+  Secrets::Want want;
+  const bool is_passphrase = question.kind == SessionQuestion::Kind::kPassphrase;
+  if (is_passphrase) {
+    if (std::ranges::find(identities_, question.file) == identities_.end()) return false;
+    want.kind = Secrets::Kind::kPassphrase;
+    want.of = question.file;
+  } else {
+    if (question.kind == SessionQuestion::Kind::kPassword) want.kind = Secrets::Kind::kPassword;
+    want.of = account_;
+    want.lines = {question.name, question.instruction};
+    for (const SessionQuestion::Item& item : question.items) want.items.push_back({item.text, item.echo});
+  }
+  owner_.on_carrier_asks(true);
+  asked_ =
+      secrets_->ask(login_, std::move(want),
+                    [this, number = question.number, is_passphrase](Result<std::vector<Secret>> secrets) {
+                      asked_ = 0;
+                      owner_.on_carrier_asks(false);
+                      if (!secrets && !is_passphrase) {
+                        failure_ = secrets.error();
+                        return end();
+                      }
+                      SessionAnswer answer{.id = id_, .number = number, .secrets = {}};
+                      if (secrets) answer.secrets = std::move(*secrets);
+                      connector_.send(std::move(answer), Fd());
+                    });
+  return true;
+}
 
 // --- one connector ---
 
@@ -144,7 +209,7 @@ void Connectors::Connector::close() {
   loop_.close(socket_.release());
 }
 
-void Connectors::Connector::send(const ToConnector& message, Fd fd) {
+void Connectors::Connector::send(ToConnector message, Fd fd) {
   if (!socket_) return;  // on_exit tells everybody
   unsent_.push_back({encode(message), std::move(fd)});
   flush();
@@ -157,6 +222,7 @@ void Connectors::Connector::flush() {
       if (errno == EAGAIN) break;
       return give_up();
     }
+    wipe(unsent_.front().message);
     unsent_.pop_front();
   }
   if (socket_) loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
@@ -188,6 +254,13 @@ void Connectors::Connector::receive() {
     Session& session = *found->second;
     if (const auto* phase = std::get_if<SessionPhase>(&*message)) session.on_phase(phase->phase);
     if (const auto* text = std::get_if<SessionText>(&*message)) session.on_text(text->text);
+    if (std::holds_alternative<SessionRefused>(*message)) session.on_refused();
+    if (const auto* question = std::get_if<SessionQuestion>(&*message); question != nullptr) {
+      if (!session.on_question(*question)) {
+        close();
+        return give_up();
+      }
+    }
     if (const auto* end = std::get_if<SessionEnd>(&*message)) {
       sessions_.erase(found);
       session.on_end(*end);
@@ -208,8 +281,8 @@ void Connectors::Connector::on_exit(int status) {
 
 // --- all of them ---
 
-Connectors::Connectors(Loop& loop, std::string program)
-    : loop_(loop), program_(std::move(program)), count_max_(processors()) {}
+Connectors::Connectors(Loop& loop, std::string program, Secrets* secrets)
+    : loop_(loop), program_(std::move(program)), secrets_(secrets), count_max_(processors()) {}
 
 Connectors::~Connectors() = default;
 
@@ -239,11 +312,12 @@ Result<Connectors::Connector*> Connectors::least_loaded() {
 }
 
 Result<std::unique_ptr<Carrier>> Connectors::open(const SessionSettings& settings, std::string_view command,
-                                                  Fd far_end, Carrier::Owner& owner) {
+                                                  Fd far_end, Carrier::Owner& owner, Secrets::LoginId login) {
   const Result<Connector*> connector = least_loaded();
   if (!connector) return connector.error();
   const SessionId id = next_++;
-  auto session = std::make_unique<Session>(loop_, **connector, id, owner);
+  auto session = std::make_unique<Session>(loop_, **connector, id, owner, settings, secrets_,
+                                           secrets_ == nullptr ? 0 : login);
   (*connector)->send(SessionOrder{id, settings, std::string(command)}, std::move(far_end));
   return std::unique_ptr<Carrier>(std::move(session));
 }

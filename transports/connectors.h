@@ -13,20 +13,23 @@
 #include "core/reaper.h"
 #include "parent/carrier.h"
 #include "transports/connector_protocol.h"
+#include "transports/secrets.h"
 
 namespace banyan {
 
 class Connectors {
  public:
-  // `program` is the path of banyan-connector.
-  Connectors(Loop& loop, std::string program);
+  // `program` is the path of banyan-connector. `secrets`: whom sessions may ask; null: nobody, else it
+  // outlives this.
+  Connectors(Loop& loop, std::string program, Secrets* secrets = nullptr);
   Connectors(const Connectors&) = delete;
   Connectors& operator=(const Connectors&) = delete;
   ~Connectors();
 
   // Opens a session with the host, runs `command` there, and makes `far_end` its standard input and output.
+  // `login`: who it is that asks; 0: it may not.
   Result<std::unique_ptr<Carrier>> open(const SessionSettings& settings, std::string_view command, Fd far_end,
-                                        Carrier::Owner& owner);
+                                        Carrier::Owner& owner, Secrets::LoginId login = 0);
 
   // Beside the running program, or the one that BANYAN_CONNECTOR names.
   static std::string default_program();
@@ -38,6 +41,7 @@ class Connectors {
 
   Loop& loop_;
   const std::string program_;
+  Secrets* const secrets_;
   const std::size_t count_max_;
   std::vector<std::unique_ptr<Connector>> connectors_;
   SessionId next_ = 1;

@@ -34,22 +34,39 @@ std::vector<std::string> environment_for(const SshSettings& settings) {
 
 class SessionSource final : public CarrierSource {
  public:
-  SessionSource(Connectors& connectors, const SessionSettings& settings, std::string command)
-      : connectors_(connectors), settings_(settings), command_(std::move(command)) {}
+  SessionSource(Connectors& connectors, const SessionSettings& settings, std::string command,
+                Secrets::LoginId login)
+      : connectors_(connectors), settings_(settings), command_(std::move(command)), login_(login) {}
 
   Result<std::unique_ptr<Carrier>> carry(Fd far_end, Carrier::Owner& owner) override {
-    return connectors_.open(settings_, command_, std::move(far_end), owner);
+    return connectors_.open(settings_, command_, std::move(far_end), owner, login_);
   }
 
  private:
   Connectors& connectors_;
   const SessionSettings settings_;
   const std::string command_;
+  const Secrets::LoginId login_;
 };
+
+// In the order that ssh would take; none that it may not.
+std::vector<std::string> methods_for(const SshSettings& settings) {
+  static const std::vector<std::string> usual = {"publickey", "keyboard-interactive", "password"};
+  std::vector<std::string> methods;
+  const std::vector<std::string>& wished = settings.preferred_authentications;
+  for (const std::string& method : wished.empty() ? usual : wished) {
+    const bool allowed = method == "publickey"              ? settings.pubkey_authentication != "false"
+                         : method == "keyboard-interactive" ? settings.keyboard_interactive
+                         : method == "password"             ? settings.password_authentication
+                                                            : false;
+    if (allowed) methods.push_back(method);
+  }
+  return methods;
+}
 
 }  // namespace
 
-SessionSettings session_settings(const SshSettings& settings, bool accept_new) {
+SessionSettings session_settings(const SshSettings& settings, bool accept_new, bool may_ask) {
   SessionSettings session;
   session.host = settings.hostname;
   session.port = settings.port;
@@ -74,6 +91,9 @@ SessionSettings session_settings(const SshSettings& settings, bool accept_new) {
   session.ciphers = common_with_libssh2("Ciphers", settings.ciphers);
   session.macs = common_with_libssh2("MACs", settings.macs);
   session.host_key_algorithms = common_with_libssh2("HostKeyAlgorithms", settings.host_key_algorithms);
+  session.methods = methods_for(settings);
+  session.password_prompts = settings.password_prompts;
+  session.may_ask = may_ask && !settings.batch_mode;
   return session;
 }
 
@@ -83,15 +103,16 @@ std::uint32_t receive_window(std::size_t sessions) {
 }
 
 Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptions& options,
-               std::uint64_t nonce, std::string_view architecture, Connectors& connectors) {
+               std::uint64_t nonce, std::string_view architecture, Connectors& connectors,
+               Secrets::LoginId login) {
   Recipe recipe;
   recipe.name = std::move(name);
   recipe.method = "ssh";
   recipe.boot = Recipe::Boot::kStage0;
   recipe.nonce = nonce;
   recipe.architecture = architecture;
-  recipe.source =
-      std::make_shared<SessionSource>(connectors, settings, std::string(stage0_command(nonce, architecture)));
+  recipe.source = std::make_shared<SessionSource>(connectors, settings,
+                                                  std::string(stage0_command(nonce, architecture)), login);
   recipe.symptoms = account_symptoms();
   // ssh counts the first line of the server's as part of connecting; it comes with the key exchange.
   if (options.tcp_timeout > 0) {

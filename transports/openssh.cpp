@@ -24,7 +24,8 @@ constexpr std::string_view kNewKey =
 constexpr std::string_view kChangedKey =
     "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
 constexpr std::string_view kKey =
-    "check the user (-l) and the key (--identity, ssh-add -l); no password is asked for";
+    "check the user (-l) and the key (--identity, ssh-add -l); a password is asked for where there is a "
+    "terminal";
 constexpr std::string_view kCrowded =
     "not sshd, or it drops connections when there are too many: check the port, lower -f, or raise "
     "MaxStartups there";
@@ -111,8 +112,9 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
     argv.emplace_back("-o");
     argv.emplace_back(text);
   };
-  // A pipe and nothing else: no question, no unknown key, no forwarding, no command of the configuration's.
-  option("BatchMode=yes");
+  // A pipe and nothing else: no unknown key, no forwarding, no command of the configuration's; and no
+  // question that nobody answers.
+  if (!options.may_ask) option("BatchMode=yes");
   option(options.accept_new ? "StrictHostKeyChecking=accept-new" : "StrictHostKeyChecking=yes");
   option("ForwardAgent=no");
   option("ForwardX11=no");

@@ -1,8 +1,9 @@
 // transports/openssh.h -- a child at the far end of the system's own ssh.
 //
 // Settings are the user's: ssh reads its configuration, and ProxyJump, certificates, key agents and shared
-// connections work as they do by hand. What we add makes it a plain pipe that never asks a question and never
-// trusts a host key it does not know, unless told to (docs/how_it_works.md).
+// connections work as they do by hand. What we add makes it a plain pipe that asks no questions but those
+// that transports/askpass.h answers, and never trusts a host key it does not know, unless told to
+// (docs/how_it_works.md).
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,7 @@ struct SshOptions {
   Nanos tcp_timeout = 0;            // ConnectTimeout of the configuration; 0: it does not say
   bool tells_phases = false;        // ssh says what it does, for transports/openssh_log.h
   bool knows_session_type = false;  // the installed ssh is of 8.7 or later: `ssh -G` tells it
+  bool may_ask = false;             // somebody answers (transports/askpass.h)
 };
 
 // `architecture` may be empty: not known. `nonce` is fresh for each start.

@@ -66,6 +66,7 @@ constexpr FlagRow kFlags[] = {
     {"passwordauthentication", &S::password_authentication},
     {"kbdinteractiveauthentication", &S::keyboard_interactive},
     {"challengeresponseauthentication", &S::keyboard_interactive},  // its name before OpenSSH 8.7
+    {"batchmode", &S::batch_mode},
     {"gssapiauthentication", &S::gssapi_authentication},
     {"gssapikeyexchange", &S::gssapi_key_exchange},
     {"hostbasedauthentication", &S::hostbased_authentication},

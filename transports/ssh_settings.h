@@ -64,6 +64,7 @@ struct SshSettings {
   bool password_authentication = true, keyboard_interactive = true;
   bool gssapi_authentication = false, gssapi_key_exchange = false, hostbased_authentication = false;
   std::uint32_t password_prompts = 3;
+  bool batch_mode = false;              // nobody is to be asked
   std::uint32_t required_rsa_size = 0;  // bits
 
   std::vector<std::string> send_env, set_env;  // patterns of names; NAME=VALUE

@@ -89,6 +89,31 @@ void make_key(const std::string& type, const std::string& path) {
   REQUIRE(run({"sh", "-c", cat("exec ssh-keygen -q -t ", type, " -N '' -C '' -f '", path, "'")}) == 0);
 }
 
+// As /etc/shadow has it.
+std::string hash_of(const std::string& password) {
+  int in[2], out[2];
+  REQUIRE(::pipe2(in, O_CLOEXEC) == 0);
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(in[0], 0);
+    ::dup2(out[1], 1);
+    ::execlp("openssl", "openssl", "passwd", "-6", "-stdin", nullptr);
+    ::_exit(127);
+  }
+  ::close(in[0]);
+  ::close(out[1]);
+  REQUIRE(::write(in[1], password.data(), password.size()) == ssize_t(password.size()));
+  ::close(in[1]);
+  char bytes[256];
+  const ssize_t got = retry([&] { return ::read(out[0], bytes, sizeof bytes); });
+  ::close(out[0]);
+  retry([&] { return ::waitpid(pid, nullptr, 0); });
+  REQUIRE(got > 10);
+  const std::string hash(bytes, std::size_t(got));
+  return hash.substr(0, hash.find('\n'));
+}
+
 // Without PAM sshd refuses an account that is locked, as root's is on many machines.
 bool is_locked(const std::string& name) {
   std::ifstream shadow("/etc/shadow");
@@ -138,7 +163,7 @@ Sshd::Sshd(const Options& options) {
   folder_ = cat(std::string_view(base != nullptr ? base : "/tmp"), "/sshd-XXXXXX");
   REQUIRE(::mkdtemp(folder_.data()) != nullptr);
   client_config_ = folder_ + "/ssh_config";
-  own_namespace_ = !options.accounts.empty() || !options.setup.empty();
+  own_namespace_ = !options.accounts.empty() || !options.setup.empty() || !options.pam.empty();
   make_key("ed25519", folder_ + "/user_key");
   for (const std::string& type : options.host_keys) make_key(type, host_key_file(host_keys_++));
   if (::geteuid() == 0 && ::mkdir(kRunFolder, 0755) == 0) made_run_folder_ = true;
@@ -285,8 +310,13 @@ void Sshd::write_configurations(const Options& options) {
   }
   write_file(
       folder_ + "/sshd_config",
-      cat(options.server_lines, home_elsewhere, "\nListenAddress 127.0.0.1\nPort ", port_, host_keys,
-          "\nPidFile none\n", "AuthorizedKeysFile ", keys, "\nStrictModes no\nUsePAM ",
+      cat(options.server_lines,
+          std::string_view(
+              options.pam.empty()
+                  ? ""
+                  : "\nUsePAM yes\nPasswordAuthentication yes\nKbdInteractiveAuthentication yes"),
+          home_elsewhere, "\nListenAddress 127.0.0.1\nPort ", port_, host_keys, "\nPidFile none\n",
+          "AuthorizedKeysFile ", keys, "\nStrictModes no\nUsePAM ",
           std::string_view(needs_pam ? "yes" : "no"),
           "\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
           "PrintMotd no\nPrintLastLog no\nUseDNS no\nAcceptEnv BANYAN_TEST_*\nLogLevel VERBOSE\n",
@@ -315,7 +345,9 @@ void Sshd::make_homes(const Options& options) const {
   for (const Account& account : options.accounts) {
     const std::string id = cat(std::int64_t(user));
     passwd += cat(account.name, ":x:", id, ":", id, "::", home(account.name), ":", account.shell, "\n");
-    shadow += cat(account.name, ":*:20000:0:99999:7:::\n");
+    // Changed on a day long ago, and good for ten days or for ever.
+    shadow += cat(account.name, ":", account.password.empty() ? "*" : hash_of(account.password),
+                  ":18000:0:", account.has_expired ? "10" : "99999", ":7:::\n");
     const std::string folder = cat(homes, "/", account.name);
     fs::create_directory(folder);
     for (const Options::File& file : options.files) {
@@ -331,6 +363,10 @@ void Sshd::make_homes(const Options& options) const {
     for (const fs::path& path : all) REQUIRE(::chown(path.c_str(), user, user) == 0);
     ++user;
   }
+  if (!options.pam.empty()) {
+    fs::create_directory(folder_ + "/pam.d");
+    write_file(folder_ + "/pam.d/sshd", options.pam, 0644);
+  }
   write_file(folder_ + "/passwd", passwd, 0644);
   write_file(folder_ + "/shadow", shadow);
 }
@@ -340,7 +376,8 @@ std::string Sshd::namespace_script(const Options& options) const {
   return cat("here='", folder_, "'\nmount --bind ", folder_, "/passwd /etc/passwd\nmount --bind ", folder_,
              "/shadow /etc/shadow\nmount --bind ", folder_, "/homes ", std::string_view(kHomes),
              "\nmount -t tmpfs -o mode=1777 none /dev/shm\nmount -t tmpfs -o mode=1777 none /var/tmp\n",
-             options.setup, "\n");
+             options.pam.empty() ? "" : cat("mount --bind ", folder_, "/pam.d /etc/pam.d\n"), options.setup,
+             "\n");
 }
 
 }  // namespace banyan::test

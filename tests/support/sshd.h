@@ -26,6 +26,8 @@ class Sshd {
   // An account of the server's own, with an ordinary user's rights. Its home is Sshd::home(name).
   struct Account {
     std::string name, shell;
+    std::string password = {};  // empty: none lets in
+    bool has_expired = false;   // it: a new one is wanted
   };
   enum class Kind {
     kOpenSsh,
@@ -40,12 +42,18 @@ class Sshd {
     std::vector<Account> accounts = {};
     // Shell lines to run in the namespace before the server starts: mounts. $here is folder().
     std::string setup = {};
+    // What PAM is to do for sshd: then it is used, and both ways of asking for a password are offered. Lines
+    // of a file as in /etc/pam.d; kUsualPam is what most machines have.
+    std::string pam = {};
     // For each file in a home: name of the account, path in its home, content.
     struct File {
       std::string account, path, content;
     };
     std::vector<File> files = {};
   };
+
+  static constexpr const char* kUsualPam =
+      "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n";
 
   Sshd() : Sshd(Options{}) {}
   explicit Sshd(const Options& options);

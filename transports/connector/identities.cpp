@@ -13,6 +13,7 @@ namespace banyan::connector {
 namespace {
 
 constexpr std::size_t kKeysMax = 32;           // a server hangs up after six refusals, mostly
+constexpr unsigned kPassphraseTriesMax = 3;    // as ssh
 constexpr Nanos kListDeadline = 3 * kSecond;   // an agent that does not answer is done without
 constexpr Nanos kSignDeadline = 60 * kSecond;  // it may ask its user
 
@@ -36,8 +37,9 @@ std::optional<Buffer> public_key_beside(const std::string& path) {
 
 }  // namespace
 
-Identities::Identities(Loop& loop, const SessionSettings& settings, Function<void()> on_change)
-    : settings_(settings), on_change_(std::move(on_change)) {
+Identities::Identities(Loop& loop, KeyRing& ring, const SessionSettings& settings, Function<void()> on_change,
+                       Function<void(const std::string&)> ask)
+    : ring_(ring), settings_(settings), on_change_(std::move(on_change)), ask_(std::move(ask)) {
   if (settings_.key_agent.empty()) {
     add_files();
     return;
@@ -76,7 +78,8 @@ void Identities::add_agent_keys(const std::vector<AgentKey>& keys) {
       add({.name = cat(key.comment, " (key agent)"),
            .public_key = key.public_blob,
            .algorithm = algorithm_of(key.type),
-           .from_file = nullptr});
+           .from_file = nullptr,
+           .file = {}});
     }
   }
 }
@@ -97,7 +100,7 @@ void Identities::add_files() {
     const auto same = [&](const Key& key) { return key.public_key == form->public_blob; };
     if (!form->public_blob.empty() && std::ranges::any_of(keys_, same)) continue;  // the agent signs with it
     if (form->encrypted) {
-      complain(cat(path, " wants a passphrase: ssh-add it"));
+      add_encrypted(path, *form);
       continue;
     }
     Result<PrivateKey> key = parse_private_key(text->bytes(), path, {});
@@ -105,13 +108,32 @@ void Identities::add_files() {
       complain(key.error().text);
       continue;
     }
-    add({.name = path,
-         .public_key = key->public_blob(),
-         .algorithm = algorithm_of(key->type()),
-         .from_file = std::make_shared<PrivateKey>(std::move(*key))});
+    add_opened(path, std::make_shared<const PrivateKey>(std::move(*key)));
   }
   add_second_algorithms();
   ready_ = true;
+}
+
+void Identities::add_opened(const std::string& path, KeyRing::Key key) {
+  add({.name = path,
+       .public_key = key->public_blob(),
+       .algorithm = algorithm_of(key->type()),
+       .from_file = std::move(key),
+       .file = {}});
+}
+
+void Identities::add_encrypted(const std::string& path, const PrivateKeyForm& form) {
+  if (KeyRing::Key key = ring_.find(path)) return add_opened(path, std::move(key));
+  if (!settings_.may_ask) return complain(cat(path, " wants a passphrase: ssh-add it"));
+  Buffer blob = form.public_blob;
+  if (blob.empty()) blob = public_key_beside(path).value_or(Buffer());
+  const std::string_view type = public_key_type(blob);
+  if (type.empty()) blob.clear();
+  add({.name = path,
+       .public_key = std::move(blob),
+       .algorithm = type.empty() ? std::string() : algorithm_of(type),
+       .from_file = nullptr,
+       .file = path});
 }
 
 // What a server takes of the two it does not say to libssh2 1.10. One that takes only the second gets it when
@@ -133,9 +155,70 @@ void Identities::add(Key key) {
 void Identities::next() {
   ++at_;
   signing_ = Signing::kNotAsked;
+  opening_ = Opening::kNotAsked;
+  passphrases_ = 0;
+}
+
+Identities::Status Identities::prepare() {
+  if (!keys_[at_].public_key.empty()) return Status::kDone;
+  return open();
+}
+
+// --- passphrases ---
+
+Identities::Status Identities::open() {
+  Key& key = keys_[at_];
+  if (key.from_file) return Status::kDone;
+  if (KeyRing::Key opened = ring_.find(key.file)) {
+    if (key.public_key.empty()) {
+      key.algorithm = algorithm_of(opened->type());
+      key.public_key = opened->public_blob();
+    }
+    if (key.public_key != opened->public_blob()) {
+      complain(cat(key.file, ".pub is of another key"));
+      opening_ = Opening::kFailed;
+      return Status::kFailed;
+    }
+    key.from_file = std::move(opened);
+    return Status::kDone;
+  }
+  if (opening_ == Opening::kFailed) return Status::kFailed;
+  if (opening_ == Opening::kNotAsked) {
+    opening_ = Opening::kAsked;
+    ask_(key.file);
+  }
+  return Status::kWait;
+}
+
+void Identities::give_passphrase(Secret passphrase) {
+  if (is_over() || opening_ != Opening::kAsked) return;
+  const std::string file = keys_[at_].file;
+  ++passphrases_;
+  ring_.open(file, std::move(passphrase), [this, alive = alive_, file](const Result<KeyRing::Key>& key) {
+    if (!*alive || is_over() || keys_[at_].file != file) return;
+    if (key) {
+      opening_ = Opening::kNotAsked;
+    } else if (passphrases_ < kPassphraseTriesMax) {
+      ask_(file);
+      return;
+    } else {
+      complain(key.error().text);
+      opening_ = Opening::kFailed;
+    }
+    on_change_();
+  });
+}
+
+void Identities::give_up_passphrase() {
+  if (is_over() || opening_ != Opening::kAsked) return;
+  complain(cat("no passphrase was given for ", keys_[at_].file));
+  opening_ = Opening::kFailed;
 }
 
 Identities::Status Identities::sign(Bytes data, Buffer& signature) {
+  if (!keys_[at_].file.empty()) {
+    if (const Status opened = open(); opened != Status::kDone) return opened;
+  }
   const Key& key = keys_[at_];
   if (key.from_file) {
     Result<Buffer> made = key.from_file->sign(key.algorithm, data);

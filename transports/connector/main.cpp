@@ -27,7 +27,7 @@ constexpr int kDatagramsARound = 64;
 
 class Connector final : private Session::Owner {
  public:
-  explicit Connector(int socket) : socket_(socket), resolver_(loop_) {
+  explicit Connector(int socket) : socket_(socket), resolver_(loop_), ring_(loop_) {
     watch_ = loop_.watch(socket_, {.read = true}, [this](Ready ready) { on_ready(ready); });
   }
 
@@ -45,9 +45,13 @@ class Connector final : private Session::Owner {
       if (datagram.status == Datagram::Status::kWouldBlock) return;
       if (datagram.status == Datagram::Status::kEnd) return loop_.stop();
       Result<ToConnector> message = decode_to_connector(datagram.message);
+      if (message && std::holds_alternative<SessionAnswer>(*message)) wipe(datagram.message);
       if (!message) return loop_.stop();
       if (auto* order = std::get_if<SessionOrder>(&*message)) {
         begin(std::move(*order), std::move(datagram.fd));
+      } else if (auto* answer = std::get_if<SessionAnswer>(&*message)) {
+        const auto found = sessions_.find(answer->id);
+        if (found != sessions_.end()) found->second->answer(std::move(*answer));
       } else {
         const SessionId id = std::get<SessionStop>(*message).id;
         if (sessions_.erase(id) > 0) send(SessionEnd{.id = id, .error = {}});
@@ -62,7 +66,7 @@ class Connector final : private Session::Owner {
           .id = id,
           .error = Error{
               ErrorClass::kResource, Phase::kConnect, "a connector has no room for another session", {}}});
-    auto session = std::make_unique<Session>(loop_, resolver_, std::move(order), std::move(channel),
+    auto session = std::make_unique<Session>(loop_, resolver_, ring_, std::move(order), std::move(channel),
                                              static_cast<Owner&>(*this));
     Session& started = *session;
     sessions_[id] = std::move(session);
@@ -73,6 +77,8 @@ class Connector final : private Session::Owner {
   void on_text(Session& session, std::string_view text) override {
     send(SessionText{session.id(), std::string(text)});
   }
+  void on_question(Session&, SessionQuestion question) override { send(std::move(question)); }
+  void on_refused(Session& session) override { send(SessionRefused{session.id()}); }
   void on_end(Session& session, SessionEnd end) override {
     const SessionId id = session.id();
     send(std::move(end));
@@ -101,6 +107,7 @@ class Connector final : private Session::Owner {
   const int socket_;
   EpollLoop loop_;
   Resolver resolver_;
+  KeyRing ring_;
   Loop::WatchId watch_ = 0;
   std::deque<Buffer> unsent_;
   std::map<SessionId, std::unique_ptr<Session>> sessions_;

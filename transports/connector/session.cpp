@@ -31,13 +31,12 @@ constexpr std::string_view kChangedKey =
 constexpr std::string_view kCrowded =
     "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
 constexpr std::uint16_t kSshPort = 22;
-constexpr std::size_t kFarewellMax = 512;
 // Until the command runs, a server has a few kilobytes to say, and a banner. libssh2 reads a first line that
 // never comes for as long as there is something to read: others wait meanwhile, so it is given a piece at a
 // time.
-constexpr std::size_t kEarlyMax = 1024 * 1024, kEarlyRoundMax = 64 * 1024;
-constexpr std::string_view kManyKeys = "the server counts keys: name the right one with --identity";
-constexpr std::string_view kKey = "check the user (-l) and the key (--identity, ssh-add -l)";
+constexpr std::size_t kEarlyMax = 1024 * 1024;
+constexpr std::string_view kGraceTime =
+    "the server waits only so long for an answer (LoginGraceTime): answer sooner, or use a key";
 
 // Best first, of what libssh2 1.10 can verify.
 constexpr std::string_view kHostKeyTypes[] = {"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384",
@@ -69,17 +68,20 @@ void set_socket_options(int socket) {
 
 }  // namespace
 
-Session::Session(Loop& loop, Resolver& resolver, SessionOrder order, Fd channel, Owner& owner)
+Session::Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder order, Fd channel, Owner& owner)
     : loop_(loop),
       resolver_(resolver),
+      ring_(ring),
       order_(std::move(order)),
       owner_(owner),
       channel_(std::move(channel)),
-      text_left_(kTextMax),
-      early_left_(kEarlyMax) {}
+      text_left_(kTextMax) {
+  library_.early_left = kEarlyMax;
+}
 
 Session::~Session() {
   *alive_ = false;
+  login_.reset();  // before what it uses
   loop_.cancel(next_address_);
   if (socket_watch_ != 0) loop_.unwatch(socket_watch_);
   if (channel_watch_ != 0) loop_.unwatch(channel_watch_);
@@ -141,7 +143,8 @@ void Session::enter(Step step) {
 }
 
 void Session::run() {
-  round_left_ = kEarlyRoundMax;
+  if (login_ && login_->has_lent_session()) return;
+  library_.round_left = kEarlyRoundMax;
   while (run_step() == Progress::kDone) {
   }
 }
@@ -210,13 +213,10 @@ void Session::on_connected() {
   loop_.cancel(std::exchange(next_address_, 0));
   loop_.unwatch(std::exchange(socket_watch_, 0));
 
-  session_ = libssh2_session_init_ex(&Session::allocate, &Session::release, &Session::reallocate, this);
+  session_ = new_session(library_);
   if (session_ == nullptr)
     return end(Error{ErrorClass::kResource, Phase::kKex, "no memory for a session", {}});
   libssh2_session_set_blocking(session_, 0);
-  libssh2_session_callback_set(session_, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&Session::receive));
-  libssh2_session_callback_set(session_, LIBSSH2_CALLBACK_DISCONNECT,
-                               reinterpret_cast<void*>(&Session::on_farewell));
   KnownHosts known;
   for (const std::string& file : order_.settings.known_hosts) {
     if (const Result<Done> read = read_known_hosts(file, known); !read) return end(read.error());
@@ -240,6 +240,8 @@ void Session::on_connected() {
   known_ = std::move(known);
   enter(Step::kHandshake);
   socket_watch_ = loop_.watch(socket_.get(), {.read = true, .write = true}, [this](Ready) {
+    if (login_ && login_->is_asking() && server_has_gone())
+      return fail(ErrorClass::kAuth, "the server hung up while a person was asked", kGraceTime);
     run();
     watch_socket();
   });
@@ -247,6 +249,8 @@ void Session::on_connected() {
 
 Session::Progress Session::handshake() {
   const int code = libssh2_session_handshake(session_, socket_.get());
+  if (library_.early_left < kEarlyMax && !std::exchange(server_has_spoken_, true))
+    owner_.on_phase(*this, phase());
   if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
   if (code != 0) {
     fail_by_library("the key exchange");
@@ -271,7 +275,7 @@ Session::Progress Session::check_host_key() {
   switch (verdict.answer) {
     case KnownHosts::Answer::kKnown:
       known_ = {};
-      load_identities();
+      begin_login();
       return Progress::kDone;
     case KnownHosts::Answer::kUnknown:
       if (!settings.accept_new.empty()) return accept_host_key(key);
@@ -304,155 +308,62 @@ Session::Progress Session::accept_host_key(Bytes key) {
   }
   owner_.on_text(*this, cat("Warning: Permanently added '", settings.key_name, "' (", fingerprint(key),
                             ") to the list of known hosts.\n"));
-  load_identities();
+  begin_login();
   return Progress::kDone;
 }
 
 // --- who we are ---
 
-void Session::load_identities() {
+void Session::begin_login() {
   enter(Step::kIdentities);
-  identities_ = std::make_unique<Identities>(loop_, order_.settings, [this] {
-    if (step_ == Step::kIdentities && identities_->is_ready()) enter(Step::kAuthenticate);
-    run();
-    if (step_ != Step::kOver) watch_socket();
-  });
-  if (identities_->is_ready()) enter(Step::kAuthenticate);
-}
-
-// libssh2's memory is the C library's; asking for it, libssh2 also tells a request how far it has come.
-void* Session::allocate(std::size_t bytes, void** abstract) {
-  Session& self = *static_cast<Session*>(*abstract);
-  if (self.request_) self.request_->on_allocation(bytes);
-  return std::malloc(bytes);
-}
-
-void* Session::reallocate(void* memory, std::size_t bytes, void** /*abstract*/) {
-  return std::realloc(memory, bytes);
-}
-
-void Session::release(void* memory, void** /*abstract*/) {
-  std::free(memory);
-}
-
-int Session::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signature_bytes,
-                  const unsigned char* data, std::size_t data_bytes, void** abstract) {
-  Session& self = *static_cast<Session*>(*abstract);
-  const Bytes asked(data, data_bytes);
-  if (!self.request_->is_asked_in(asked)) return -1;
-  Buffer made;
-  switch (self.identities_->sign(asked, made)) {
-    case Identities::Status::kWait:
-      return LIBSSH2_ERROR_EAGAIN;
-    case Identities::Status::kFailed:
-      return -1;
-    case Identities::Status::kDone:
-      break;
-  }
-  // libssh2 frees it: release().
-  *signature = static_cast<unsigned char*>(std::malloc(made.size()));
-  if (*signature == nullptr) return -1;
-  std::memcpy(*signature, made.data(), made.size());
-  *signature_bytes = made.size();
-  return 0;
+  login_ = std::make_unique<Login>(loop_, ring_, order_.settings, session_, socket_.get(),
+                                   static_cast<Login::Owner&>(*this));
+  if (login_->is_ready()) enter(Step::kAuthenticate);
 }
 
 Session::Progress Session::authenticate() {
-  const std::string& user = order_.settings.user;
-  while (!identities_->is_over()) {
-    if (!request_) request_.emplace(identities_->public_key(), identities_->algorithm());
-    const Bytes key = request_->shown();
-    void* abstract = this;
-    const int code =
-        libssh2_userauth_publickey(session_, user.c_str(), key.data(), key.size(), &Session::sign, &abstract);
-    if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
-    request_.reset();
-    if (code == 0) {
-      identities_.reset();
+  switch (login_->run()) {
+    case Login::Progress::kDone:
+      login_.reset();
       enter(Step::kOpenChannel);
       return Progress::kDone;
-    }
-    if (fail_if_cut_off()) return Progress::kOver;
-    refused_ += cat(refused_.empty() ? "" : ", ", identities_->name());
-    identities_->next();
+    case Login::Progress::kFailed:
+      end(login_->error());
+      return Progress::kOver;
+    case Login::Progress::kLibraryFailed:
+      fail_by_library("authentication");
+      return Progress::kOver;
+    case Login::Progress::kWait:
+    case Login::Progress::kGoOn:
+      break;
   }
-  // What else would the server take? Asked last: it costs a round trip.
-  const char* methods = libssh2_userauth_list(session_, user.c_str(), static_cast<unsigned int>(user.size()));
-  if (methods == nullptr && libssh2_session_last_errno(session_) == LIBSSH2_ERROR_EAGAIN)
-    return Progress::kWait;
-  if (libssh2_userauth_authenticated(session_) != 0) {
-    identities_.reset();
-    enter(Step::kOpenChannel);
-    return Progress::kDone;
-  }
-  if (methods == nullptr && fail_if_cut_off()) return Progress::kOver;
-  std::string text = refusals();
-  if (methods != nullptr) text += cat(" (the server takes: ", methods, ")");
-  fail(ErrorClass::kAuth, text, kKey);
-  return Progress::kOver;
+  return Progress::kWait;
 }
 
-std::string Session::refusals() const {
-  std::string text = cat("permission denied for ", order_.settings.user);
-  text += refused_.empty() ? std::string("; there was no key to offer") : cat("; refused: ", refused_);
-  if (!identities_->complaints().empty()) text += cat("; not usable: ", identities_->complaints());
-  return text;
+void Session::on_question(SessionQuestion question) {
+  question.id = id();
+  server_speaks_ = false;
+  owner_.on_question(*this, std::move(question));
+  watch_socket();
 }
 
-// Of a connection that broke while it waited for an answer libssh2 says with the same code that the key was
-// refused; only its words differ.
-bool Session::fail_if_cut_off() {
-  char* said = nullptr;
-  const int code = libssh2_session_last_error(session_, &said, nullptr, 0);
-  const std::string_view words = said == nullptr ? "" : said;
-  const bool is_cut_off = code == LIBSSH2_ERROR_SOCKET_DISCONNECT || code == LIBSSH2_ERROR_SOCKET_SEND ||
-                          code == LIBSSH2_ERROR_SOCKET_RECV || words.starts_with("Waiting for") ||
-                          words.starts_with("Unable to send");
-  if (!is_cut_off) return false;
-  if (early_left_ == 0) {
-    fail_by_library("authentication");
-    return true;
-  }
-  const std::string last_words = farewell_.empty() ? "" : cat(": ", farewell_);
+void Session::answer(SessionAnswer answer) {
+  if (login_ && step_ == Step::kAuthenticate) login_->answer(std::move(answer));
+}
+
+void Session::on_login_ready() {
+  if (step_ == Step::kIdentities && login_ && login_->is_ready()) enter(Step::kAuthenticate);
+  run();
+  if (step_ != Step::kOver) watch_socket();
+}
+
+// While a person is asked nobody reads what it says; but whether there is still somebody who says it can be
+// seen.
+bool Session::server_has_gone() {
   char byte;
-  const ssize_t more = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  const bool is_open = more > 0 || (more < 0 && (errno == EAGAIN || errno == EINTR));
-  if (is_open && farewell_.empty()) {
-    // libssh2 takes nothing more from it.
-    fail(ErrorClass::kProtocol,
-         "the server sent something that libssh2 1.10 does not take, such as a banner of more than 35,000 "
-         "bytes",
-         "use --ssh openssh for this host");
-  } else if (!refused_.empty()) {
-    fail(ErrorClass::kAuth, cat(refusals(), "; then the server hung up", last_words), kManyKeys);
-  } else {
-    fail(ErrorClass::kRefused, cat("the server hung up", last_words), "the server's log says why");
-  }
-  return true;
-}
-
-// Negative: an error's number, as libssh2 wants it.
-ssize_t Session::receive(int socket, void* to, std::size_t bytes, int flags, void** abstract) {
-  Session& self = *static_cast<Session*>(*abstract);
-  const bool is_early = self.step_ != Step::kCarry && self.step_ != Step::kOver;
-  if (is_early && self.early_left_ == 0) return -ECONNABORTED;
-  if (is_early) bytes = std::min({bytes, self.round_left_, self.early_left_});
-  if (bytes == 0) return -EAGAIN;  // the socket's watch tells that there is more
-  const ssize_t got = retry([&] { return ::recv(socket, to, bytes, flags); });
-  if (got < 0) return -errno;
-  if (is_early) {
-    if (got > 0 && self.early_left_ == kEarlyMax) self.owner_.on_phase(self, self.phase());
-    self.round_left_ -= std::size_t(got);
-    self.early_left_ -= std::size_t(got);
-  }
-  return got;
-}
-
-void Session::on_farewell(LIBSSH2_SESSION*, int /*reason*/, const char* message, int bytes, const char*, int,
-                          void** abstract) {
-  Session& self = *static_cast<Session*>(*abstract);
-  if (message != nullptr && bytes > 0)
-    self.farewell_.assign(message, std::min(std::size_t(bytes), kFarewellMax));
+  const ssize_t got = retry([&] { return ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
+  if (got > 0) server_speaks_ = true;
+  return got == 0 || (got < 0 && errno != EAGAIN);
 }
 
 // --- the shell ---
@@ -497,6 +408,7 @@ Session::Progress Session::execute() {
     return Progress::kOver;
   }
   enter(Step::kCarry);
+  library_.is_early = false;
   channel_watch_ = loop_.watch(channel_.get(), {.read = true}, [this](Ready) { run(); });
   return Progress::kDone;
 }
@@ -623,6 +535,8 @@ void Session::again_soon() {
 
 void Session::watch_socket() {
   if (step_ == Step::kOver || socket_watch_ == 0 || session_ == nullptr) return;
+  if (login_ && (login_->is_asking() || login_->has_lent_session()))
+    return loop_.change(socket_watch_, {.read = login_->is_asking() && !server_speaks_});
   const int directions = libssh2_session_block_directions(session_);
   // While the root does not take what we have, the server is not listened to either.
   const bool read = step_ != Step::kCarry || to_root_.empty();
@@ -644,7 +558,7 @@ void Session::fail_by_library(std::string_view what) {
   char* words = nullptr;
   const int code = libssh2_session_last_error(session_, &words, nullptr, 0);
   std::string text = cat(what, ": ", words != nullptr && *words != '\0' ? words : "failed");
-  if (early_left_ == 0)
+  if (library_.early_left == 0)
     return fail(ErrorClass::kProtocol, cat(last_address_, " sends without end and never gets to the point"),
                 "what listens there is not sshd: check the port");
   // The end of a connection before the server's first line has one code or the other, as it happened.
@@ -657,7 +571,7 @@ void Session::fail_by_library(std::string_view what) {
     case LIBSSH2_ERROR_SOCKET_DISCONNECT:
     case LIBSSH2_ERROR_SOCKET_RECV:
     case LIBSSH2_ERROR_SOCKET_SEND:
-      if (!farewell_.empty()) text = farewell_;
+      if (!library_.farewell.empty()) text = library_.farewell;
       if (step_ == Step::kCarry)
         return fail(ErrorClass::kLost, cat("the connection to ", last_address_, " broke: ", text), kReach);
       return fail(ErrorClass::kRefused, cat("the server hung up: ", text), "the server's log says why");
@@ -682,6 +596,7 @@ void Session::fail_by_library(std::string_view what) {
 void Session::end(std::optional<Error> error, std::optional<std::uint8_t> exit_code) {
   if (step_ == Step::kOver) return;
   step_ = Step::kOver;
+  if (login_ && login_->has_lent_session()) login_.reset();  // so this is no call of its own
   loop_.cancel(std::exchange(next_address_, 0));
   if (socket_watch_ != 0) loop_.unwatch(std::exchange(socket_watch_, 0));
   if (channel_watch_ != 0) loop_.unwatch(std::exchange(channel_watch_, 0));

@@ -16,20 +16,22 @@
 #include "core/alive.h"
 #include "core/fd.h"
 #include "core/loop.h"
-#include "transports/connector/identities.h"
-#include "transports/connector/key_request.h"
 #include "transports/connector/known_hosts.h"
+#include "transports/connector/login.h"
 #include "transports/connector/resolver.h"
 #include "transports/connector_protocol.h"
 
 namespace banyan::connector {
 
-class Session {
+class Session final : private Login::Owner {
  public:
   class Owner {
    public:
     virtual void on_phase(Session& session, Phase phase) = 0;
     virtual void on_text(Session& session, std::string_view text) = 0;
+    // To be answered by answer(), later; and the server did not take it.
+    virtual void on_question(Session& session, SessionQuestion question) = 0;
+    virtual void on_refused(Session& session) = 0;
     // Once. The session is over; destroy it, but not from inside this call.
     virtual void on_end(Session& session, SessionEnd end) = 0;
 
@@ -38,13 +40,14 @@ class Session {
   };
 
   // `channel` is the socket whose other end the root reads and writes.
-  Session(Loop& loop, Resolver& resolver, SessionOrder order, Fd channel, Owner& owner);
+  Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder order, Fd channel, Owner& owner);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
 
   SessionId id() const { return order_.id; }
   void start();
+  void answer(SessionAnswer answer);
 
  private:
   enum class Step : std::uint8_t {
@@ -71,8 +74,12 @@ class Session {
   Progress handshake();
   Progress check_host_key();
   Progress accept_host_key(Bytes key);
-  void load_identities();
+  void begin_login();
   Progress authenticate();
+  void on_question(SessionQuestion question) override;
+  void on_refused() override { owner_.on_refused(*this); }
+  void on_login_ready() override;
+  bool server_has_gone();
   Progress open_channel();
   Progress set_environment();
   Progress execute();
@@ -89,21 +96,12 @@ class Session {
   void watch_channel();
   void fail(ErrorClass error_class, const std::string& text, std::string_view remedy = {});
   void fail_by_library(std::string_view what);
-  bool fail_if_cut_off();
-  std::string refusals() const;
-  static ssize_t receive(int socket, void* to, std::size_t bytes, int flags, void** abstract);
-  static void on_farewell(LIBSSH2_SESSION* session, int reason, const char* message, int bytes,
-                          const char* language, int language_bytes, void** abstract);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
   Phase phase() const;
-  static void* allocate(std::size_t bytes, void** abstract);
-  static void* reallocate(void* memory, std::size_t bytes, void** abstract);
-  static void release(void* memory, void** abstract);
-  static int sign(LIBSSH2_SESSION* session, unsigned char** signature, std::size_t* signature_bytes,
-                  const unsigned char* data, std::size_t data_bytes, void** abstract);
 
   Loop& loop_;
   Resolver& resolver_;
+  KeyRing& ring_;
   const SessionOrder order_;
   Owner& owner_;
   Fd channel_;  // to the root
@@ -117,19 +115,18 @@ class Session {
   Loop::TimerId next_address_ = 0;
 
   KnownHosts known_;  // until the host's key has been checked
+  Library library_;
   LIBSSH2_SESSION* session_ = nullptr;
   LIBSSH2_CHANNEL* remote_ = nullptr;
   std::size_t variables_set_ = 0;
-  std::unique_ptr<Identities> identities_;
-  std::optional<KeyRequest> request_;  // of the key that is being tried
-  std::string refused_;                // names of the keys that the server did not take
-  std::string farewell_;               // what the server said when it hung up
+  std::unique_ptr<Login> login_;
+  bool server_has_spoken_ = false;
+  bool server_speaks_ = false;  // while a person is asked: that is for later
 
   Buffer to_root_, to_host_;  // each at most kCarryMax, and only what the other side would not take yet
   std::size_t to_root_at_ = 0, to_host_at_ = 0;
   bool root_ended_ = false, root_told_ = false, host_ended_ = false, eof_sent_ = false;
   std::size_t text_left_;
-  std::size_t round_left_ = 0, early_left_;  // bytes from the server, until the command runs
   Alive alive_;
 };
 

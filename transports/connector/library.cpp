@@ -1,0 +1,78 @@
+#include "transports/connector/library.h"
+
+#include <malloc.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/fd.h"
+
+namespace banyan::connector {
+namespace {
+
+constexpr std::size_t kFarewellMax = 512;
+
+Library& library_of(void* const* abstract) {
+  return *static_cast<Library*>(*abstract);
+}
+
+bool wipes(void* const* abstract) {
+  return library_of(abstract).wipes;
+}
+
+void on_farewell(LIBSSH2_SESSION*, int /*reason*/, const char* message, int bytes, const char*, int,
+                 void** abstract) {
+  if (message != nullptr && bytes > 0)
+    library_of(abstract).farewell.assign(message, std::min(std::size_t(bytes), kFarewellMax));
+}
+
+// Negative: an error's number, as libssh2 wants it.
+ssize_t receive(int socket, void* to, std::size_t bytes, int flags, void** abstract) {
+  Library& library = library_of(abstract);
+  if (library.is_early && library.early_left == 0) return -ECONNABORTED;
+  if (library.is_early) bytes = std::min({bytes, library.round_left, library.early_left});
+  if (bytes == 0) return -EAGAIN;  // the socket tells that there is more
+  const ssize_t got = retry([&] { return ::recv(socket, to, bytes, flags); });
+  if (got < 0) return -errno;
+  if (library.is_early) {
+    library.round_left -= std::size_t(got);
+    library.early_left -= std::size_t(got);
+  }
+  return got;
+}
+
+// Asking for memory, libssh2 also tells a request how far it has come.
+void* allocate(std::size_t bytes, void** abstract) {
+  if (KeyRequest* request = library_of(abstract).request) request->on_allocation(bytes);
+  return std::malloc(bytes);
+}
+
+void release(void* memory, void** abstract) {
+  if (memory != nullptr && wipes(abstract)) ::explicit_bzero(memory, ::malloc_usable_size(memory));
+  std::free(memory);
+}
+
+void* reallocate(void* memory, std::size_t bytes, void** abstract) {
+  if (memory == nullptr || !wipes(abstract)) return std::realloc(memory, bytes);
+  void* moved = std::malloc(bytes);
+  if (moved == nullptr) return nullptr;
+  std::memcpy(moved, memory, std::min(bytes, ::malloc_usable_size(memory)));
+  release(memory, abstract);
+  return moved;
+}
+
+}  // namespace
+
+LIBSSH2_SESSION* new_session(Library& library) {
+  LIBSSH2_SESSION* session = libssh2_session_init_ex(allocate, release, reallocate, &library);
+  if (session == nullptr) return nullptr;
+  libssh2_session_callback_set(session, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
+  libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT, reinterpret_cast<void*>(&on_farewell));
+  return session;
+}
+
+}  // namespace banyan::connector

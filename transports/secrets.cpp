@@ -1,0 +1,346 @@
+#include "transports/secrets.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace banyan {
+namespace {
+
+constexpr std::string_view kNobodyRemedy =
+    "start it from a terminal, or name a program that asks with SSH_ASKPASS; a key in the key agent asks "
+    "nothing";
+
+Error auth_error(std::string_view text, std::string_view remedy = {}) {
+  return Error{ErrorClass::kAuth, Phase::kAuth, text, remedy};
+}
+
+Error not_answered(Asker::Outcome outcome, std::string_view what) {
+  switch (outcome) {
+    case Asker::Outcome::kTimeout:
+      return auth_error(cat(what, " was asked for, and nobody answered"), "answer, or use a key");
+    case Asker::Outcome::kNobody:
+      return auth_error(cat(what, " is wanted, and there is nobody to ask"), kNobodyRemedy);
+    default:
+      return auth_error(cat(what, " was asked for, and not given"), "answer, or use a key");
+  }
+}
+
+// The name of an answer: what was asked, so that it is given again only to the same question.
+std::string name_of(const Secrets::Want& want) {
+  return cat(want.of, want.items.empty() ? "'s password" : want.items.front().text);
+}
+
+// One secret, and not shown: what a password looks like to who has to answer it.
+bool is_like_password(const Secrets::Want& want) {
+  return want.kind == Secrets::Kind::kPassword ||
+         (want.kind == Secrets::Kind::kOther && want.items.size() == 1 && !want.items.front().echo);
+}
+
+// Adds the lines of a text, without what is empty at its ends.
+void add_lines(std::string_view who, std::string_view text, std::vector<std::string>& lines) {
+  text = text.substr(0, kPromptTextMax);
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    while (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty()) lines.push_back(cat(who, line));
+  }
+}
+
+std::string_view host_of(std::string_view account) {
+  return account.substr(account.find('@') + 1);
+}
+
+}  // namespace
+
+Asker::Id Secrets::put(Question question, Asker::OnAnswer on_answer) {
+  if (before_first_) std::exchange(before_first_, nullptr)();
+  return asker_.ask(std::move(question), std::move(on_answer));
+}
+
+void Secrets::ask_common(Function<void(Asker::Outcome)> then) {
+  Question question;
+  question.items.push_back({"Password for all hosts: ", false});
+  put(std::move(question), [this, alive = alive_, then = std::move(then)](Asker::Answer answer) {
+    if (!*alive) return;
+    has_common_ = answer.outcome == Asker::Outcome::kAnswered && !answer.secrets.empty();
+    if (has_common_) common_ = std::move(answer.secrets.front());
+    then(answer.outcome);
+  });
+}
+
+// --- hosts ---
+
+Secrets::LoginId Secrets::open(std::string name) {
+  const LoginId id = next_login_++;
+  logins_[id].name = std::move(name);
+  return id;
+}
+
+void Secrets::close(LoginId login) {
+  std::vector<AskId> open;
+  for (const auto& [id, ask] : asks_)
+    if (ask.login == login) open.push_back(id);
+  for (AskId id : open) cancel(id);
+  logins_.erase(login);
+  if (trying_common_ != login) return;
+  trying_common_ = 0;
+  offer_common_again();
+}
+
+void Secrets::begin_try(LoginId login) {
+  const auto found = logins_.find(login);
+  if (found == logins_.end()) return;
+  Login& host = found->second;
+  host.common_for.reset();
+  host.key_generations.clear();
+  host.given.clear();
+}
+
+void Secrets::refused(LoginId login) {
+  const auto found = logins_.find(login);
+  if (found == logins_.end()) return;
+  Login& host = found->second;
+  if (host.common_for && host.last == *host.common_for) common_was_refused(host);
+  host.given.erase(host.last);
+}
+
+void Secrets::accepted(LoginId login) {
+  const auto found = logins_.find(login);
+  if (found == logins_.end()) return;
+  Login& host = found->second;
+  host.good = std::exchange(host.given, {});
+  if (!host.common_for) return;
+  common_accepted_ = true;
+  if (trying_common_ == login) trying_common_ = 0;
+  offer_common_again();
+}
+
+// --- questions ---
+
+Secrets::AskId Secrets::ask(LoginId login, Want want, OnSecrets on_secrets) {
+  ASSERT(logins_.contains(login));
+  const AskId id = next_ask_++;
+  Ask& ask = asks_[id];
+  ask.login = login;
+  ask.want = std::move(want);
+  ask.on_secrets = std::move(on_secrets);
+  loop_.post([this, alive = alive_, id] {
+    if (*alive && asks_.contains(id)) decide(id);
+  });
+  return id;
+}
+
+void Secrets::cancel(AskId id) {
+  const auto found = asks_.find(id);
+  if (found == asks_.end()) return;
+  const Ask& ask = found->second;
+  if (ask.asked != 0) asker_.cancel(ask.asked);
+  if (ask.want.kind == Kind::kPassphrase) {
+    Key& key = keys_[ask.want.of];
+    std::erase(key.waiting, id);
+    if (key.waiting.empty() && key.asked != 0) asker_.cancel(std::exchange(key.asked, 0));
+  }
+  std::erase(wait_for_common_, id);
+  asks_.erase(found);
+}
+
+void Secrets::finish(AskId id, Result<std::vector<Secret>> secrets) {
+  const auto found = asks_.find(id);
+  if (found == asks_.end()) return;
+  const OnSecrets on_secrets = std::move(found->second.on_secrets);
+  asks_.erase(found);
+  on_secrets(std::move(secrets));
+}
+
+void Secrets::give(AskId id, const Secret& secret) {
+  std::vector<Secret> one;
+  one.push_back(secret.copy());
+  finish(id, std::move(one));
+}
+
+void Secrets::decide(AskId id) {
+  const Ask& ask = asks_.at(id);
+  if (ask.want.kind == Kind::kPassphrase) return decide_passphrase(id);
+  if (offer_common(id)) return;
+  Login& host = logins_.at(ask.login);
+  host.last = name_of(ask.want);
+  if (auto good = host.good.extract(host.last); !good.empty() && is_like_password(ask.want)) {
+    const Secret secret = good.mapped().copy();
+    host.given.insert(std::move(good));
+    return give(id, secret);
+  }
+  ask_person(id);
+}
+
+void Secrets::decide_passphrase(AskId id) {
+  const Ask& ask = asks_.at(id);
+  const std::string& file = ask.want.of;
+  Key& key = keys_[file];
+  std::map<std::string, unsigned>& generations = logins_.at(ask.login).key_generations;
+  // Who asks once more has tried what it was given; others may have seen that before it.
+  const auto given = generations.find(file);
+  if (key.is_known && given != generations.end() && given->second == key.generation) {
+    key.is_known = false;
+    key.secret.wipe();
+    key.is_given_up = key.generation >= kPassphraseTriesMax;
+  }
+  if (key.is_given_up)
+    return finish(id, auth_error(cat("no passphrase was given that opens ", file), "ssh-add it"));
+  if (key.is_known) {
+    generations[file] = key.generation;
+    return give(id, key.secret);
+  }
+  key.waiting.push_back(id);
+  if (key.asked == 0) ask_for_passphrase(file);
+}
+
+void Secrets::ask_for_passphrase(const std::string& file) {
+  Key& key = keys_[file];
+  Question question;
+  if (key.generation > 0) question.lines.push_back(cat("That did not open ", file, "."));
+  question.items.push_back({cat("Enter passphrase for key '", file, "': "), false});
+  key.asked = put(std::move(question), [this, alive = alive_, file](Asker::Answer answer) {
+    if (*alive) on_passphrase(file, std::move(answer));
+  });
+}
+
+void Secrets::on_passphrase(const std::string& file, Asker::Answer answer) {
+  Key& key = keys_[file];
+  key.asked = 0;
+  // An empty answer means, as for ssh, that this key is to be done without.
+  key.is_known = answer.outcome == Asker::Outcome::kAnswered && !answer.secrets.empty() &&
+                 !answer.secrets.front().empty();
+  key.is_given_up = !key.is_known;
+  if (key.is_known) {
+    ++key.generation;
+    key.secret = std::move(answer.secrets.front());
+  }
+  const std::vector<AskId> waiting = std::exchange(key.waiting, {});
+  const Alive alive = alive_;
+  for (AskId id : waiting) {
+    if (!*alive) return;
+    const auto found = asks_.find(id);
+    if (found == asks_.end()) continue;
+    if (!key.is_known) {
+      finish(id, not_answered(answer.outcome, cat("the passphrase of ", file)));
+      continue;
+    }
+    logins_.at(found->second.login).key_generations[file] = key.generation;
+    give(id, key.secret);
+  }
+}
+
+// --- the password for all ---
+
+bool Secrets::offer_common(AskId id) {
+  const Ask& ask = asks_.at(id);
+  if (!has_common_ || ask.want.from_jump_host || !is_like_password(ask.want)) return false;
+  Login& host = logins_.at(ask.login);
+  const std::string name = name_of(ask.want);
+  if (host.common_for && *host.common_for == name) common_was_refused(host);
+  if (!common_refused_by_.empty()) {
+    const bool here = common_refused_by_ == host.name;
+    finish(id, auth_error(here ? std::string("the password of -k was refused")
+                               : cat("the password of -k was refused by ", common_refused_by_,
+                                     ", so it is not tried here"),
+                          "check the password and the user (-l)"));
+    return true;
+  }
+  if (host.common_for) return false;  // it goes on after that one: a code, say
+  if (!common_accepted_ && trying_common_ != 0 && trying_common_ != ask.login) {
+    wait_for_common_.push_back(id);
+    return true;
+  }
+  if (!common_accepted_) trying_common_ = ask.login;
+  host.common_for = host.last = name;
+  give(id, common_);
+  return true;
+}
+
+void Secrets::common_was_refused(const Login& by) {
+  if (!common_refused_by_.empty()) return;
+  common_refused_by_ = by.name;
+  common_.wipe();
+  offer_common_again();
+}
+
+void Secrets::offer_common_again() {
+  for (AskId id : std::exchange(wait_for_common_, {}))
+    loop_.post([this, alive = alive_, id] {
+      if (*alive && asks_.contains(id)) decide(id);
+    });
+}
+
+// --- the person ---
+
+void Secrets::ask_person(AskId id) {
+  Ask& ask = asks_.at(id);
+  const Want& want = ask.want;
+  const std::string& name = logins_.at(ask.login).name;
+  const std::string prefix =
+      name == want.of || name == host_of(want.of) || want.of.empty() ? "" : cat(name, ": ");
+  Question question;
+  if (want.kind == Kind::kPassword) {
+    question.items.push_back({cat(prefix, want.of, "'s password: "), false});
+  } else {
+    const std::string who = cat(prefix, want.of.empty() ? "" : cat("(", want.of, ") "));
+    for (const std::string& line : want.lines) add_lines(who, line, question.lines);
+    for (const Question::Item& item : want.items) {
+      std::vector<std::string> lines;
+      add_lines(who, item.text, lines);
+      if (lines.empty()) lines.push_back(who);
+      question.items.push_back({lines.back(), item.echo});
+      lines.pop_back();
+      question.lines.insert(question.lines.end(), lines.begin(), lines.end());
+    }
+  }
+  ask.asked = put(std::move(question), [this, alive = alive_, id](Asker::Answer answer) {
+    if (!*alive) return;
+    const auto found = asks_.find(id);
+    if (found == asks_.end()) return;
+    const Want& asked = found->second.want;
+    const std::size_t count = std::max<std::size_t>(1, asked.items.size());
+    if (answer.outcome != Asker::Outcome::kAnswered || answer.secrets.size() != count)
+      return finish(id,
+                    not_answered(answer.outcome, asked.kind == Kind::kPassword ? "a password" : "an answer"));
+    if (is_like_password(asked)) {
+      Login& host = logins_.at(found->second.login);
+      host.given[name_of(asked)] = answer.secrets.front().copy();
+    }
+    finish(id, std::move(answer.secrets));
+  });
+}
+
+// --- what ssh asks ---
+
+AskpassPrompt classify_askpass_prompt(std::string_view text, std::string_view hint) {
+  using Kind = AskpassPrompt::Kind;
+  if (hint == "none") return {Kind::kNotice, ""};
+  if (hint == "confirm") return {Kind::kRefused, ""};
+  // What a server asks comes with who is asked in front; the rest are ssh's own words. So a host cannot have
+  // its question taken for one of those.
+  if (text.starts_with('(')) {
+    const std::size_t end = text.find(") ");
+    const std::string_view of = text.substr(1, end == text.npos ? 0 : end - 1);
+    return {Kind::kOther, std::string(of.find_first_of(" \n") == of.npos ? of : std::string_view())};
+  }
+  if (text.find("(yes/no") != text.npos) return {Kind::kRefused, ""};
+  constexpr std::string_view kPassphrase = "Enter passphrase for key '", kPassphraseEnd = "': ";
+  constexpr std::size_t kCutMax = 100;  // a longer name ssh cuts: then it is nobody's name
+  if (text.starts_with(kPassphrase) && text.ends_with(kPassphraseEnd) &&
+      text.size() > kPassphrase.size() + kPassphraseEnd.size()) {
+    const std::string_view file =
+        text.substr(kPassphrase.size(), text.size() - kPassphrase.size() - kPassphraseEnd.size());
+    if (file.size() < kCutMax) return {Kind::kPassphrase, std::string(file)};
+    return {Kind::kOther, ""};
+  }
+  constexpr std::string_view kPassword = "'s password: ";
+  if (text.ends_with(kPassword) && text.find_first_of(" \n") == text.size() - kPassword.size() + 2)
+    return {Kind::kPassword, std::string(text.substr(0, text.size() - kPassword.size()))};
+  return {Kind::kOther, ""};
+}
+
+}  // namespace banyan

@@ -1,0 +1,169 @@
+// transports/secrets.h -- which secrets are asked for, and who is given them.
+//
+//   passphrase of a key file   asked once a run, given to every host that uses the key; three tries in all
+//   password                   asked by each host for itself; with ask_common() one for all, which nobody is
+//                              given any more once a host has refused it
+//   any other question         asked by each host for itself
+//
+// Of a password for all: until a host has taken it only one has it at a time, since a wrong one, tried by a
+// hundred hosts at once, locks an account. A host is never given twice what it has refused.
+//
+// Pure but for the Asker, who has the person. Thread: the loop's. Lifetime: outlives those who ask.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/alive.h"
+#include "core/loop.h"
+#include "core/result.h"
+#include "transports/secret.h"
+
+namespace banyan {
+
+constexpr unsigned kPassphraseTriesMax = 3;  // of one key, as ssh
+constexpr std::size_t kPromptsMax = 16;      // of one question; honest servers have one or two
+constexpr std::size_t kPromptTextMax = 1'024;
+
+// What is put before a person. Texts may come from a hostile host: whoever shows them escapes them.
+struct Question {
+  struct Item {
+    std::string text;
+    bool echo = false;
+  };
+  std::vector<std::string> lines;  // before the items; each a line
+  std::vector<Item> items;         // answered one after the other
+};
+
+// Asks a person, one question at a time, first come first served.
+class Asker {
+ public:
+  enum class Outcome : std::uint8_t {
+    kAnswered,
+    kDeclined,  // the person said no: end of input, or the program that asks said so
+    kTimeout,   // nobody answered
+    kNobody,    // there is nobody to ask
+  };
+  struct Answer {
+    Outcome outcome = Outcome::kNobody;
+    std::vector<Secret> secrets;  // of kAnswered: one for each item
+  };
+  using OnAnswer = Function<void(Answer)>;
+  using Id = std::uint64_t;
+
+  virtual ~Asker() = default;
+  virtual bool can_ask() const = 0;
+  // `on_answer` comes once, from the loop and never from within this call, unless it was cancelled.
+  virtual Id ask(Question question, OnAnswer on_answer) = 0;
+  virtual void cancel(Id id) = 0;
+};
+
+class Secrets {
+ public:
+  using LoginId = std::uint64_t;  // one host, through all tries to reach it; 0: none
+  using AskId = std::uint64_t;
+
+  enum class Kind : std::uint8_t { kPassphrase, kPassword, kOther };
+  struct Want {
+    Kind kind = Kind::kOther;
+    // kPassphrase: the file. Else the one who asks, as "ann@web1".
+    std::string of;
+    bool from_jump_host = false;     // and not from the host itself: then the password for all is not meant
+    std::vector<std::string> lines;  // kOther: the server's name and instruction
+    std::vector<Question::Item> items;  // kPassword, kPassphrase: empty
+  };
+  // With an Error nothing is to be sent, and the host is to be given up, unless it was a passphrase.
+  using OnSecrets = Function<void(Result<std::vector<Secret>>)>;
+
+  Secrets(Loop& loop, Asker& asker) : loop_(loop), asker_(asker) {}
+  Secrets(const Secrets&) = delete;
+  Secrets& operator=(const Secrets&) = delete;
+  ~Secrets() { *alive_ = false; }
+
+  bool can_ask() const { return asker_.can_ask(); }
+  // Asks for one password for all; told whether there is one.
+  void ask_common(Function<void(Asker::Outcome)> then);
+  bool has_common() const { return has_common_; }
+  // Called before the first secret is held.
+  void on_first_secret(std::function<void()> before) { before_first_ = std::move(before); }
+
+  // `name`: as the person typed it.
+  LoginId open(std::string name);
+  void close(LoginId login);
+  // It is connected anew: what it was given before it may be given again, if it was not refused.
+  void begin_try(LoginId login);
+  // The host refused what it was given last; it let us in.
+  void refused(LoginId login);
+  void accepted(LoginId login);
+
+  // `on_secrets` once, never from within this call, unless cancelled. `login` is open.
+  AskId ask(LoginId login, Want want, OnSecrets on_secrets);
+  void cancel(AskId id);
+
+ private:
+  using Answers = std::map<std::string, Secret>;  // by question
+  struct Login {
+    std::string name;
+    std::optional<std::string> common_for;            // the question it was given the password for all for
+    std::map<std::string, unsigned> key_generations;  // of passphrases it was given
+    Answers given;                                    // in this try
+    Answers good;                                     // those with which it let us in before
+    std::string last;                                 // the question answered last
+  };
+  struct Ask {
+    LoginId login = 0;
+    Want want;
+    OnSecrets on_secrets;
+    Asker::Id asked = 0;  // of this alone; a passphrase is asked for by its Key
+  };
+  struct Key {
+    unsigned generation = 0;  // of the secret
+    bool is_known = false, is_given_up = false;
+    Secret secret;
+    Asker::Id asked = 0;
+    std::vector<AskId> waiting;
+  };
+
+  void decide(AskId id);
+  void decide_passphrase(AskId id);
+  void ask_for_passphrase(const std::string& file);
+  void on_passphrase(const std::string& file, Asker::Answer answer);
+  bool offer_common(AskId id);  // false: not for this one
+  void common_was_refused(const Login& by);
+  void offer_common_again();
+  void ask_person(AskId id);
+  void give(AskId id, const Secret& secret);
+  void finish(AskId id, Result<std::vector<Secret>> secrets);
+  Asker::Id put(Question question, Asker::OnAnswer on_answer);
+
+  Loop& loop_;
+  Asker& asker_;
+  std::function<void()> before_first_;
+  std::map<LoginId, Login> logins_;
+  std::map<AskId, Ask> asks_;
+  std::map<std::string, Key> keys_;
+  Secret common_;
+  bool has_common_ = false, common_accepted_ = false;
+  std::string common_refused_by_;
+  LoginId trying_common_ = 0;           // the one that has it before anybody has accepted it
+  std::vector<AskId> wait_for_common_;  // in order
+  LoginId next_login_ = 1;
+  AskId next_ask_ = 1;
+  Alive alive_;
+};
+
+// What ssh asks through its askpass program, by its words.
+struct AskpassPrompt {
+  enum class Kind : std::uint8_t { kPassphrase, kPassword, kOther, kNotice, kRefused };
+  Kind kind = Kind::kOther;
+  std::string of;  // the key file, or user@host; empty: it does not say
+};
+// `hint`: SSH_ASKPASS_PROMPT.
+AskpassPrompt classify_askpass_prompt(std::string_view text, std::string_view hint);
+
+}  // namespace banyan
