@@ -36,8 +36,9 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
       output_(machinery.output),
       options_(machinery.options),
       on_over_(std::move(on_over)),
-      reach_(loop_, runner_, machinery.connectors, machinery.secrets, machinery.askpass, machinery.cache, options_.ssh, options_.back_end,
-             std::min(options_.targets.targets.size(), options_.fan_out), [this] { start_more(); }),
+      reach_(loop_, runner_, machinery.connectors, machinery.secrets, machinery.askpass, machinery.cache,
+             options_.ssh, options_.back_end, std::min(options_.targets.targets.size(), options_.fan_out),
+             [this] { start_more(); }),
       jobs_(options_.targets.targets.size()) {
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
 }

@@ -44,7 +44,8 @@ class Reach {
 
   // `sessions_max`: so many targets are reached at a time. `on_idle`: idle() may have grown.
   Reach(Loop& loop, Runner& runner, Connectors& connectors, Secrets& secrets, Askpass& askpass,
-        ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max, Loop::Task on_idle);
+        ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max,
+        Loop::Task on_idle);
   Reach(const Reach&) = delete;
   Reach& operator=(const Reach&) = delete;
   ~Reach();

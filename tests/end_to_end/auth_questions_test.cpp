@@ -1,38 +1,61 @@
 // Goal: whatever a server wants to know of a person is asked, whoever speaks SSH; once, in the right words,
 // and given to nobody else. Method: a real sshd with accounts that have passwords, and a real dropbear; a
 // person at a terminal (a pty that is the controlling one), or the program that SSH_ASKPASS names.
+#include <sys/stat.h>
+
+#include <filesystem>
 #include <fstream>
 
+#include "tests/end_to_end/person.h"
 #include "tests/end_to_end/ssh.h"
-#include "tests/end_to_end/terminal.h"
 
 using namespace banyan::test;
 using banyan::cat;
 
 namespace {
 
-const std::string kBackEnds[] = {"openssh", "libssh2"};
+namespace fs = std::filesystem;
+
 constexpr const char* kPassword = "correct horse";
 
 Words through(const std::string& back_end, const Sshd& server, const std::string& targets,
               const Words& rest) {
-  Words words = {"--ssh", back_end};
-  const Words run = over(server, targets, rest);
-  words.insert(words.end(), run.begin(), run.end());
-  return words;
+  return over(server, targets, rest, back_end);
 }
 
-[[maybe_unused]] std::size_t count_of(const std::string& text, std::string_view part) {
+std::size_t count_of(const std::string& text, std::string_view part) {
   std::size_t count = 0;
   for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
   return count;
 }
 
-Sshd::Options with_passwords() {
-  return {.client_lines = "PreferredAuthentications password\n",
+Sshd::Options with_passwords(const std::string& client_lines = "PreferredAuthentications password\n") {
+  return {.client_lines = client_lines,
           .accounts = {{.name = "ann", .shell = "/bin/sh", .password = kPassword},
+                       {.name = "bob", .shell = "/bin/sh", .password = kPassword},
                        {.name = "old", .shell = "/bin/sh", .password = kPassword, .has_expired = true}},
           .pam = Sshd::kUsualPam};
+}
+
+// A program that answers, and keeps what it was asked.
+std::string askpass_that_says(const Sshd& server, const std::string& answer) {
+  const std::string file = server.folder() + "/askpass";
+  std::ofstream(file) << "#!/bin/sh\nprintf '%s\\n' \"$1\" >>" << server.folder() << "/asked\n"
+                      << "test -n '" << answer << "' || exit 1\necho '" << answer << "'\n";
+  ::chmod(file.c_str(), 0700);
+  return file;
+}
+
+Words asking_with(const std::string& program) {
+  return {"SSH_ASKPASS=" + program, "SSH_ASKPASS_REQUIRE=force"};
+}
+
+std::string make_key(const Sshd& server, const std::string& kind, const std::string& options,
+                     const std::string& passphrase) {
+  const std::string file = cat(server.folder(), "/id_", kind);
+  const std::string line = cat("exec ssh-keygen -q -a 2 -C '' ", options, " -N '", passphrase, "' -f ", file);
+  REQUIRE(std::system(line.c_str()) == 0);
+  return file;
 }
 
 }  // namespace
@@ -40,7 +63,7 @@ Sshd::Options with_passwords() {
 TEST_CASE("a password is asked for by name, does not show, and lets in") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(with_passwords());
-  for (const std::string& back_end : kBackEnds) {
+  for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
     OnTerminal program(through(back_end, server, "ann@web", {"--", "echo", "here"}));
     INFO(program.shown());
@@ -51,5 +74,261 @@ TEST_CASE("a password is asked for by name, does not show, and lets in") {
     CHECK(program.finish() == 0);
     CHECK(program.echoes());
     CHECK_FALSE(contains(program.shown(), kPassword));
+  }
+}
+
+TEST_CASE("a wrong password is asked for again, three times in all") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "ann@web", {"--json", "--", "true"}));
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(program.wait_for("'s password: "));
+      program.type("wrong\n");
+    }
+    CHECK(program.finish() == 255);
+    INFO(program.shown());
+    CHECK(contains(program.shown(), "\"class\":\"auth\""));
+    CHECK(contains(program.shown(), "\"started\":\"no\""));
+    CHECK(count_of(program.shown(), "'s password: ") == 3);
+  }
+}
+
+TEST_CASE("an expired password is told as that, with what to do") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  const std::string askpass = askpass_that_says(server, kPassword);
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got =
+        run_program(through(back_end, server, "old@web", {"--json", "--", "true"}), {}, asking_with(askpass));
+    CAPTURE(got.out, got.err);
+    CHECK(got.code == 255);
+    const auto fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["class"] == "auth");
+    CHECK(contains(fail["remedy"], "log in by hand once"));
+  }
+}
+
+TEST_CASE(
+    "keyboard-interactive: who asks stands in front, and nothing a host says reaches the terminal as it is") {
+  if (!has_sshd() || !has_namespaces()) return;
+  Sshd::Options options = with_passwords("PreferredAuthentications keyboard-interactive\n");
+  options.pam = cat("auth optional pam_echo.so file=/srv/hello\n", Sshd::kUsualPam);
+  options.setup = "printf 'bob@127.0.0.1\\033]0;x\\007 \\342\\200\\256 password: \\n' >/srv/hello";
+  const Sshd server(options);
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "ann@web", {"--", "echo", "here"}));
+    REQUIRE(program.wait_for("Password: "));
+    program.type(cat(kPassword, "\n"));
+    CHECK(program.wait_for("here"));
+    CHECK(program.finish() == 0);
+    INFO(program.shown());
+    CHECK(contains(program.shown(), "(ann@127.0.0.1) "));
+    CHECK_FALSE(contains(program.shown(), "\033]"));
+    CHECK_FALSE(contains(program.shown(), "\342\200\256"));
+    for (const std::string& line : lines_of(program.shown())) CHECK_FALSE(line.starts_with("bob@"));
+  }
+}
+
+TEST_CASE("an encrypted key opens with its passphrase, whatever its kind and format") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const struct {
+    const char* kind;
+    const char* options;
+  } table[] = {{"ed25519", "-t ed25519"},
+               {"ecdsa", "-t ecdsa -b 256"},
+               {"rsa", "-t rsa -b 2048"},
+               {"ecdsa_pem", "-t ecdsa -b 384 -m PEM"},
+               {"rsa_pem", "-t rsa -b 2048 -m PEM"},
+               {"rsa_pkcs8", "-t rsa -b 2048 -m PKCS8"}};
+  std::ofstream authorized(server.folder() + "/authorized_keys", std::ios::app);
+  const std::string askpass = askpass_that_says(server, "open sesame");
+  for (const auto& row : table) {
+    const std::string key = make_key(server, row.kind, row.options, "open sesame");
+    authorized << read_file(key + ".pub") << std::flush;
+    for (const std::string back_end : kBackEnds) {
+      CAPTURE(row.kind, back_end);
+      const Finished got =
+          run_program(through(back_end, server, "web", {"--identity", key, "--", "echo", "here"}), {},
+                      asking_with(askpass));
+      CAPTURE(got.err);
+      CHECK(got.code == 0);
+      CHECK(got.out == "here\n");
+    }
+  }
+}
+
+TEST_CASE("a passphrase is asked for once for all hosts, and again only when it was wrong") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const std::string key = make_key(server, "one", "-t ed25519", "open sesame");
+  std::ofstream(server.folder() + "/authorized_keys", std::ios::app) << read_file(key + ".pub");
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "db[1-5]", {"--identity", key, "--", "echo", "here"}));
+    const std::string question = cat("Enter passphrase for key '", key, "': ");
+    REQUIRE(program.wait_for(question));
+    program.type("wrong\n");
+    REQUIRE(program.wait_for(question));
+    program.type("open sesame\n");
+    CHECK(program.finish() == 0);
+    INFO(program.shown());
+    CHECK(count_of(program.shown(), question) == 2);
+  }
+}
+
+TEST_CASE("the password of -k is for all hosts, and tried on no further one when one has refused it") {
+  if (!has_sshd() || !has_namespaces()) return;
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Sshd server(with_passwords());
+    const std::string right = askpass_that_says(server, kPassword);
+    const Finished all =
+        run_program(through(back_end, server, "db[1-5]", {"-k", "-l", "ann", "--", "echo", "here"}), {},
+                    asking_with(right));
+    CAPTURE(all.err);
+    CHECK(all.code == 0);
+    CHECK(lines_of(all.out).size() == 5);
+    CHECK(count_of(read_file(server.folder() + "/asked"), "\n") == 1);
+
+    const std::string wrong = askpass_that_says(server, "wrong");
+    const Finished none =
+        run_program(through(back_end, server, "db[1-5]", {"-k", "-l", "ann", "--json", "--", "echo", "here"}),
+                    {}, asking_with(wrong));
+    CAPTURE(none.out, server.log());
+    CHECK(none.code == 4);
+    CHECK(count_of(server.log(), "Failed password for ann") == 1);
+    std::size_t others = 0;
+    for (const auto& event : events_of(none.out)) {
+      if (event["event"] != "fail") continue;
+      CHECK(event["class"] == "auth");
+      CHECK(event["started"] == "no");
+      if (contains(event["error"], "was refused by db")) ++others;
+    }
+    CHECK(others == 4);
+  }
+}
+
+TEST_CASE("where nobody can be asked, nobody is waited for") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got = run_program(through(back_end, server, "ann@web", {"--json", "--", "true"}), {},
+                                     {"SSH_ASKPASS_REQUIRE=never", "SSH_ASKPASS=/bin/true"});
+    CAPTURE(got.out);
+    CHECK(got.code == 255);
+    const auto fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["class"] == "auth");
+    CHECK(contains(fail["remedy"], "terminal"));
+    CHECK(got.seconds < 20);
+  }
+}
+
+TEST_CASE("Ctrl-C at a question ends the run with 130, and the terminal echoes again") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "ann@web", {"--", "true"}));
+    REQUIRE(program.wait_for("'s password: "));
+    CHECK_FALSE(program.echoes());
+    program.type("\x03");
+    CHECK(program.finish() == 130);
+    CHECK(program.echoes());
+  }
+}
+
+TEST_CASE("a program that says no is no answer") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  const std::string askpass = askpass_that_says(server, "");
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got =
+        run_program(through(back_end, server, "ann@web", {"--json", "--", "true"}), {}, asking_with(askpass));
+    CAPTURE(got.out);
+    CHECK(got.code == 255);
+    const auto fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(contains(fail["error"], "not given"));
+  }
+  CHECK(count_of(server.log(), "Failed password") == 0);
+}
+
+TEST_CASE("dropbear's password is asked for as well") {
+  if (!has_dropbear() || !has_namespaces()) return;
+  const Sshd server({.kind = Sshd::Kind::kDropbear,
+                     .client_lines = "PreferredAuthentications password\n",
+                     .accounts = {{.name = "ann", .shell = "/bin/sh", .password = kPassword}}});
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "ann@web", {"--", "echo", "here"}));
+    const bool asked = program.wait_for("'s password: ");
+    INFO(program.shown() << server.log());
+    REQUIRE(asked);
+    program.type("wrong\n");
+    REQUIRE(program.wait_for("'s password: "));
+    program.type(cat(kPassword, "\n"));
+    CHECK(program.wait_for("here"));
+    CHECK(program.finish() == 0);
+    INFO(program.shown());
+  }
+}
+
+// Attack A16.
+TEST_CASE("a secret is in no command line, environment or file, while it is used and after") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const std::string password = "CanaryPassword-1f7c", passphrase = "CanaryPassphrase-93e0";
+  Sshd::Options options = with_passwords("PreferredAuthentications publickey,password\n");
+  options.accounts[0].password = password;
+  options.server_lines = "AuthenticationMethods publickey,password\n";
+  const Sshd server(options);
+  const std::string key = make_key(server, "canary", "-t ed25519", passphrase);
+  std::ofstream(server.outside("/srv/authorized_keys"), std::ios::app) << read_file(key + ".pub");
+  const auto is_found = [&](const std::string& text) {
+    return contains(text, password) || contains(text, passphrase);
+  };
+  const auto search = [&] {
+    std::vector<std::string> found;
+    std::error_code error;
+    for (const auto& process : fs::directory_iterator("/proc", error)) {
+      for (const char* file : {"cmdline", "environ"})
+        if (is_found(read_file(process.path() / file))) found.push_back(process.path() / file);
+    }
+    const char* temporary = std::getenv("TMPDIR");
+    for (const char* folder : {temporary != nullptr ? temporary : "/tmp", "/dev/shm", "/var/tmp"}) {
+      for (const auto& file :
+           fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied, error)) {
+        if (file.is_regular_file(error) && file.file_size(error) < 1024 * 1024 &&
+            is_found(read_file(file.path())))
+          found.push_back(file.path());
+      }
+    }
+    return found;
+  };
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "ann@web",
+                               {"--identity", key, "--json", "--", "sh", "-c", "echo begun; exec sleep 60"}),
+                       {cat("BANYAN_CACHE=", server.folder(), "/cache")});
+    REQUIRE(program.wait_for("Enter passphrase"));
+    program.type(passphrase + "\n");
+    REQUIRE(program.wait_for("'s password: "));
+    program.type(password + "\n");
+    REQUIRE(program.wait_for("begun"));
+    CHECK(search().empty());
+    // Nor does it leave a core file.
+    ::kill(program.pid(), SIGABRT);
+    CHECK(program.finish() == 1000 + SIGABRT);
+    CHECK_FALSE(program.has_dumped_core());
+    CHECK(search().empty());
+    CHECK_FALSE(is_found(program.shown()));
   }
 }

@@ -1,5 +1,5 @@
-// tests/end_to_end/terminal.h -- the real program on a terminal that is its own: with a session, job control
-// and a person who types.
+// tests/end_to_end/person.h -- the real program on a terminal of its own, and a person who is asked and
+// types.
 #pragma once
 
 #include <pty.h>

@@ -64,6 +64,7 @@ class Program {
     pid_ = ::fork();
     REQUIRE(pid_ >= 0);
     if (pid_ == 0) {
+      ::setsid();  // the terminal of whoever runs the tests is not to be asked
       ::dup2(in[0], 0);
       ::dup2(out[1], 1);
       ::dup2(err[1], 2);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdlib>
@@ -237,7 +238,7 @@ bool Sshd::start(const Options& options) {
   port_ = free_port();
   write_configurations(options);
   write_file(folder_ + "/log", "");
-  const std::string line = server_line(options.kind);
+  const std::string line = server_line(options);
   std::vector<std::string> words = {"sh", "-ec", line};
   if (own_namespace_) words = {"unshare", "-m", "sh", "-ec", namespace_script(options) + line};
   std::vector<char*> argv;
@@ -278,8 +279,8 @@ bool Sshd::wait_until_listening(Kind kind) const {
   }
 }
 
-std::string Sshd::server_line(Kind kind) const {
-  if (kind == Kind::kOpenSsh)
+std::string Sshd::server_line(const Options& options) const {
+  if (options.kind == Kind::kOpenSsh)
     return cat("exec ", find_server("sshd"), " -D -f ", folder_, "/sshd_config -E ", folder_, "/log");
   std::string conversions, names;
   for (std::size_t i = 0; i < host_keys_; ++i) {
@@ -288,8 +289,11 @@ std::string Sshd::server_line(Kind kind) const {
         cat("test -e ", key, " || dropbearconvert openssh dropbear ", host_key_file(i), " ", key, "\n");
     names += cat(" -r ", key);
   }
-  return cat(conversions, "exec ", find_server("dropbear"), " -F -E -s -p 127.0.0.1:", port_, " -P ", folder_,
-             "/dropbear_pid", names);
+  const bool has_passwords =
+      std::ranges::any_of(options.accounts, [](const Account& account) { return !account.password.empty(); });
+  const std::string_view without_passwords = has_passwords ? "" : " -s";
+  return cat(conversions, "exec ", find_server("dropbear"), " -F -E", without_passwords,
+             " -p 127.0.0.1:", port_, " -P ", folder_, "/dropbear_pid", names);
 }
 
 void Sshd::write_configurations(const Options& options) {

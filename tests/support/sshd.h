@@ -86,7 +86,7 @@ class Sshd {
   void write_configurations(const Options& options);
   std::string authorized_keys(const Options& options) const;
   std::string host_key_file(std::size_t number) const;
-  std::string server_line(Kind kind) const;
+  std::string server_line(const Options& options) const;
   std::string namespace_script(const Options& options) const;
   void make_homes(const Options& options) const;
   bool wait_until_listening(Kind kind) const;
