@@ -95,9 +95,9 @@ struct SessionQuestion {
   SessionId id = 0;
   std::uint32_t number = 0;
   Kind kind = Kind::kPassword;
-  std::string file;               // kPassphrase: one of the order's identities
-  std::string name, instruction;  // kInteractive: what the server says
-  std::vector<Item> items;        // kInteractive: 1 to kConnectorPromptsMax
+  std::string file = {};                    // kPassphrase: one of the order's identities
+  std::string name = {}, instruction = {};  // kInteractive: what the server says
+  std::vector<Item> items = {};             // kInteractive: 1 to kConnectorPromptsMax
 };
 struct SessionRefused {  // the server did not take what was answered last
   SessionId id = 0;

@@ -18,7 +18,7 @@ constexpr std::size_t kSecretMax = 1'024;  // of what a person answers: PAM take
 
 // What must not be found in memory later.
 inline void wipe(Buffer& bytes) {
-  if (!bytes.empty()) ::explicit_bzero(bytes.data(), bytes.size());
+  if (bytes.data() != nullptr) ::explicit_bzero(bytes.data(), bytes.size());
   bytes.clear();
 }
 

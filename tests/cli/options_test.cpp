@@ -235,3 +235,9 @@ TEST_CASE("durations have units, and seconds without") {
     CHECK_THROWS_AS(parse_duration(wrong), UsageError);
   }
 }
+
+TEST_CASE("-k asks for one password, where something is contacted") {
+  CHECK_FALSE(parse_options({"run", "h", "--", "true"}).ask_password);
+  CHECK(parse_options({"run", "h", "-k", "--", "true"}).ask_password);
+  CHECK(parse_options({"tree", "h", "--ask-pass"}).ask_password);
+}

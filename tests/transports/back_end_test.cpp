@@ -100,7 +100,7 @@ TEST_CASE("the first setting that libssh2 cannot honour decides, and is named") 
        [](BackEndFacts& f) { f.has_kerberos_ticket = true; }},
       {"gssapiauthentication yes\npreferredauthentications publickey\n", "", "",
        [](BackEndFacts& f) { f.has_kerberos_ticket = true; }},
-      {"gssapiauthentication yes\nidentityagent none\n", "GSSAPIAuthentication", "no key is here",
+      {"gssapiauthentication yes\nidentityagent none\n", "", "",
        [](BackEndFacts& f) { f.keys[0].kind = KeyKind::kMissing; }},
       {"gssapikeyexchange yes\n", "GSSAPIKeyExchange", "",
        [](BackEndFacts& f) { f.has_kerberos_ticket = true; }},

@@ -34,6 +34,9 @@ SessionOrder order() {
   settings.only_identities = true;
   settings.environment = {"LANG=C"};
   settings.window = 12345;
+  settings.methods = {"password", "publickey"};
+  settings.password_prompts = 7;
+  settings.may_ask = true;
   return order;
 }
 
@@ -65,6 +68,9 @@ TEST_CASE("an order arrives with everything in it") {
   CHECK(settings.only_identities);
   CHECK(settings.environment == std::vector<std::string>{"LANG=C"});
   CHECK(settings.window == 12345);
+  CHECK(settings.methods == std::vector<std::string>{"password", "publickey"});
+  CHECK(settings.password_prompts == 7);
+  CHECK(settings.may_ask);
 }
 
 TEST_CASE("what a connector tells arrives as it was told, long texts cut") {
@@ -127,4 +133,54 @@ TEST_CASE("a datagram brings its descriptor, and its end is told from a pause") 
   CHECK_FALSE(bool(receive_datagram(theirs.get()).fd));
   ours.reset();
   CHECK(receive_datagram(theirs.get()).status == Datagram::Status::kEnd);
+}
+
+TEST_CASE("a question arrives as it was asked, long texts cut, and one that makes no sense does not") {
+  using Kind = SessionQuestion::Kind;
+  const auto arrives = [](const SessionQuestion& question) {
+    return decode_from_connector(encode(FromConnector(question)));
+  };
+  SessionQuestion question{.id = 4, .number = 9, .kind = Kind::kInteractive, .file = {}, .name = "n"};
+  question.instruction = std::string(100'000, 'i');
+  question.items = {{"Code:", true}, {std::string(100'000, 'p'), false}};
+  const auto decoded = arrives(question);
+  REQUIRE(bool(decoded));
+  const SessionQuestion& got = std::get<SessionQuestion>(*decoded);
+  CHECK(got.id == 4);
+  CHECK(got.number == 9);
+  CHECK(got.kind == Kind::kInteractive);
+  CHECK(got.name == "n");
+  CHECK(got.instruction.size() == kConnectorPromptTextMax);
+  REQUIRE(got.items.size() == 2);
+  CHECK(got.items[0].text == "Code:");
+  CHECK(got.items[0].echo);
+  CHECK(got.items[1].text.size() == kConnectorPromptTextMax);
+  CHECK_FALSE(got.items[1].echo);
+
+  CHECK(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassword})));
+  CHECK(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassphrase, .file = "/id"})));
+  CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassphrase})));
+  CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassword, .file = "/id"})));
+  CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kInteractive})));
+  question.items.resize(kConnectorPromptsMax + 1);
+  CHECK_FALSE(bool(arrives(question)));
+  CHECK(bool(decode_from_connector(encode(FromConnector(SessionRefused{3})))));
+}
+
+TEST_CASE("an answer arrives with its secrets, in a message that never moved") {
+  SessionAnswer answer{.id = 4, .number = 9, .secrets = {}};
+  const std::string much(kSecretMax, 's');
+  for (const std::string_view text : {std::string_view("one"), std::string_view(), std::string_view(much)})
+    answer.secrets.push_back(Secret::copy_of(as_bytes(text)));
+  Buffer message = encode(ToConnector(std::move(answer)));
+  const Result<ToConnector> decoded = decode_to_connector(message);
+  REQUIRE(bool(decoded));
+  const SessionAnswer& got = std::get<SessionAnswer>(*decoded);
+  CHECK(got.number == 9);
+  REQUIRE(got.secrets.size() == 3);
+  CHECK(got.secrets[0].text() == "one");
+  CHECK(got.secrets[1].empty());
+  CHECK(got.secrets[2].text() == much);
+  for (std::size_t size = 0; size < message.size(); ++size)
+    CHECK_FALSE(bool(decode_to_connector(Bytes(message).first(size))));
 }

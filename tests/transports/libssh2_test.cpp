@@ -21,7 +21,7 @@ TEST_CASE("of the algorithms in ssh's settings those that libssh2 knows are aske
   settings.macs = {"umac-64@openssh.com", "hmac-sha2-512"};
   settings.host_key_algorithms = {"ecdsa-sha2-nistp256", "ssh-ed25519"};
 
-  const SessionSettings session = session_settings(settings, false);
+  const SessionSettings session = session_settings(settings, false, false);
 
   CHECK((session.key_exchanges == List{"ecdh-sha2-nistp256", "curve25519-sha256"}));
   CHECK((session.ciphers == List{"aes256-ctr", "aes128-ctr"}));
@@ -34,6 +34,6 @@ TEST_CASE("an unknown host key is written to the user's first file, and only whe
   settings.strict_host_key_checking = "accept-new";
   settings.user_known_hosts = {"/home/u/a", "/home/u/b"};
 
-  CHECK(session_settings(settings, false).accept_new == "");
-  CHECK(session_settings(settings, true).accept_new == "/home/u/a");
+  CHECK(session_settings(settings, false, false).accept_new == "");
+  CHECK(session_settings(settings, true, false).accept_new == "/home/u/a");
 }

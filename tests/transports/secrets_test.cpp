@@ -1,0 +1,257 @@
+// Goal: nobody is asked twice for what he has said, and no secret goes to who has not asked for it, or
+// refused it. Method: hosts that ask, a person who is a list of answers; what ssh may ask, by its words.
+#include "transports/secrets.h"
+
+#include <catch2/catch.hpp>
+#include <deque>
+
+#include "core/epoll_loop.h"
+
+using namespace banyan;
+
+namespace {
+
+class Person final : public Asker {
+ public:
+  explicit Person(Loop& loop) : loop_(loop) {}
+  bool can_ask() const override { return true; }
+  Id ask(Question question, OnAnswer on_answer) override {
+    asked.push_back(std::move(question));
+    loop_.post([this, on_answer = std::move(on_answer)] {
+      Answer answer;
+      if (answers.empty()) {
+        answer.outcome = Outcome::kDeclined;
+      } else {
+        answer.outcome = Outcome::kAnswered;
+        answer.secrets.push_back(Secret::copy_of(as_bytes(answers.front())));
+        answers.pop_front();
+      }
+      on_answer(std::move(answer));
+    });
+    return asked.size();
+  }
+  void cancel(Id) override { ++cancelled; }
+
+  std::vector<Question> asked;
+  std::deque<std::string> answers;
+  int cancelled = 0;
+
+ private:
+  Loop& loop_;
+};
+
+struct World {
+  EpollLoop loop;
+  Person person{loop};
+  Secrets secrets{loop, person};
+
+  World() = default;
+  explicit World(std::deque<std::string> answers) { person.answers = std::move(answers); }
+
+  struct Heard {
+    int times = 0;
+    std::string secret, error;
+  };
+  void settle() {
+    for (int i = 0; i < 50; ++i) loop.run_once(0);
+  }
+  std::shared_ptr<Heard> ask_later(Secrets::LoginId login, Secrets::Want want) {
+    auto heard = std::make_shared<Heard>();
+    secrets.ask(login, std::move(want), [heard](Result<std::vector<Secret>> given) {
+      ++heard->times;
+      if (given) {
+        heard->secret = given->front().text();
+      } else {
+        heard->error = given.error().text;
+      }
+    });
+    return heard;
+  }
+  Heard ask(Secrets::LoginId login, Secrets::Want want) {
+    const auto heard = ask_later(login, std::move(want));
+    settle();
+    CHECK(heard->times <= 1);
+    return *heard;
+  }
+  void have_common(const std::string& password) {
+    person.answers.push_front(password);
+    secrets.ask_common([](Asker::Outcome) {});
+    settle();
+    person.asked.clear();
+  }
+};
+
+Secrets::Want password(const std::string& of) {
+  return {.kind = Secrets::Kind::kPassword, .of = of};
+}
+Secrets::Want passphrase(const std::string& file) {
+  return {.kind = Secrets::Kind::kPassphrase, .of = file};
+}
+Secrets::Want prompt(const std::string& of, const std::string& text, bool echo = false) {
+  return {.kind = Secrets::Kind::kOther, .of = of, .items = {{text, echo}}};
+}
+
+}  // namespace
+
+TEST_CASE("a passphrase is asked for once for all who want it, also at the same time") {
+  World world({"sesame"});
+  std::vector<std::shared_ptr<World::Heard>> all;
+  for (int i = 0; i < 5; ++i) all.push_back(world.ask_later(world.secrets.open("h"), passphrase("/id")));
+  world.settle();
+  for (const auto& heard : all) CHECK(heard->secret == "sesame");
+  CHECK(world.ask(world.secrets.open("late"), passphrase("/id")).secret == "sesame");
+  REQUIRE(world.person.asked.size() == 1);
+  CHECK(world.person.asked[0].items[0].text == "Enter passphrase for key '/id': ");
+}
+
+TEST_CASE("a wrong passphrase is asked for again once for all, three times in all") {
+  World world({"1", "2", "3", "4"});
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  for (const std::string expected : {"1", "2", "3"}) {
+    CHECK(world.ask(a, passphrase("/id")).secret == expected);
+    CHECK(world.ask(b, passphrase("/id")).secret == expected);
+  }
+  CHECK_FALSE(world.ask(a, passphrase("/id")).error.empty());
+  CHECK_FALSE(world.ask(b, passphrase("/id")).error.empty());
+  CHECK(world.person.asked.size() == kPassphraseTriesMax);
+  CHECK(world.ask(a, passphrase("/other")).secret == "4");
+}
+
+TEST_CASE("each host is asked its own password, by its name as it was typed") {
+  World world({"one", "two"});
+  CHECK(world.ask(world.secrets.open("web1"), password("ann@web1")).secret == "one");
+  CHECK(world.ask(world.secrets.open("db"), password("ann@10.0.0.1")).secret == "two");
+  REQUIRE(world.person.asked.size() == 2);
+  CHECK(world.person.asked[0].items[0].text == "ann@web1's password: ");
+  CHECK(world.person.asked[1].items[0].text == "db: ann@10.0.0.1's password: ");
+}
+
+TEST_CASE("what let us in before is given again in a second try, what was refused is not") {
+  World world({"wrong", "right", "other"});
+  const Secrets::LoginId host = world.secrets.open("web1");
+  world.secrets.begin_try(host);
+  CHECK(world.ask(host, password("ann@web1")).secret == "wrong");
+  world.secrets.refused(host);
+  CHECK(world.ask(host, password("ann@web1")).secret == "right");
+  world.secrets.accepted(host);
+  world.secrets.begin_try(host);
+  CHECK(world.ask(host, password("ann@web1")).secret == "right");
+  CHECK(world.person.asked.size() == 2);
+  world.secrets.refused(host);
+  CHECK(world.ask(host, password("ann@web1")).secret == "other");
+}
+
+TEST_CASE("of a password for all one host has it first, the others when that took it") {
+  World world;
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  CHECK(world.ask(a, password("ann@a")).secret == "common");
+  const auto later = world.ask_later(b, prompt("ann@b", "Password: "));
+  world.settle();
+  CHECK(later->times == 0);
+  world.secrets.accepted(a);
+  world.settle();
+  CHECK(later->secret == "common");
+  CHECK(world.person.asked.empty());
+}
+
+TEST_CASE("a password for all that one host refused goes to no other, and its text names that host") {
+  World world;
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  CHECK(world.ask(a, password("ann@a")).secret == "common");
+  const auto waiting = world.ask_later(b, password("ann@b"));
+  world.settle();
+  world.secrets.refused(a);
+  world.settle();
+  CHECK(waiting->error.find("refused by a") != std::string::npos);
+  CHECK_FALSE(world.ask(world.secrets.open("c"), password("ann@c")).error.empty());
+  CHECK_FALSE(world.ask(a, password("ann@a")).error.empty());
+  CHECK(world.person.asked.empty());
+}
+
+TEST_CASE("the same question again means that the password for all was refused, another one does not") {
+  World world({"123456"});
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  CHECK(world.ask(a, prompt("ann@a", "Password: ")).secret == "common");
+  CHECK(world.ask(a, prompt("ann@a", "Code: ")).secret == "123456");
+  CHECK(world.ask(a, prompt("ann@a", "Password: ")).times == 1);
+  CHECK(world.ask(b, password("ann@b")).error.find("refused by a") != std::string::npos);
+}
+
+TEST_CASE("a host that goes without a verdict leaves the password for all to the next") {
+  World world;
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  CHECK(world.ask(a, password("ann@a")).secret == "common");
+  const auto later = world.ask_later(b, password("ann@b"));
+  world.settle();
+  world.secrets.close(a);
+  world.settle();
+  CHECK(later->secret == "common");
+}
+
+TEST_CASE("a jump host, and a question whose answer shows, do not get the password for all") {
+  World world({"jump", "yes"});
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a");
+  Secrets::Want want = password("ann@gw");
+  want.from_jump_host = true;
+  CHECK(world.ask(a, want).secret == "jump");
+  CHECK(world.ask(a, prompt("ann@a", "Really?", true)).secret == "yes");
+}
+
+TEST_CASE("what a server says stands behind who asks, line by line") {
+  World world({"x"});
+  Secrets::Want want = prompt("ann@web1", "bob@bank's secret\nPIN: ");
+  want.lines = {"Name", "One\r\nTwo\n"};
+  world.ask(world.secrets.open("web1"), std::move(want));
+  REQUIRE(world.person.asked.size() == 1);
+  const Question& question = world.person.asked[0];
+  CHECK(question.lines == std::vector<std::string>{"(ann@web1) Name", "(ann@web1) One", "(ann@web1) Two",
+                                                   "(ann@web1) bob@bank's secret"});
+  CHECK(question.items[0].text == "(ann@web1) PIN: ");
+}
+
+TEST_CASE("who has gone is not answered") {
+  World world({"late"});
+  const Secrets::LoginId a = world.secrets.open("a");
+  const auto heard = world.ask_later(a, password("ann@a"));
+  world.loop.run_once(0);
+  world.secrets.close(a);
+  world.settle();
+  CHECK(heard->times == 0);
+}
+
+TEST_CASE("what ssh asks is told by its words, and a host cannot speak for ssh") {
+  using Kind = AskpassPrompt::Kind;
+  const struct {
+    const char* text;
+    const char* hint;
+    Kind kind;
+    const char* of;
+  } table[] = {
+      {"Enter passphrase for key '/home/ann/.ssh/id': ", "", Kind::kPassphrase, "/home/ann/.ssh/id"},
+      {"ann@web1's password: ", "", Kind::kPassword, "ann@web1"},
+      {"(ann@web1) Password: ", "", Kind::kOther, "ann@web1"},
+      {"(ann@web1) Enter passphrase for key '/home/ann/.ssh/id': ", "", Kind::kOther, "ann@web1"},
+      {"(ann@web1) bob@bank's password: ", "", Kind::kOther, "ann@web1"},
+      {"(some thing) x: ", "", Kind::kOther, ""},
+      {"The authenticity ... (yes/no/[fingerprint])? ", "", Kind::kRefused, ""},
+      {"Allow use of key?", "confirm", Kind::kRefused, ""},
+      {"Confirm user presence for key", "none", Kind::kNotice, ""},
+      {"Enter PIN for 'card': ", "", Kind::kOther, ""},
+      {"Enter ann@web1's old password: ", "", Kind::kOther, ""},
+      {"x\nann@web1's password: ", "", Kind::kOther, ""},
+      {"Enter passphrase for key '': ", "", Kind::kOther, ""},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.text);
+    const AskpassPrompt got = classify_askpass_prompt(row.text, row.hint);
+    CHECK(got.kind == row.kind);
+    CHECK(got.of == row.of);
+  }
+  const std::string long_name(100, 'x');
+  CHECK(classify_askpass_prompt("Enter passphrase for key '" + long_name + "': ", "").kind == Kind::kOther);
+}
