@@ -73,8 +73,8 @@ class Secrets {
     Kind kind = Kind::kOther;
     // kPassphrase: the file. Else the one who asks, as "ann@web1".
     std::string of = {};
-    bool from_jump_host = false;     // and not from the host itself: then the password for all is not meant
-    std::vector<std::string> lines;  // kOther: the server's name and instruction
+    bool from_jump_host = false;  // and not from the host itself: then the password for all is not meant
+    std::vector<std::string> lines = {};     // kOther: the server's name and instruction
     std::vector<Question::Item> items = {};  // kPassword, kPassphrase: empty
   };
   // With an Error nothing is to be sent, and the host is to be given up, unless it was a passphrase.

@@ -218,10 +218,10 @@ TEST_CASE("who has gone is not answered") {
   World world({"late"});
   const Secrets::LoginId a = world.secrets.open("a");
   const auto heard = world.ask_later(a, password("ann@a"));
-  world.loop.run_once(0);
   world.secrets.close(a);
   world.settle();
   CHECK(heard->times == 0);
+  CHECK(world.person.asked.empty());
 }
 
 TEST_CASE("what ssh asks is told by its words, and a host cannot speak for ssh") {
