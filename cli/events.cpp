@@ -8,6 +8,7 @@
 
 #include "cli/printable.h"
 #include "core/text.h"
+#include "transports/base64.h"
 
 namespace banyan::cli {
 namespace {
@@ -45,7 +46,7 @@ std::string Events::out(std::string_view target, bool is_err, std::string_view b
   if (is_utf8(bytes)) {
     json["data"] = bytes;
   } else {
-    json["base64"] = base64(bytes);
+    json["base64"] = encode_base64(as_bytes(bytes));
   }
   return line(json, ascii_);
 }
@@ -127,19 +128,6 @@ std::string Events::plan(const TargetPlan& plan) const {
 std::string signal_name(int signal) {
   const char* name = sigabbrev_np(signal);
   return name == nullptr ? cat("SIG", signal) : cat("SIG", std::string_view(name));
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    std::uint32_t group = 0;
-    const std::size_t have = std::min<std::size_t>(3, bytes.size() - at);
-    for (std::size_t i = 0; i < 3; ++i) group = group << 8 | (i < have ? std::uint8_t(bytes[at + i]) : 0u);
-    for (std::size_t i = 0; i < 4; ++i) out += i <= have ? kDigits[group >> (18 - 6 * i) & 63] : '=';
-  }
-  return out;
 }
 
 }  // namespace banyan::cli

@@ -68,6 +68,5 @@ class Events {
 
 // "SIGTERM"; "SIG64" for one without a name.
 std::string signal_name(int signal);
-std::string base64(std::string_view bytes);
 
 }  // namespace banyan::cli

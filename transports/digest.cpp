@@ -98,23 +98,4 @@ std::string hex(std::string_view bytes) {
   return text;
 }
 
-std::optional<std::string> decode_base64(std::string_view text) {
-  for (int padding = 0; padding < 2 && text.ends_with('='); ++padding) text.remove_suffix(1);
-  if (text.size() % 4 == 1) return std::nullopt;
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  std::uint32_t group = 0;
-  int bits = 0;
-  for (char c : text) {
-    const std::size_t digit = kDigits.find(c);
-    if (digit == std::string_view::npos) return std::nullopt;
-    group = group << 6 | std::uint32_t(digit);
-    bits += 6;
-    if (bits < 8) continue;
-    bits -= 8;
-    bytes += char(group >> bits & 0xff);
-  }
-  return bytes;
-}
-
 }  // namespace banyan

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "transports/digest.h"
+#include "transports/base64.h"
+#include "transports/known_hosts_line.h"
 
 namespace banyan {
 namespace {
@@ -29,37 +30,6 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
-char small_letter(char c) {
-  return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
-}
-
-// "|1|salt|hash"
-bool matches_hashed(std::string_view names, std::string_view name) {
-  constexpr std::string_view kMagic = "|1|";
-  if (!names.starts_with(kMagic)) return false;
-  names.remove_prefix(kMagic.size());
-  const std::size_t bar = names.find('|');
-  if (bar == std::string_view::npos) return false;
-  const auto salt = decode_base64(names.substr(0, bar)), hash = decode_base64(names.substr(bar + 1));
-  return salt && hash && hmac_sha1(*salt, name) == *hash;
-}
-
-bool matches_names(std::string_view names, std::string_view name) {
-  if (names.starts_with('|')) return matches_hashed(names, name);
-  bool found = false;
-  while (!names.empty()) {
-    const std::size_t end = std::min(names.find(','), names.size());
-    std::string_view pattern = names.substr(0, end);
-    names.remove_prefix(std::min(end + 1, names.size()));
-    const bool negated = pattern.starts_with('!');
-    if (negated) pattern.remove_prefix(1);
-    if (!matches_host_pattern(pattern, name)) continue;
-    if (negated) return false;
-    found = true;
-  }
-  return found;
-}
-
 // The first string (a length in four bytes, then as many) of `bytes`, off its front.
 std::string_view take_string(std::string_view& bytes) {
   if (bytes.size() < 4) return {};
@@ -83,8 +53,8 @@ KeyKind kind_of_openssh_format(std::string_view text) {
   }
   const auto decoded = decode_base64(digits);
   constexpr std::string_view kMagic("openssh-key-v1\0", 15);
-  if (!decoded || !decoded->starts_with(kMagic)) return KeyKind::kUnknown;
-  std::string_view rest = std::string_view(*decoded).substr(kMagic.size());
+  if (!decoded || !as_text(*decoded).starts_with(kMagic)) return KeyKind::kUnknown;
+  std::string_view rest = as_text(*decoded).substr(kMagic.size());
   take_string(rest);  // cipher
   take_string(rest);  // how its key is made of the passphrase
   take_string(rest);  // and with what
@@ -96,36 +66,15 @@ KeyKind kind_of_openssh_format(std::string_view text) {
 
 }  // namespace
 
-bool matches_host_pattern(std::string_view pattern, std::string_view name) {
-  std::size_t p = 0, n = 0, star = std::string_view::npos, after_star = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      after_star = n;
-    } else if (p < pattern.size() &&
-               (pattern[p] == '?' || small_letter(pattern[p]) == small_letter(name[n]))) {
-      ++p;
-      ++n;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      n = ++after_star;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
-
 void find_host_keys(std::string_view known_hosts, std::string_view name, std::vector<KnownHostKey>& found) {
+  using Marker = KnownHostsLine::Marker;
   while (!known_hosts.empty()) {
-    std::string_view line = take_line(known_hosts);
-    std::string_view word = take_word(line);
-    if (word.empty() || word.starts_with('#') || word == "@revoked") continue;
-    const bool is_authority = word == "@cert-authority";
-    if (is_authority) word = take_word(line);
-    if (word.starts_with('@') || !matches_names(word, name)) continue;
-    KnownHostKey key{std::string(take_word(line)), is_authority};
+    const std::optional<KnownHostsLine> line = parse_known_hosts_line(take_line(known_hosts));
+    if (!line || line->names.empty() || line->marker == Marker::kRevoked) continue;
+    const std::optional<HashedName> hashed = parse_hashed_name(line->names);
+    if (!(hashed ? is_name(*hashed, name) : matches_host_patterns(name, lower_case(line->names)))) continue;
+    std::string_view rest = line->key;
+    KnownHostKey key{std::string(take_word(rest)), line->marker == Marker::kAuthority};
     // Lines of protocol 1 have a number there.
     if (kind_of_type(key.type) == KeyKind::kUnknown) continue;
     if (std::ranges::find(found, key) == found.end()) found.push_back(std::move(key));

@@ -21,9 +21,6 @@ struct KnownHostKey {
 // included; revoked keys are left out.
 void find_host_keys(std::string_view known_hosts, std::string_view name, std::vector<KnownHostKey>& found);
 
-// ssh's patterns: '*' and '?', all letters small.
-bool matches_host_pattern(std::string_view pattern, std::string_view name);
-
 enum class KeyKind {
   kMissing,     // no such file
   kUnreadable,  // there, and not ours to read

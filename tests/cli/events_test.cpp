@@ -67,15 +67,6 @@ TEST_CASE("a text that is not UTF-8 makes no event impossible") {
   CHECK(events.fail("web1", {"gw", "web1"}, error, 0).find("bad \xef\xbf\xbd byte") != std::string::npos);
 }
 
-TEST_CASE("base64 pads as everyone's does") {
-  CHECK(base64("") == "");
-  CHECK(base64("f") == "Zg==");
-  CHECK(base64("fo") == "Zm8=");
-  CHECK(base64("foo") == "Zm9v");
-  CHECK(base64("foobar") == "Zm9vYmFy");
-  CHECK(base64("\xff\xfe\xfd") == "//79");
-}
-
 TEST_CASE("signals have their names") {
   CHECK(signal_name(9) == "SIGKILL");
   CHECK(signal_name(15) == "SIGTERM");

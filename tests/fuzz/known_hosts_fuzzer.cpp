@@ -7,6 +7,7 @@
 
 #include "core/assert.h"
 #include "core/text.h"
+#include "transports/base64.h"
 #include "transports/connector/known_hosts.h"
 #include "transports/connector/public_key.h"
 #include "transports/connector/wire.h"

@@ -21,27 +21,6 @@ std::string types(std::string_view known_hosts, std::string_view name) {
 
 }  // namespace
 
-TEST_CASE("patterns match as ssh's do") {
-  struct {
-    const char* pattern;
-    const char* name;
-    bool matches;
-  } table[] = {
-      {"web", "web", true},       {"WEB", "web", true},
-      {"web", "web1", false},     {"web*", "web", true},
-      {"web*", "web12", true},    {"w?b", "web", true},
-      {"w?b", "wb", false},       {"*.dc1", "a.b.dc1", true},
-      {"*.dc1", "dc1", false},    {"[web]:22*", "[web]:2222", true},
-      {"*a*b*c", "xaxbxc", true}, {"*a*b*c", "xaxbx", false},
-      {"", "web", false},         {"*", "web", true},
-      {"**", "", true},
-  };
-  for (const auto& row : table) {
-    CAPTURE(row.pattern, row.name);
-    CHECK(matches_host_pattern(row.pattern, row.name) == row.matches);
-  }
-}
-
 TEST_CASE("keys of a host are found by name, pattern and list") {
   const char* file =
       "# a comment\n"

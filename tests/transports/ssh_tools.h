@@ -19,6 +19,7 @@
 #include "core/bytes.h"
 #include "core/fd.h"
 #include "core/text.h"
+#include "transports/base64.h"
 #include "transports/connector/wire.h"
 
 namespace banyan::test {
@@ -96,7 +97,7 @@ class SshFolder {
     connector::put_string(file, "sha512");
     connector::put_string(file, named);
     std::string text = "-----BEGIN SSH SIGNATURE-----\n";
-    const std::string digits = connector::encode_base64(file);
+    const std::string digits = encode_base64(file);
     for (std::size_t at = 0; at < digits.size(); at += 70) text += digits.substr(at, 70) + "\n";
     write("signature", text + "-----END SSH SIGNATURE-----\n");
     return run("ssh-keygen -Y check-novalidate -n test -s signature <message").code == 0;

@@ -7,8 +7,8 @@
 // set it is that, with kDefaultPort. One thread at a time, also for what is const: answers are remembered.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -16,17 +16,13 @@
 
 #include "core/bytes.h"
 #include "core/result.h"
+#include "transports/known_hosts_line.h"
 
 namespace banyan::connector {
-
-constexpr std::uint16_t kDefaultPort = 22;
 
 // Of all texts together: 100,000 lines with ed25519 keys and hashed names are 14 MiB, in which a name is
 // found in 0.2 s. More is no list of hosts that somebody has logged in to.
 constexpr std::size_t kKnownHostsBytesMax = 16 << 20;
-
-// How known_hosts calls a host: lower case, "[name]:port" where the port is not 22.
-std::string known_hosts_name(std::string_view name, std::uint16_t port);
 
 class KnownHosts {
  public:
@@ -66,13 +62,11 @@ class KnownHosts {
   std::size_t bad_lines() const { return bad_lines_; }
 
  private:
-  enum class Marker : std::uint8_t { kNone, kAuthority, kRevoked };
-  using Hash = std::array<std::uint8_t, 20>;
+  using Marker = KnownHostsLine::Marker;
   struct Entry {
     Marker marker = Marker::kNone;
-    bool hashed = false;
-    Hash salt{}, hash{};  // when hashed
-    std::string names;    // when not: patterns, lower case
+    std::optional<HashedName> hashed;
+    std::string names;  // when it is not: patterns, lower case
     std::string_view type;
     Buffer key;
     std::uint32_t file = 0;
@@ -80,7 +74,7 @@ class KnownHosts {
   };
   using Found = std::vector<std::uint32_t>;  // in entries_
 
-  bool parse(std::string_view line, Entry& entry) const;
+  static bool parse(const KnownHostsLine& line, Entry& entry);
   static bool names_it(const Entry& entry, std::string_view name);
   const Found& find(const std::string& name) const;
   Verdict check_name(const std::string& name, Bytes key) const;
@@ -92,12 +86,5 @@ class KnownHosts {
   std::size_t bad_lines_ = 0;
   mutable std::unordered_map<std::string, Found> found_;  // by name: a search costs a hash a hashed line
 };
-
-// As the names of a line match: patterns with '*' and '?', commas, '!' before what must not match. Both in
-// lower case. Time: their product at worst.
-bool matches_host_patterns(std::string_view name, std::string_view patterns);
-
-// "|1|salt|hash", with a fresh salt.
-Result<std::string> hashed_name(std::string_view name);
 
 }  // namespace banyan::connector

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -125,9 +126,10 @@ Result<Kept> append_host_key(const std::string& path, std::string_view name, std
     }
     std::string names = known_hosts_name(name, port);
     if (hash_names) {
-      Result<std::string> hashed = hashed_name(names);
-      if (!hashed) return hashed.error();
-      names = *hashed;
+      char salt[20];
+      if (::getrandom(salt, sizeof salt, 0) != sizeof salt)
+        return system_error(ErrorClass::kResource, Phase::kKex, "random bytes", errno);
+      names = hashed_name(names, {salt, sizeof salt});
     }
     return append_line(file.get(), path, text, cat(names, " ", public_key_text(key), "\n"));
   }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/text.h"
+#include "transports/base64.h"
 #include "transports/connector/bcrypt.h"
 #include "transports/connector/public_key.h"
 #include "transports/connector/wire.h"

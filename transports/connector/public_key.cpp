@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "core/text.h"
+#include "transports/base64.h"
 #include "transports/connector/wire.h"
 
 namespace banyan::connector {

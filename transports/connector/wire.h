@@ -1,4 +1,4 @@
-// transports/connector/wire.h -- the bytes of SSH (RFC 4251, section 5) and base64, read and written.
+// transports/connector/wire.h -- the bytes of SSH (RFC 4251, section 5), read and written.
 //
 // Pure. Reading trusts nothing: what is asked for beyond the end, or is no such thing, is empty, and the
 // reader stays failed; read everything, then ask finish(). Lengths are counted against what is there, never
@@ -43,11 +43,5 @@ inline void put_string(Buffer& out, std::string_view text) {
 }
 // Takes a magnitude, most significant byte first, with or without leading zeros.
 void put_mpint(Buffer& out, Bytes magnitude);
-
-enum class Padding : std::uint8_t { kWith, kWithout };
-std::string encode_base64(Bytes bytes, Padding padding = Padding::kWith);
-// Padding and nothing but base64 is asked for: one text for each sequence of bytes. The buffer is allocated
-// once, so a caller with a secret can wipe all of it; where nothing comes back, it has been.
-std::optional<Buffer> decode_base64(std::string_view text);
 
 }  // namespace banyan::connector
