@@ -51,7 +51,7 @@ void measure_wire() {
       "To the server + back, counted by a relay in between: `banyan run HOST -- true` and `ssh HOST true`.");
   const Server server;
   CountingRelay relay(server.port());
-  const std::string config = server.config("", relay.port());
+  const std::string config = server.config(Algorithms::kOwnChoice, relay.port());
   const Words run = {beside_us("../banyan"), "run", "-F", config, "h1", "--", "true"};
   TemporaryFolder cache;
   auto count = [&](const Words& argv) {
@@ -85,13 +85,6 @@ double memory_kib(std::int64_t pid, const char* name, const std::string& field) 
 
 double own_kib(std::int64_t pid) {
   return memory_kib(pid, "smaps_rollup", "Private_Dirty") + memory_kib(pid, "smaps_rollup", "Private_Clean");
-}
-
-std::size_t children_of(pid_t pid) {
-  std::ifstream file(format("/proc/%d/task/%d/children", pid, pid));
-  std::size_t count = 0;
-  for (pid_t child = 0; file >> child;) ++count;
-  return count;
 }
 
 void measure_agent_memory(Table& table) {
@@ -128,7 +121,7 @@ void measure_root_memory(Table& table) {
   auto commands = [&] {  // agents that have a guard below them
     std::ifstream file(format("/proc/%d/task/%d/children", pid, pid));
     std::size_t count = 0;
-    for (pid_t child = 0; file >> child;) count += children_of(child) > 0 ? 1 : 0;
+    for (pid_t child = 0; file >> child;) count += has_children(child) ? 1 : 0;
     return count;
   };
   while (commands() < kMany && now_us() - began < kPatienceUs) ::usleep(20'000);

@@ -8,7 +8,12 @@ void measure_round_trips();
 void measure_hops();
 void measure_streams();
 void measure_many_calls();
-void measure_ssh();    // children behind ssh, against a server of our own on the loopback interface
-void measure_bytes();  // what is sent, and what is held in memory
+// Behind ssh, against a server of our own on the loopback interface:
+void measure_ssh_start();   // one child
+void measure_ssh_many();    // many hosts, beside other programs that do that
+void measure_ssh_phases();  // where a hundred hosts' processor time goes
+void measure_ssh_stream();  // bytes to a command and from it, on a short wire and a long one
+void measure_ssh_warm();    // commands on a hundred hosts that are up
+void measure_bytes();       // what is sent, and what is held in memory
 
 }  // namespace banyan::bench

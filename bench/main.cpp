@@ -26,7 +26,11 @@ constexpr Group kGroups[] = {
     {"frames/hops", banyan::bench::measure_hops},
     {"frames/streams", banyan::bench::measure_streams},
     {"frames/calls", banyan::bench::measure_many_calls},
-    {"ssh", banyan::bench::measure_ssh},
+    {"ssh/start", banyan::bench::measure_ssh_start},
+    {"ssh/many", banyan::bench::measure_ssh_many},
+    {"ssh/phases", banyan::bench::measure_ssh_phases},
+    {"ssh/stream", banyan::bench::measure_ssh_stream},
+    {"ssh/warm", banyan::bench::measure_ssh_warm},
     {"bytes", banyan::bench::measure_bytes},
 };
 

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "core/fd.h"
 
@@ -148,6 +149,16 @@ double run_program(const Words& argv, const std::vector<std::pair<std::string, s
     die(line + "failed: " + std::string(complaint, bytes > 0 ? std::size_t(bytes) : 0));
   }
   return took;
+}
+
+std::string output_of(const Words& argv) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/output";
+  Words words = {"sh", "-c", "file=$1; shift; \"$@\" >\"$file\"", "sh", file};
+  words.insert(words.end(), argv.begin(), argv.end());
+  run_program(words);
+  std::ifstream in(file);
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 std::string beside_us(const std::string& name) {

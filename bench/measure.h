@@ -46,6 +46,9 @@ using Words = std::vector<std::string>;
 double run_program(const Words& argv,
                    const std::vector<std::pair<std::string, std::string>>& environment = {});
 
+// What it wrote to its standard output; dies when it fails.
+std::string output_of(const Words& argv);
+
 // Files beside this program: "bench_true", "../banyan".
 std::string beside_us(const std::string& name);
 

@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <string>
 
 #include "bench/measure.h"
 #include "core/fd.h"
@@ -36,6 +39,27 @@ void place_all(const Children& children, const std::vector<int>& processors) {
   pin(kOurselves, processors[0]);
   for (std::size_t i = 0; i < children.count(); ++i)
     pin(children.pid(i), processors[(i + 1) % processors.size()]);
+}
+
+bool has_children(pid_t pid) {
+  std::ifstream file(format("/proc/%d/task/%d/children", pid, pid));
+  pid_t child = 0;
+  return bool(file >> child);
+}
+
+ProcessorTimes processor_times_of(pid_t pid) {
+  std::ifstream file(format("/proc/%d/stat", pid));
+  std::string line;
+  std::getline(file, line);
+  const std::size_t name_end = line.rfind(')');  // a name may hold anything
+  if (name_end == std::string::npos) die("a process of ours cannot be looked at");
+  std::istringstream words(line.substr(name_end + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) words >> skipped;  // state to cmajflt
+  double user = 0, system = 0, reaped_user = 0, reaped_system = 0;
+  words >> user >> system >> reaped_user >> reaped_system;
+  const double tick_us = 1e6 / double(::sysconf(_SC_CLK_TCK));
+  return {(user + system) * tick_us, (reaped_user + reaped_system) * tick_us};
 }
 
 SharedCounters::SharedCounters(std::size_t count) : count_(count) {

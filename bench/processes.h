@@ -30,6 +30,13 @@ class Children {
 // Us on processors[0], the children on the next ones in turn; kAnywhere lets the kernel choose.
 void place_all(const Children& children, const std::vector<int>& processors);
 
+// Of any process, looked up in /proc.
+bool has_children(pid_t pid);
+struct ProcessorTimes {
+  double own = 0, reaped = 0;  // user and system, in hundredths of a second; reaped: of ended descendants
+};
+ProcessorTimes processor_times_of(pid_t pid);
+
 // Numbers on a page that forks share; each is written by one process.
 class SharedCounters {
  public:

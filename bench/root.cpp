@@ -10,6 +10,7 @@ constexpr Nanos kFarewell = 2 * kSecond;
 
 Root::Root()
     : router_(loop_, RouterConfig{.id = 0, .sideways = Sideways::kVertical, .ancestors = {}, .inbox = {}}),
+      connectors_(loop_, beside_us("../banyan-connector")),
       runner_(loop_, router_, embedded_images()) {}
 
 Root::Times Root::bring_up(std::vector<Recipe> recipes,

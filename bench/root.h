@@ -7,12 +7,17 @@
 #include "core/epoll_loop.h"
 #include "core/router.h"
 #include "parent/runner.h"
+#include "transports/connectors.h"
 
 namespace banyan::bench {
 
 class Root {
  public:
   Root();
+
+  EpollLoop& loop() { return loop_; }
+  Router& router() { return router_; }
+  Connectors& connectors() { return connectors_; }  // for recipes of libssh2()
 
   struct Times {          // microseconds since the start
     double hello = 0;     // of the last one
@@ -27,6 +32,7 @@ class Root {
  private:
   EpollLoop loop_;
   Router router_;
+  Connectors connectors_;
   Runner runner_;
 };
 

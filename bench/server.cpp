@@ -23,6 +23,9 @@ namespace {
 
 constexpr int kAttempts = 20;         // at a port that nobody else takes meanwhile
 constexpr double kPatienceUs = 10e6;  // for sshd to listen
+constexpr const char* kKeyExchange = "curve25519-sha256";
+constexpr const char* kCipher = "aes128-ctr";
+constexpr const char* kMac = "hmac-sha2-256";
 constexpr std::size_t kToServer = 0, kToClient = 1, kOpen = 2;
 
 sockaddr_in loopback(int port) {
@@ -114,7 +117,8 @@ Server::Server() {
                                          << path("authorized_keys") << "\nStrictModes no\nUsePAM " << pam
                                          << "\nPermitRootLogin prohibit-password\nPasswordAuthentication "
                                             "no\nKbdInteractiveAuthentication no\n"
-                                            "PrintMotd no\nMaxStartups 1000\nLoginGraceTime 60\n";
+                                            "PrintMotd no\nMaxStartups 1000\nLoginGraceTime 60\nSetEnv HOME="
+                                         << folder_.path() << "\n";
       const std::string configuration = path("sshd_config"), log = path("log");
       const char* argv[] = {program.c_str(), "-D", "-f", configuration.c_str(), "-E", log.c_str(), nullptr};
       if (::posix_spawn(&pid_, program.c_str(), nullptr, nullptr, const_cast<char**>(argv), environ) != 0)
@@ -129,7 +133,8 @@ Server::Server() {
     }
     if (pid_ < 0) die("could not start sshd: " + text_of(path("log")));
     std::ofstream(path("known_hosts")) << "bench " << text_of(path("host_key.pub"));
-    const Words probe = {"sh", "-c", "ssh -F " + config("") + " h1 true || [ $0 = no ]", pam};
+    const Words probe = {"sh", "-c", "ssh -F " + config(Algorithms::kOwnChoice) + " h1 true || [ $0 = no ]",
+                         pam};
     run_program(probe);
     if (text_of(path("log")).find("Accepted publickey") != std::string::npos) return;
     ::kill(pid_, SIGTERM);
@@ -145,14 +150,40 @@ Server::~Server() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-std::string Server::config(const std::string& key_exchange, int port) const {
-  const std::string file = path("config_" + key_exchange + "_" + std::to_string(port));
+std::string Server::config(Algorithms algorithms, int port) const {
+  const bool common = algorithms == Algorithms::kCommon;
+  const std::string file = path(format("config_%d_%d", common ? 1 : 0, port));
   std::ofstream out(file);
   out << "Host *\n  HostName 127.0.0.1\n  Port " << (port != 0 ? port : port_) << "\n  User " << login_name()
       << "\n  IdentityFile " << path("user_key")
       << "\n  IdentitiesOnly yes\n  HostKeyAlias bench\n  UserKnownHostsFile " << path("known_hosts") << "\n";
-  if (!key_exchange.empty()) out << "  KexAlgorithms " << key_exchange << "\n";
+  if (common)
+    out << "  KexAlgorithms " << kKeyExchange << "\n  Ciphers " << kCipher << "\n  MACs " << kMac << "\n";
   return file;
+}
+
+SessionSettings Server::session(int port) const {
+  SessionSettings settings;
+  settings.host = "127.0.0.1";
+  settings.port = std::uint16_t(port != 0 ? port : port_);
+  settings.user = login_name();
+  settings.key_name = "bench";
+  settings.known_hosts = {path("known_hosts")};
+  settings.identities = {path("user_key")};
+  settings.only_identities = true;
+  settings.key_exchanges = {kKeyExchange};
+  settings.ciphers = {kCipher};
+  settings.macs = {kMac};
+  return settings;
+}
+
+double Server::ended_sessions_us() const {
+  const double began = now_us();
+  while (has_children(pid_)) {
+    if (now_us() - began > kPatienceUs) die("sessions of the server do not end");
+    ::usleep(5'000);
+  }
+  return processor_times_of(pid_).reaped;
 }
 
 CountingRelay::CountingRelay(int to_port) {

@@ -6,10 +6,18 @@
 
 #include "bench/measure.h"
 #include "bench/processes.h"
+#include "transports/connector_protocol.h"
 
 namespace banyan::bench {
 
-// Listens from the constructor to the destructor; accepts as many connections as come.
+// Which algorithms a client uses.
+enum class Algorithms {
+  kOwnChoice,  // as ssh likes it: sntrup761 and chacha20
+  kCommon,     // what ssh and libssh2 1.10 both know, cheap: curve25519-sha256, aes128-ctr, hmac-sha2-256
+};
+
+// Listens from the constructor to the destructor; accepts as many connections as come. Its sessions have a
+// home of their own, without start-up files: those of an account may take any time, and locks.
 class Server {
  public:
   Server();
@@ -17,9 +25,13 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server();
 
-  // A configuration for ssh in which h1, h2, ... all lead here. `key_exchange` empty: ssh's own choice.
-  std::string config(const std::string& key_exchange, int port = 0) const;
+  // A file of configuration for ssh in which h1, h2, ... all lead here, or to `port`.
+  std::string config(Algorithms algorithms, int port = 0) const;
+  // The same for a connector, with the common algorithms.
+  SessionSettings session(int port = 0) const;
   int port() const { return port_; }
+  // Processor time of sessions that have ended, and of all below them. Waits until none is open.
+  double ended_sessions_us() const;
   std::string path(const std::string& name) const { return folder_.path() + "/" + name; }
 
  private:
