@@ -51,6 +51,7 @@ class Sessions {
   struct One final : Carrier::Owner {
     explicit One(Sessions& sessions) : all(sessions) {}
     void on_carrier_phase(Phase) override {}
+    void on_carrier_asks(bool) override {}
     void on_carrier_text(std::string_view) override {}
     void on_carrier_end(const Carrier::Ending& ending) override { all.on_end(ending); }
     Sessions& all;
@@ -162,12 +163,15 @@ void measure_ssh_phases() {
   std::ofstream(stranger.known_hosts.front()) << "";
   Table table(
       "Processor time of a hundred hosts, by phase and by process",
-      format("Seconds for %d hosts together over libssh2, client and server on this machine, the common "
-             "algorithms; each row does what the row above does and more, so their difference is a phase. "
-             "Medians of %d runs. Key exchange: sessions that end because the host is not known. Login "
-             "shell: sessions whose command is `true`, without an agent. The whole: `banyan run 'h[1-%d]' "
-             "-- true`, known hosts.",
-             kHosts, kRuns, kHosts));
+      format(
+          "Seconds for %d hosts together over libssh2, client and server on this machine, the common "
+          "algorithms; each row does what the row above does and more, so their difference is a phase. "
+          "Medians of %d runs; only the machine's figure has sshd's forking and processes that sshd does not "
+          "wait for, and whatever else ran. Key exchange: sessions that end because the host is not known. "
+          "Login "
+          "shell: sessions whose command is `true`, without an agent. The whole: `banyan run 'h[1-%d]' "
+          "-- true`, known hosts.",
+          kHosts, kRuns, kHosts));
   const TemporaryFolder cache;
   const Words words = {beside_us("../banyan"),    "run", "-q",  "--ssh", "libssh2", "-F", config, "-f", "50",
                        format("h[1-%d]", kHosts), "--",  "true"};

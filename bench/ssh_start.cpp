@@ -75,10 +75,10 @@ void measure_common(const Server& server) {
   for (int i = 0; i < kRuns; ++i) {
     peer.add(run_program({"ssh", "-F", config, "h1", "true"}));
     bring_up(libssh2_known, [&](Root& root) {
-      return libssh2("h1", session, 0, fresh_nonce(), kArchitecture, root.connectors());
+      return libssh2("h1", session, {}, fresh_nonce(), kArchitecture, root.connectors());
     });
     bring_up(libssh2_unknown,
-             [&](Root& root) { return libssh2("h1", session, 0, fresh_nonce(), "", root.connectors()); });
+             [&](Root& root) { return libssh2("h1", session, {}, fresh_nonce(), "", root.connectors()); });
     bring_up(openssh_known, [&](Root&) { return by_openssh(config, kArchitecture); });
     run_libssh2.add(run_program(run_words(config, "libssh2"), {{"BANYAN_CACHE", warm.path()}}));
     run_openssh.add(run_program(run_words(config, "openssh"), {{"BANYAN_CACHE", warm.path()}}));

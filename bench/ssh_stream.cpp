@@ -16,8 +16,8 @@ namespace banyan::bench {
 
 namespace {
 
-constexpr int kRuns = 5;
-constexpr int kLongRuns = 3;
+constexpr int kRuns = 3;
+constexpr int kLongRuns = 2;
 constexpr std::size_t kMib = 1 << 20;
 constexpr std::size_t kShortBytes = 256 * kMib, kLongBytes = 64 * kMib;
 constexpr std::chrono::milliseconds kRoundTrip{50};
@@ -42,11 +42,16 @@ class LongWire {
 
 enum class Direction { kUp, kDown };
 
-// A shell line in which `client` runs a command that takes so many bytes, or gives them.
-std::string line_of(const std::string& client, Direction direction, std::size_t bytes) {
-  if (direction == Direction::kUp)
-    return format("head -c %zu /dev/zero | ", bytes) + client + " sh -c \"'cat >/dev/null'\"";
-  return client + format(" head -c %zu /dev/zero </dev/null", bytes);
+struct Client {
+  std::string words;  // up to the command
+  bool takes_words;   // else a line for a shell over there
+};
+
+// A shell line in which a client runs a command that takes so many bytes, or gives them.
+std::string line_of(const Client& client, Direction direction, std::size_t bytes) {
+  if (direction == Direction::kDown) return client.words + format(" head -c %zu /dev/zero </dev/null", bytes);
+  return format("head -c %zu /dev/zero | ", bytes) + client.words +
+         (client.takes_words ? " sh -c 'cat >/dev/null'" : " 'cat >/dev/null'");
 }
 
 // One that moves bytes: microseconds for so many, the start of its session not counted.
@@ -57,7 +62,7 @@ double run_line(const std::string& line, const std::string& cache) {
 }
 
 // What a start costs is measured anew each time, with no bytes, and taken off.
-Mover by_client(const std::string& client, const std::string& cache) {
+Mover by_client(const Client& client, const std::string& cache) {
   return [client, cache](Direction direction, std::size_t bytes) {
     const double start = run_line(line_of(client, direction, 0), cache);
     return std::max(run_line(line_of(client, direction, bytes), cache) - start, 1.0);
@@ -100,11 +105,12 @@ void compare(const Server& server, const Contest& contest, Table& table, bool ag
   const std::string config = server.config(Algorithms::kCommon, contest.port);
   const TemporaryFolder cache;
   auto banyan = [&](const char* back_end) {
-    return by_client(beside_us("../banyan") + " run -q --ssh " + back_end + " -F " + config + " h1 --",
-                     cache.path());
+    return by_client(
+        {beside_us("../banyan") + " run -q --ssh " + back_end + " -F " + config + " h1 --", true},
+        cache.path());
   };
   const Mover libssh2 = banyan("libssh2"), openssh = banyan("openssh"),
-              ssh = by_client("ssh -F " + config + " h1", cache.path()),
+              ssh = by_client({"ssh -F " + config + " h1", false}, cache.path()),
               alone = by_libssh2_alone(server, contest.port);
   for (const Direction direction : {Direction::kUp, Direction::kDown}) {
     Moved by_libssh2, by_openssh, by_ssh, by_alone;

@@ -53,7 +53,7 @@ void measure_ssh_warm() {
   std::vector<Recipe> recipes;
   std::uint64_t nonce = std::uint64_t(now_us());
   for (int i = 0; i < kHosts; ++i)
-    recipes.push_back(libssh2("h", server.session(), 0, ++nonce, "x86_64", root.connectors()));
+    recipes.push_back(libssh2("h", server.session(), {}, ++nonce, "x86_64", root.connectors()));
   Samples usual, least, one_by_one, at_once, cpu;
   root.bring_up(std::move(recipes), [&](const std::vector<Child>& hosts) {
     for (int run = 0; run < kRuns; ++run) {
