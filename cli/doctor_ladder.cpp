@@ -102,7 +102,8 @@ class Maker {
     const OpensshProgress& ssh = log_.progress();
     if (step == "kex" && !ssh.host_key_type.empty() && error.find(ssh.host_key_fingerprint) == error.npos)
       return cat("; it shows ", ssh.host_key_type, " ", ssh.host_key_fingerprint);
-    if (step == "auth" && !ssh.offered.empty()) return cat("; offered: ", joined(ssh.offered));
+    if (step == "auth" && !ssh.offered.empty() && error.find("; refused: ") == error.npos)
+      return cat("; offered: ", joined(ssh.offered));
     return "";
   }
   static bool is_remote_only(std::string_view name) {
@@ -117,7 +118,7 @@ class Maker {
     if (seen_.child) return seen_.farewell && !seen_.left.empty() ? "shutdown" : "call";
     if (journal_ == nullptr) return "settings";
     Phase phase = error.phase;
-    // ssh's phases are one to the runner; its own words tell them apart.
+    // openssh's phases are one to the runner; its own words tell them apart.
     if (is_openssh() && phase == Phase::kConnect && error.error_class == ErrorClass::kTimeout)
       phase = log_.progress().phase();
     if (error.error_class == ErrorClass::kCancelled) phase = furthest();

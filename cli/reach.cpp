@@ -120,6 +120,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     if (choice.back_end == BackEnd::kLibssh2) {
       way.session = session_settings(**answer, ssh_.accept_new, secrets_.can_ask());
       way.session->window = receive_window(sessions_max_);
+      way.session->tells_steps = way.record != nullptr;
     }
   }
   ask_admission(id, Admission::Place::kBack);

@@ -97,7 +97,7 @@ Buffer encode(const ToConnector& message) {
   if (const auto* answer = std::get_if<SessionAnswer>(&message)) return encode_answer(*answer);
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 22, order.id);
+  Packer packer = opened(kOrder, 23, order.id);
   packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family)).text(settings.user);
   packer.text(settings.key_name).number(settings.key_port);
   pack(packer, settings.known_hosts);
@@ -110,7 +110,7 @@ Buffer encode(const ToConnector& message) {
     pack(packer, *list);
   packer.number(settings.window);
   pack(packer, settings.methods);
-  packer.number(settings.password_prompts).boolean(settings.may_ask);
+  packer.number(settings.password_prompts).boolean(settings.may_ask).boolean(settings.tells_steps);
   packer.text(order.command);
   return packer.take();
 }
@@ -129,7 +129,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
     if (!unpacker.finish()) return malformed();
     return ToConnector(std::move(answer));
   }
-  if (kind != kOrder || elements != 24) return malformed();
+  if (kind != kOrder || elements != 25) return malformed();
   SessionOrder order;
   order.id = id;
   SessionSettings& settings = order.settings;
@@ -153,6 +153,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   if (!unpack(unpacker, settings.methods)) return malformed();
   settings.password_prompts = std::uint32_t(unpacker.number(UINT32_MAX));
   settings.may_ask = unpacker.boolean();
+  settings.tells_steps = unpacker.boolean();
   order.command = unpacker.text();
   if (!unpacker.finish()) return malformed();
   return ToConnector(std::move(order));

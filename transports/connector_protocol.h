@@ -53,6 +53,7 @@ struct SessionSettings {
   std::vector<std::string> methods = {"publickey"};
   std::uint32_t password_prompts = 3;  // of each of the last two
   bool may_ask = false;                // somebody can be asked; else passwords and encrypted keys are no ways
+  bool tells_steps = false;            // each step is a line of its text, see transports/openssh_log.h
 };
 
 // root to connector
@@ -76,7 +77,7 @@ struct SessionPhase {
   SessionId id = 0;
   Phase phase = Phase::kResolve;
 };
-struct SessionText {  // standard error of the far end
+struct SessionText {  // standard error of the far end, and before that what its connector tells
   SessionId id = 0;
   std::string text;
 };

@@ -9,6 +9,7 @@
 #include "parent/api/stage0.h"
 #include "transports/back_end.h"
 #include "transports/openssh.h"
+#include "transports/openssh_log.h"
 
 namespace banyan {
 namespace {
@@ -114,6 +115,7 @@ Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptio
   recipe.source = std::make_shared<SessionSource>(connectors, settings,
                                                   std::string(stage0_command(nonce, architecture)), login);
   recipe.symptoms = account_symptoms();
+  if (settings.tells_steps) recipe.asides = kStepMark;
   // ssh counts the first line of the server's as part of connecting; it comes with the key exchange.
   if (options.tcp_timeout > 0) {
     recipe.deadlines.connect = options.tcp_timeout;

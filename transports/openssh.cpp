@@ -5,6 +5,7 @@
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
+#include "transports/openssh_log.h"
 
 namespace banyan {
 namespace {
@@ -248,7 +249,7 @@ Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t
   recipe.symptoms = openssh_symptoms();
   recipe.deadlines.until_ready += std::max(options.tcp_timeout, kConnectDeadline) - kConnectDeadline;
   recipe.deadlines.total = options.connect_timeout;
-  if (options.tells_phases) recipe.asides = "debug1: ";
+  if (options.tells_phases) recipe.asides = kStepMark;
   return recipe;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/text.h"
+
 namespace banyan {
 namespace {
 
@@ -23,6 +25,12 @@ std::string_view take_last_word(std::string_view& text) {
 }
 
 }  // namespace
+
+std::string step_line(std::string_view text) {
+  std::string line = cat(kStepMark, text.substr(0, kLineMax - kStepMark.size() - 1));
+  std::ranges::replace(line, '\n', ' ');
+  return line += '\n';
+}
 
 Phase OpensshProgress::phase() const {
   if (authenticated != 0 || is_shared) return Phase::kShell;
@@ -47,7 +55,8 @@ void OpensshLog::on_line(std::string_view line, Nanos at) {
   OpensshProgress& p = progress_;
   // Behind this the host itself speaks on the same pipe.
   if (p.authenticated != 0) return;
-  if (take(line, "Authenticated to ")) {
+  const bool is_marked = take(line, kStepMark);
+  if (take(line, "Authenticated to ")) {  // ssh's own has no mark
     p.authenticated = at;
     const std::size_t quote = line.find("using \"");
     if (quote == line.npos) return;
@@ -55,7 +64,7 @@ void OpensshLog::on_line(std::string_view line, Nanos at) {
     p.method = line.substr(0, line.find('"'));
     return;
   }
-  if (!take(line, "debug1: ")) return;
+  if (!is_marked) return;
   if (take(line, "Connecting to ")) {  // host [address] port 22.
     if (p.connecting == 0) p.connecting = at;
     const std::size_t open = line.rfind('['), close = line.rfind(']');

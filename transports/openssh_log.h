@@ -1,7 +1,8 @@
 // transports/openssh_log.h -- how far ssh has come, by what it says of itself with LogLevel DEBUG1.
 //
 // ssh is one process from the name to the shell, and opaque but for that. Its words are nobody's contract:
-// what is not recognised is passed over, so that with another ssh less is known, and nothing wrong. Pure.
+// what is not recognised is passed over, so that with another ssh less is known, and nothing wrong. A
+// connector that is told to (SessionSettings::tells_steps) says its steps in the same words. Pure.
 #pragma once
 
 #include <string>
@@ -12,6 +13,11 @@
 #include "core/result.h"
 
 namespace banyan {
+
+// So begins what is said of a step and is no complaint.
+constexpr std::string_view kStepMark = "debug1: ";
+// A whole line of that kind. One line, whatever is in the text: some of it a stranger chose.
+std::string step_line(std::string_view text);
 
 struct OpensshProgress {
   Nanos connecting = 0, connected = 0, keyed = 0, authenticated = 0;  // since when; 0: not, or it did not say

@@ -96,6 +96,36 @@ TEST_CASE("where ssh keeps silent for too long, its own words say what it was ab
   CHECK(late("Authenticated to web1 ([10.0.0.1]:22) using \"publickey\".\n") == "shell");
 }
 
+TEST_CASE("what was told of the steps is shown over both back ends, and a stranger's words are escaped") {
+  for (const BackEnd back_end : {BackEnd::kLibssh2, BackEnd::kOpenssh}) {
+    Case told(back_end);
+    told.came_up().said(
+        "debug1: Connecting to web1 [10.0.0.1] port 22.\ndebug1: Connection established.\n"
+        "debug1: Remote protocol version 2.0, remote software version evil\033[31m\n"
+        "debug1: Server host key: ssh-ed25519 SHA256:host\ndebug1: SSH2_MSG_NEWKEYS received\n"
+        "debug1: Offering public key: /a b/id ssh-ed25519 SHA256:mine\n"
+        "debug1: Server accepts key: /a b/id ssh-ed25519 SHA256:mine\n"
+        "debug1: Authenticated to web1 using \"publickey\".\n");
+    const DoctorReport report = make_ladder(told.seen);
+    CHECK(step(report, "resolve").found == "10.0.0.1");
+    CHECK(step(report, "kex").found == "host key ssh-ed25519 SHA256:host");
+    CHECK(step(report, "auth").found == "publickey: /a b/id ssh-ed25519 SHA256:mine");
+    const std::string text = doctor_text(report);
+    CHECK(text.find("port 22, evil\\x1b[31m\n") != text.npos);
+    CHECK(text.find('\033') == text.npos);
+  }
+}
+
+TEST_CASE("keys that were offered are named once where none let in") {
+  const char* offer = "debug1: Offering public key: /id ssh-ed25519 SHA256:mine\n";
+  const auto found = [&](std::string_view text) {
+    return step(make_ladder(Case().said(offer).fails(ErrorClass::kAuth, Phase::kAuth, text).seen), "auth")
+        .found;
+  };
+  CHECK(found("denied") == "denied; offered: /id ssh-ed25519 SHA256:mine");
+  CHECK(found("denied; refused: /id") == "denied; refused: /id");
+}
+
 TEST_CASE("what was reached before the failure is well, what comes after it is not reached") {
   const DoctorReport report =
       make_ladder(Case().reported().fails(ErrorClass::kBootstrap, Phase::kUpload).seen);

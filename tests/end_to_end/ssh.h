@@ -3,6 +3,8 @@
 
 #include <sys/utsname.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/program.h"
@@ -46,6 +48,15 @@ inline pid_t marked(const std::string& mark, const std::string& name) {
     found = pid;
   }
   return found;
+}
+
+// Of a line as in known_hosts or an id_*.pub.
+inline std::string fingerprint_of(const std::string& key_line, const Sshd& server) {
+  const std::string file = server.folder() + "/one_key", out = server.folder() + "/one_fingerprint";
+  std::ofstream(file) << key_line << "\n";
+  REQUIRE(std::system(cat("ssh-keygen -lf '", file, "' | cut -d' ' -f2 >'", out, "'").c_str()) == 0);
+  const std::string text = read_file(out);
+  return text.substr(0, text.find('\n'));
 }
 
 // As uname -m would say it on a machine whose programs do not run here.

@@ -16,14 +16,6 @@ using banyan::cat;
 
 namespace {
 
-std::string fingerprint_of(const std::string& key_line, const Sshd& server) {
-  const std::string file = server.folder() + "/one_key", out = server.folder() + "/one_fingerprint";
-  std::ofstream(file) << key_line << "\n";
-  REQUIRE(std::system(cat("ssh-keygen -lf '", file, "' | cut -d' ' -f2 >'", out, "'").c_str()) == 0);
-  const std::string text = read_file(out);
-  return text.substr(0, text.find('\n'));
-}
-
 // The name lists of a KEXINIT packet, in its order: key exchange, host keys, ciphers to and fro, MACs to and
 // fro, ...
 std::vector<std::string> offered(const std::string& sent) {

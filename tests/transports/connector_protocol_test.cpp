@@ -37,6 +37,7 @@ SessionOrder order() {
   settings.methods = {"password", "publickey"};
   settings.password_prompts = 7;
   settings.may_ask = true;
+  settings.tells_steps = true;
   return order;
 }
 
@@ -71,6 +72,7 @@ TEST_CASE("an order arrives with everything in it") {
   CHECK(settings.methods == std::vector<std::string>{"password", "publickey"});
   CHECK(settings.password_prompts == 7);
   CHECK(settings.may_ask);
+  CHECK(settings.tells_steps);
 }
 
 TEST_CASE("what a connector tells arrives as it was told, long texts cut") {

@@ -75,6 +75,24 @@ TEST_CASE("what the host says after the login is not ssh's word") {
   CHECK(log.progress().address == "fe80::1%eth0");
 }
 
+TEST_CASE(
+    "what a connector tells in ssh's words is read as ssh's, and a stranger's text makes no second line of "
+    "it") {
+  OpensshLog log;
+  log.feed(step_line("Remote protocol version 2.0, remote software version x\ndebug1: Server host key: t k"),
+           1);
+  log.feed(step_line("Authenticated to web using \"password\"."), 2);
+  CHECK(log.progress().server == "x debug1: Server host key: t k");
+  CHECK(log.progress().host_key_type.empty());
+  CHECK(log.progress().method == "password");
+  CHECK(log.progress().authenticated == 2);
+  CHECK(step_line("x").starts_with(kStepMark));
+  CHECK(step_line("x").ends_with("x\n"));
+  const std::string cut = step_line(std::string(100'000, 'x'));
+  CHECK(cut.size() == 4096);
+  CHECK(cut.ends_with("x\n"));
+}
+
 TEST_CASE("a shared connection and a proxy are known as such") {
   OpensshLog shared, proxy;
   shared.feed(

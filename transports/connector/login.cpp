@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/text.h"
+#include "transports/connector/public_key.h"
 
 namespace banyan::connector {
 namespace {
@@ -67,7 +68,23 @@ Login::Progress Login::run() {
   Progress progress = Progress::kGoOn;
   while (progress == Progress::kGoOn) progress = step();
   if (progress != Progress::kWait) library_->wipes = false;
+  if (progress == Progress::kDone) tell_done();
   return progress;
+}
+
+void Login::tell_key(std::string_view what) {
+  if (!settings_.tells_steps) return;
+  const Bytes key = identities_.public_key();
+  owner_.on_step(cat(what, ": ", identities_.name(), " ", public_key_type(key), " ", fingerprint(key)));
+}
+
+void Login::tell_done() {
+  if (!settings_.tells_steps) return;
+  const std::string_view method = method_ == Method::kKeys          ? kKeys
+                                  : method_ == Method::kInteractive ? kInteractive
+                                  : method_ == Method::kPassword    ? kPassword
+                                                                    : "none";
+  owner_.on_step(cat("Authenticated to ", settings_.host, " using \"", method, "\"."));
 }
 
 Login::Progress Login::step() {
@@ -122,6 +139,7 @@ Login::Progress Login::ask_what_is_offered() {
   if (list == nullptr) return if_cut_off().value_or(Progress::kLibraryFailed);
   offered_ = list;
   has_list_ = true;
+  if (settings_.tells_steps) owner_.on_step(cat("Authentications that can continue: ", offered_));
   return Progress::kGoOn;
 }
 
@@ -207,6 +225,7 @@ int Login::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signat
       break;
   }
   self.signed_ = true;
+  self.tell_key("Server accepts key");  // else it would not have come to this
   // libssh2 frees it, with the session's own function: of what the C library gave.
   *signature = static_cast<unsigned char*>(std::malloc(made.size()));
   if (*signature == nullptr) return -1;
@@ -223,7 +242,10 @@ Login::Progress Login::try_keys() {
       identities_.next();
       continue;
     }
-    if (!request_) request_.emplace(identities_.public_key(), identities_.algorithm());
+    if (!request_) {
+      request_.emplace(identities_.public_key(), identities_.algorithm());
+      tell_key("Offering public key");
+    }
     library_->request = &*request_;
     const Bytes key = request_->shown();
     void* abstract = this;

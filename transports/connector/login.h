@@ -27,6 +27,8 @@ class Login {
     virtual void on_question(SessionQuestion question) = 0;
     // The server did not take what was answered last.
     virtual void on_refused() = 0;
+    // How far it has come, in ssh's words; only if the settings want it.
+    virtual void on_step(std::string_view step) = 0;
     // What was waited for has come: run() again.
     virtual void on_login_ready() = 0;
 
@@ -57,6 +59,8 @@ class Login {
   enum class Method : std::uint8_t { kNone, kKeys, kInteractive, kPassword };
 
   void ask(SessionQuestion question);
+  void tell_key(std::string_view what);  // about the current one
+  void tell_done();
   Progress step();
   Progress choose();
   Progress try_keys();

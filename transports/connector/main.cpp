@@ -21,8 +21,8 @@ namespace banyan::connector {
 namespace {
 
 constexpr std::size_t kSessionsMax = 4'096;  // of one connector: three descriptors each
-constexpr std::size_t kUnsentMax =
-    4 * kSessionsMax;  // a root that does not read: then it is not well, and we end
+// A dozen phases and steps of each session: more, and the root does not read, is not well, and we end.
+constexpr std::size_t kUnsentMax = 16 * kSessionsMax;
 constexpr int kDatagramsARound = 64;
 
 class Connector final : private Session::Owner {

@@ -12,6 +12,7 @@
 #include "core/text.h"
 #include "transports/connector/known_hosts_file.h"
 #include "transports/connector/public_key.h"
+#include "transports/openssh_log.h"
 
 namespace banyan::connector {
 namespace {
@@ -142,6 +143,10 @@ void Session::enter(Step step) {
     owner_.on_phase(*this, phase());
 }
 
+void Session::tell(std::string_view step) {
+  if (order_.settings.tells_steps) owner_.on_text(*this, step_line(step));
+}
+
 void Session::run() {
   if (login_ && login_->has_lent_session()) return;
   library_.round_left = kEarlyRoundMax;
@@ -183,6 +188,8 @@ void Session::connect_next() {
   const Address address = addresses_.back();
   addresses_.pop_back();
   last_address_ = text_of(address);
+  tell(
+      cat("Connecting to ", order_.settings.host, " [", last_address_, "] port ", order_.settings.port, "."));
   socket_ = Fd(::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket_) return end(system_error(ErrorClass::kResource, Phase::kConnect, "a socket", errno));
   set_socket_options(socket_.get());
@@ -212,6 +219,7 @@ void Session::on_connected() {
   }
   loop_.cancel(std::exchange(next_address_, 0));
   loop_.unwatch(std::exchange(socket_watch_, 0));
+  tell("Connection established.");
 
   session_ = new_session(library_);
   if (session_ == nullptr)
@@ -247,10 +255,23 @@ void Session::on_connected() {
   });
 }
 
+// Also of one with which nothing further comes about.
+void Session::tell_server() {
+  const char* banner = server_is_told_ ? nullptr : libssh2_session_banner_get(session_);
+  std::string_view line = banner == nullptr ? "" : banner;
+  if (!line.starts_with("SSH-")) return;  // before that it may say what it likes
+  server_is_told_ = true;
+  line.remove_prefix(4);
+  const std::size_t dash = std::min(line.find('-'), line.size());
+  tell(cat("Remote protocol version ", line.substr(0, dash), ", remote software version ",
+           line.substr(std::min(dash + 1, line.size()))));
+}
+
 Session::Progress Session::handshake() {
   const int code = libssh2_session_handshake(session_, socket_.get());
   if (library_.early_left < kEarlyMax && !std::exchange(server_has_spoken_, true))
     owner_.on_phase(*this, phase());
+  tell_server();
   if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
   if (code != 0) {
     fail_by_library("the key exchange");
@@ -272,6 +293,7 @@ Session::Progress Session::check_host_key() {
       known_.check(settings.key_name, kSshPort, key).answer == KnownHosts::Answer::kKnown)
     verdict.answer = KnownHosts::Answer::kKnown;
   const std::string shown = cat(public_key_type(key), " ", fingerprint(key));
+  tell(cat("Server host key: ", shown));
   switch (verdict.answer) {
     case KnownHosts::Answer::kKnown:
       known_ = {};
@@ -315,6 +337,7 @@ Session::Progress Session::accept_host_key(Bytes key) {
 // --- who we are ---
 
 void Session::begin_login() {
+  tell("SSH2_MSG_NEWKEYS received");
   enter(Step::kIdentities);
   login_ = std::make_unique<Login>(loop_, ring_, order_.settings, session_, socket_.get(),
                                    static_cast<Login::Owner&>(*this));

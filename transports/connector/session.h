@@ -71,6 +71,8 @@ class Session final : private Login::Owner {
 
   void connect_next();
   void on_connected();
+  void tell(std::string_view step);  // for whoever wants to know how far it came
+  void tell_server();
   Progress handshake();
   Progress check_host_key();
   Progress accept_host_key(Bytes key);
@@ -78,6 +80,7 @@ class Session final : private Login::Owner {
   Progress authenticate();
   void on_question(SessionQuestion question) override;
   void on_refused() override { owner_.on_refused(*this); }
+  void on_step(std::string_view step) override { tell(step); }
   void on_login_ready() override;
   bool server_has_gone();
   Progress open_channel();
@@ -120,7 +123,7 @@ class Session final : private Login::Owner {
   LIBSSH2_CHANNEL* remote_ = nullptr;
   std::size_t variables_set_ = 0;
   std::unique_ptr<Login> login_;
-  bool server_has_spoken_ = false;
+  bool server_has_spoken_ = false, server_is_told_ = false;
   bool server_speaks_ = false;  // while a person is asked: that is for later
 
   Buffer to_root_, to_host_;  // each at most kCarryMax, and only what the other side would not take yet
