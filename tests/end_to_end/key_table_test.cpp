@@ -1,7 +1,9 @@
-// Goal: every kind of key logs in at every server through both back ends, from a file and from a key agent;
-// and every kind of host key is checked, or the host is left to ssh. Method: one table: {OpenSSH, dropbear} x
-// {kinds of keys} x {key file, real ssh-agent} x {openssh, libssh2}, each a run of the program against a real
-// server that says what it was told. What cannot be is a row too, with the words it is refused with.
+// Goal: every kind of key logs in at every server through both back ends, from a file, from an encrypted file
+// and from a key agent; so does every other way to log in; and every kind of host key is checked, or the host
+// is left to ssh. Method: one table: {OpenSSH, dropbear} x {kinds of keys, ways to log in} x {openssh,
+// libssh2}, each a run of the program against a real server that says what it was told; questions go to a
+// program that SSH_ASKPASS names, and it notes them. What cannot be is a row too, with the words it is
+// refused with.
 #include <pwd.h>
 #include <sys/stat.h>
 
@@ -32,6 +34,19 @@ const struct {
     {"rsa-3072-pem", "rsa -b 3072", "PEM"},
     {"rsa-3072-pkcs8", "rsa -b 3072", "PKCS8"},
 };
+
+// With a passphrase. ssh-keygen's -a: a round of OpenSSH's format costs ten milliseconds, and 16 are usual.
+const struct {
+  const char* name;
+  const char* options;  // for ssh-keygen
+} kEncryptedKeys[] = {
+    {"ed25519-encrypted", "-t ed25519 -a 2"},
+    {"ecdsa-256-encrypted", "-t ecdsa -b 256 -a 2"},
+    {"rsa-3072-encrypted", "-t rsa -b 3072 -a 2"},
+    {"rsa-3072-pem-encrypted", "-t rsa -b 3072 -m PEM"},
+};
+constexpr const char* kPassphrase = "open sesame";
+constexpr const char* kPassword = "correct horse";
 
 // A private folder, in TMPDIR.
 class Folder {
@@ -85,22 +100,46 @@ std::string user_at(Kind kind) {
 }
 
 // A configuration that knows this server as web, and no key of its own.
-std::string configuration(const Folder& folder, const Sshd& server, Kind kind, const std::string& more) {
+std::string configuration(const Folder& folder, const Sshd& server, Kind kind, const std::string& more,
+                          const std::string& user = "") {
   static int serial = 0;
   const std::string path = folder.path(cat("config", ++serial));
-  std::ofstream(path) << "Host web\nHostName 127.0.0.1\nPort " << server.port() << "\nUser " << user_at(kind)
-                      << "\nUserKnownHostsFile " << server.known_hosts()
+  std::ofstream(path) << "Host web\nHostName 127.0.0.1\nPort " << server.port() << "\nUser "
+                      << (user.empty() ? user_at(kind) : user) << "\nUserKnownHostsFile "
+                      << server.known_hosts()
                       << "\nGlobalKnownHostsFile /dev/null\nKexAlgorithms curve25519-sha256\n"
                       << more;
   return path;
 }
 
-Finished run_with(const std::string& configuration, const std::string& back_end, const Words& more = {}) {
+Finished run_with(const std::string& configuration, const std::string& back_end, const Words& more = {},
+                  const Words& environment = {}) {
   Words words = {"run", "-F", configuration, "--ssh", back_end, "-n"};
   words.insert(words.end(), more.begin(), more.end());
   words.insert(words.end(), {"web", "--", "echo", "it works"});
-  return run_program(words);
+  return run_program(words, {}, environment);
 }
+
+// What SSH_ASKPASS names: gives the same answer to every question, and notes each.
+class Answerer {
+ public:
+  Answerer(const Folder& folder, std::string_view answer)
+      : program_(folder.path("answer")), asked_(folder.path("asked")) {
+    std::ofstream(program_) << "#!/bin/sh\nprintf '%s\\n' \"$1\" >>" << asked_ << "\necho '" << answer
+                            << "'\n";
+    ::chmod(program_.c_str(), 0700);
+  }
+  Words environment() const { return {"SSH_ASKPASS=" + program_, "SSH_ASKPASS_REQUIRE=force"}; }
+  // Since this was called before.
+  Words take_questions() const {
+    Words questions = lines_of(read_file(asked_));
+    std::ofstream(asked_, std::ios::trunc).flush();
+    return questions;
+  }
+
+ private:
+  const std::string program_, asked_;
+};
 
 }  // namespace
 
@@ -130,6 +169,101 @@ TEST_CASE(
           CHECK(got.out == "it works\n");
         }
       }
+    }
+  }
+}
+
+TEST_CASE("every kind of encrypted key logs in at every server with its passphrase, asked for once") {
+  const Folder folder;
+  std::string authorized;
+  for (const auto& key : kEncryptedKeys) {
+    const std::string file = folder.path(key.name);
+    REQUIRE(std::system(cat("ssh-keygen -q -C '' -N '", std::string_view(kPassphrase), "' ",
+                            std::string_view(key.options), " -f ", file)
+                            .c_str()) == 0);
+    authorized += read_file(file + ".pub");
+  }
+  const Answerer answerer(folder, kPassphrase);
+  for (const Kind kind : {Kind::kOpenSsh, Kind::kDropbear}) {
+    if (!has(kind)) continue;
+    Sshd::Options options = options_for(kind);
+    options.authorized_keys = authorized;
+    const Sshd server(options);
+    for (const auto& key : kEncryptedKeys) {
+      const std::string file = folder.path(key.name);
+      const std::string with_file = configuration(
+          folder, server, kind, cat("IdentityFile ", file, "\nIdentitiesOnly yes\nIdentityAgent none\n"));
+      for (const std::string back_end : kBackEnds) {
+        CAPTURE(name_of(kind), key.name, back_end);
+        const Finished got = run_with(with_file, back_end, {}, answerer.environment());
+        CAPTURE(got.err);
+        CHECK(got.code == 0);
+        CHECK(got.out == "it works\n");
+        CHECK(answerer.take_questions() == Words{cat("Enter passphrase for key '", file, "': ")});
+        if (&key != kEncryptedKeys) continue;
+        // Where nobody can be asked the key is no way, and that is said.
+        const Finished alone = run_with(with_file, back_end, {"--json"}, {"SSH_ASKPASS_REQUIRE=never"});
+        CAPTURE(alone.out);
+        CHECK(alone.code == 255);
+        const nlohmann::json fail = the_event(alone.out, "fail");
+        REQUIRE(fail.is_object());
+        CHECK(fail["class"] == "auth");
+        CHECK(fail["started"] == "no");
+        CHECK(contains(fail["remedy"], "ssh-add"));
+      }
+    }
+  }
+}
+
+TEST_CASE("every way to log in that a server has lets in, over both back ends, and no other is gone") {
+  const struct {
+    Kind kind;
+    const char* pam;
+    const char* method;
+    const char* question;  // empty: the server does not know that way
+    const char* takes;     // what the server has, if it is not let in
+  } table[] = {
+      {Kind::kOpenSsh, Sshd::kUsualPam, "password", "web: guest@127.0.0.1's password: ", ""},
+      {Kind::kOpenSsh, Sshd::kUsualPam, "keyboard-interactive", "web: (guest@127.0.0.1) Password: ", ""},
+      {Kind::kOpenSsh, "", "password", "web: guest@127.0.0.1's password: ", ""},
+      // Only PAM has something to ask, and dropbear is built without.
+      {Kind::kOpenSsh, "", "keyboard-interactive", "", "publickey,password"},
+      {Kind::kDropbear, "", "password", "web: guest@127.0.0.1's password: ", ""},
+      {Kind::kDropbear, "", "keyboard-interactive", "", "publickey,password"},
+  };
+  const Folder folder;
+  const Answerer answerer(folder, kPassword);
+  for (const auto& row : table) {
+    if (!has(row.kind) || !has_namespaces()) continue;
+    const bool is_openssh = row.kind == Kind::kOpenSsh;
+    const Sshd server({.kind = row.kind,
+                       .server_lines = is_openssh ? "PasswordAuthentication yes\n" : "",
+                       .accounts = {{.name = "guest", .shell = "/bin/sh", .password = kPassword}},
+                       .pam = row.pam});
+    const std::string only_this = configuration(
+        folder, server, row.kind,
+        cat("IdentityFile ", folder.path("none"), "\nIdentityAgent none\nPreferredAuthentications ",
+            std::string_view(row.method), "\n"),
+        "guest");
+    for (const std::string back_end : kBackEnds) {
+      CAPTURE(name_of(row.kind), row.pam, row.method, back_end);
+      const Finished got = run_with(only_this, back_end, {"--json"}, answerer.environment());
+      CAPTURE(got.out, got.err);
+      const Words questions = answerer.take_questions();
+      if (*row.question != '\0') {
+        CHECK(got.code == 0);
+        CHECK(questions == Words{row.question});
+        continue;
+      }
+      CHECK(got.code == 255);
+      CHECK(questions == Words{});
+      const nlohmann::json fail = the_event(got.out, "fail");
+      REQUIRE(fail.is_object());
+      CHECK(fail["class"] == "auth");
+      CHECK(fail["phase"] == "auth");
+      CHECK(fail["started"] == "no");
+      CHECK(contains(fail["error"], row.takes));
+      CHECK(contains(fail["remedy"], "check the user (-l)"));
     }
   }
 }
