@@ -110,6 +110,11 @@ class Terminal {
     const winsize size = {50, columns, 0, 0};
     REQUIRE(::ioctl(master_.get(), TIOCSWINSZ, &size) == 0);
   }
+  bool echoes() const {
+    termios modes = {};
+    REQUIRE(::tcgetattr(master_.get(), &modes) == 0);
+    return (modes.c_lflag & ECHO) != 0;
+  }
   const std::string& shown() const { return shown_; }
   Words screen() const { return Screen(shown_).lines(); }
 
