@@ -147,6 +147,8 @@ Interactive::Interactive(Loop& loop, LIBSSH2_SESSION* session, int socket, std::
 Interactive::~Interactive() {
   shared_->owner = nullptr;
   if (!thread_.joinable()) return;
+  // Before the thread wakes: nothing more is said, least of all empty answers, which the server would count.
+  ::shutdown(shared_->socket, SHUT_RDWR);
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->stop = true;
@@ -154,7 +156,6 @@ Interactive::~Interactive() {
   shared_->wake.notify_one();
   const std::uint64_t one = 1;
   (void)!::write(shared_->stop_event.get(), &one, sizeof one);
-  ::shutdown(shared_->socket, SHUT_RDWR);  // nothing more is said, least of all empty answers
   thread_.join();
 }
 
