@@ -60,13 +60,15 @@ class OnTerminal {
   const std::string& shown() const { return shown_; }
 
   // Reads until this is shown, after what was waited for before. False: it ended, or time is up.
-  bool wait_for(std::string_view text) {
+  bool wait_for(std::string_view text) { return wait_for(text, std::chrono::milliseconds(left())); }
+  bool wait_for(std::string_view text, std::chrono::milliseconds time) {
+    const auto until = std::chrono::steady_clock::now() + time;
     for (;;) {
       if (const std::size_t at = shown_.find(text, seen_); at != shown_.npos) {
         seen_ = at + text.size();
         return true;
       }
-      if (ended_ || left() <= 0) return false;
+      if (ended_ || std::chrono::steady_clock::now() > until) return false;
       read();
     }
   }
