@@ -198,6 +198,9 @@ void Identities::give_passphrase(Secret passphrase) {
     if (!*alive || is_over() || keys_[at_].file != file) return;
     if (key) {
       opening_ = Opening::kNotAsked;
+    } else if (key.error().error_class == ErrorClass::kResource) {
+      shortage_ = key.error();
+      opening_ = Opening::kFailed;
     } else if (passphrases_ < kPassphraseTriesMax) {
       ask_(file);
       return;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,8 @@ class Identities {
 
   // What could not be used, and why; for the error that says that no key was accepted.
   const std::string& complaints() const { return complaints_; }
+  // Why there is no sense in going on with any key.
+  const std::optional<Error>& shortage() const { return shortage_; }
 
  private:
   struct Key {
@@ -85,6 +88,7 @@ class Identities {
   Opening opening_ = Opening::kNotAsked;  // of the current key
   unsigned passphrases_ = 0;              // tried on it
   std::string complaints_;
+  std::optional<Error> shortage_;
   Alive alive_;
 };
 

@@ -1,8 +1,6 @@
 #include "transports/connector/interactive.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 
 #include "core/fd.h"
 #include "transports/connector/library.h"
+#include "transports/connector/thread.h"
 
 namespace banyan::connector {
 
@@ -65,9 +64,14 @@ void Interactive::Shared::callback(const char* name, int name_bytes, const char*
                                    int instruction_bytes, int count,
                                    const LIBSSH2_USERAUTH_KBDINT_PROMPT* prompts,
                                    LIBSSH2_USERAUTH_KBDINT_RESPONSE* responses, void** abstract) {
-  // A server that asks nothing only wants to hear so. More than a person would answer is not answered.
-  if (count <= 0 || std::size_t(count) > kConnectorPromptsMax) return;
-  auto* shared = static_cast<Shared*>(static_cast<Library*>(*abstract)->exchange);
+  if (count <= 0) return;  // a server that asks nothing only wants to hear so
+  auto* library = static_cast<Library*>(*abstract);
+  auto* shared = static_cast<Shared*>(library->exchange);
+  if (std::size_t(count) > kConnectorPromptsMax) {
+    library->asks_too_much = true;
+    ::shutdown(shared->socket, SHUT_RDWR);  // else libssh2 sends empty answers
+    return;
+  }
   SessionQuestion question;
   question.kind = SessionQuestion::Kind::kInteractive;
   question.name = text_of(name, name_bytes);
@@ -127,11 +131,7 @@ Interactive::Interactive(Loop& loop, LIBSSH2_SESSION* session, int socket, std::
   shared_->on_questions = std::move(on_questions);
   shared_->on_end = std::move(on_end);
   shared_->self = shared_;
-  // Signals are the first thread's.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([shared = shared_] {
+  const auto work = [shared = shared_] {
     const int code = shared->exchange();
     shared->loop.post([shared, code] {
       if (shared->owner == nullptr) return;
@@ -140,8 +140,12 @@ Interactive::Interactive(Loop& loop, LIBSSH2_SESSION* session, int socket, std::
       const OnEnd tell = std::move(shared->on_end);
       tell(code);
     });
-  });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  };
+  if (Result<std::thread> thread = start_thread(work, Phase::kAuth)) {
+    thread_ = std::move(*thread);
+  } else {
+    error_ = thread.error();
+  }
 }
 
 Interactive::~Interactive() {

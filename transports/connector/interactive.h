@@ -9,6 +9,7 @@
 #include <libssh2.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,12 +31,15 @@ class Interactive {
   Interactive& operator=(const Interactive&) = delete;
   ~Interactive();
 
+  // It could not be started: neither is ever called.
+  const std::optional<Error>& error() const { return error_; }
   void answer(std::vector<Secret> secrets);
 
  private:
   struct Shared;
   const std::shared_ptr<Shared> shared_;
   std::thread thread_;
+  std::optional<Error> error_;
 };
 
 }  // namespace banyan::connector

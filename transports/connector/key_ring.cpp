@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "transports/connector/thread.h"
+
 namespace banyan::connector {
 namespace {
 
@@ -52,14 +54,20 @@ void KeyRing::start_next() {
   auto result = std::make_shared<Result<Key>>(Key());
   *posted = [this, alive = alive_, result] {
     if (!*alive) return;
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
     on_done(std::move(*result));
   };
   const Job& job = jobs_.front();
-  thread_ = std::thread([loop = &loop_, &job, posted, result]() mutable {
+  const auto work = [loop = &loop_, &job, posted, result] {
     *result = open_key(job.path, job.passphrase);
     loop->post(std::move(*posted));
-  });
+  };
+  if (Result<std::thread> thread = start_thread(work, Phase::kAuth)) {
+    thread_ = std::move(*thread);
+  } else {
+    *result = thread.error();
+    loop_.post(std::move(*posted));
+  }
 }
 
 void KeyRing::on_done(Result<Key> key) {

@@ -31,7 +31,7 @@ class KeyRing {
   // One that was opened before; null: none of that file.
   Key find(const std::string& path) const;
   // `on_opened` once, never from within this call; not after the ring's end. An Error: the passphrase does
-  // not open it, or the file cannot be read.
+  // not open it, or the file cannot be read; of class kResource: there was no thread to open it.
   void open(const std::string& path, Secret passphrase, OnOpened on_opened);
 
  private:

@@ -4,7 +4,6 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,10 +17,6 @@
 namespace banyan::connector {
 namespace {
 
-// A lock is held while a small file is read and a line written. Whoever holds it for longer was stopped, and
-// must not stop us.
-constexpr int kLockTriesMax = 200;
-constexpr long kLockPauseNanos = 10'000'000;
 constexpr int kReplacedMax = 8;  // times in a row that the file was replaced just when we had its lock
 
 Error failed(std::string_view what, const std::string& path, int error_number) {
@@ -40,17 +35,6 @@ Fd open_to_append(const std::string& path) {
   return Fd(retry([&] {
     return ::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
   }));
-}
-
-Result<Done> lock(int fd, const std::string& path) {
-  for (int tries = 0; tries < kLockTriesMax; ++tries) {
-    if (retry([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) return Done{};
-    if (errno != EWOULDBLOCK) return failed("lock", path, errno);
-    const timespec pause{0, kLockPauseNanos};
-    ::nanosleep(&pause, nullptr);
-  }
-  return Error(ErrorClass::kHostKey, Phase::kKex, cat("another program keeps ", path, " locked"),
-               "see who does, with lslocks");
 }
 
 bool is_still(const struct stat& opened, const std::string& path) {
@@ -74,6 +58,11 @@ Result<Kept> append_line(int fd, const std::string& path, std::string_view text,
 }
 
 }  // namespace
+
+Error is_locked(const std::string& path) {
+  return {ErrorClass::kHostKey, Phase::kKex, cat("another program keeps ", path, " locked"),
+          "see who does, with lslocks"};
+}
 
 Result<Done> read_known_hosts(const std::string& path, KnownHosts& to) {
   const Fd file(retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); }));
@@ -105,7 +94,10 @@ Result<Kept> append_host_key(const std::string& path, std::string_view name, std
     struct stat info;
     if (::fstat(file.get(), &info) != 0) return failed("stat", path, errno);
     if (S_ISCHR(info.st_mode)) return Kept::kNowhere;
-    if (Result<Done> locked = lock(file.get(), path); !locked) return locked.error();
+    if (retry([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+      if (errno == EWOULDBLOCK) return Kept::kLocked;
+      return failed("lock", path, errno);
+    }
     if (!is_still(info, path)) continue;  // ours is the old one; what was written to it would be lost
 
     Result<Buffer> bytes =

@@ -33,33 +33,44 @@ void on_farewell(LIBSSH2_SESSION*, int /*reason*/, const char* message, int byte
 // Negative: an error's number, as libssh2 wants it.
 ssize_t receive(int socket, void* to, std::size_t bytes, int flags, void** abstract) {
   Library& library = library_of(abstract);
-  if (library.is_early && library.early_left == 0) return -ECONNABORTED;
-  if (library.is_early) bytes = std::min({bytes, library.round_left, library.early_left});
+  if (library.is_overfull || (library.is_early && library.early_left == 0)) return -ECONNABORTED;
+  bytes = std::min(bytes, library.round_left);
+  if (library.is_early) bytes = std::min(bytes, library.early_left);
   if (bytes == 0) return -EAGAIN;  // the socket tells that there is more
   const ssize_t got = retry([&] { return ::recv(socket, to, bytes, flags); });
   if (got < 0) return -errno;
-  if (library.is_early) {
-    library.round_left -= std::size_t(got);
-    library.early_left -= std::size_t(got);
-  }
+  library.round_left -= std::size_t(got);
+  if (library.is_early) library.early_left -= std::size_t(got);
   return got;
+}
+
+// To refuse the memory would lead through code of libssh2's that hardly ever ran; a packet more is no matter.
+void* counted(void* memory, Library& library) {
+  if (memory == nullptr) return nullptr;
+  library.held += ::malloc_usable_size(memory);
+  if (library.held > library.held_max) library.is_overfull = true;
+  return memory;
 }
 
 // Asking for memory, libssh2 also tells a request how far it has come.
 void* allocate(std::size_t bytes, void** abstract) {
   if (KeyRequest* request = library_of(abstract).request) request->on_allocation(bytes);
-  return std::malloc(bytes);
+  return counted(std::malloc(bytes), library_of(abstract));
 }
 
+// What others have made with malloc() for libssh2 to free was not counted.
 void release(void* memory, void** abstract) {
-  if (memory != nullptr && wipes(abstract)) ::explicit_bzero(memory, ::malloc_usable_size(memory));
+  if (memory == nullptr) return;
+  const std::size_t bytes = ::malloc_usable_size(memory);
+  std::size_t& held = library_of(abstract).held;
+  held -= std::min(held, bytes);
+  if (wipes(abstract)) ::explicit_bzero(memory, bytes);
   std::free(memory);
 }
 
 void* reallocate(void* memory, std::size_t bytes, void** abstract) {
-  if (memory == nullptr || !wipes(abstract)) return std::realloc(memory, bytes);
-  void* moved = std::malloc(bytes);
-  if (moved == nullptr) return nullptr;
+  void* moved = counted(std::malloc(bytes), library_of(abstract));
+  if (moved == nullptr || memory == nullptr) return moved;
   std::memcpy(moved, memory, std::min(bytes, ::malloc_usable_size(memory)));
   release(memory, abstract);
   return moved;

@@ -65,6 +65,7 @@ Login::Progress Login::failed(std::string_view text, std::string_view remedy) {
 }
 
 Login::Progress Login::run() {
+  waits_for_keys_ = false;
   Progress progress = Progress::kGoOn;
   while (progress == Progress::kGoOn) progress = step();
   if (progress != Progress::kWait) library_->wipes = false;
@@ -179,6 +180,9 @@ std::string Login::refusals() const {
 // Of a connection that broke while it waited for an answer libssh2 says with the same code that we were
 // refused; only its words differ.
 std::optional<Login::Progress> Login::if_cut_off() {
+  if (library_->asks_too_much)
+    return failed(cat("the server asks more than ", kConnectorPromptsMax, " questions at once"),
+                  "only a server that means ill does: check which one it is");
   char* said = nullptr;
   const int code = libssh2_session_last_error(session_, &said, nullptr, 0);
   const std::string_view words = said == nullptr ? "" : said;
@@ -186,7 +190,7 @@ std::optional<Login::Progress> Login::if_cut_off() {
                           code == LIBSSH2_ERROR_SOCKET_RECV || words.starts_with("Waiting for") ||
                           words.starts_with("Unable to send");
   if (!is_cut_off) return std::nullopt;
-  if (library_->early_left == 0) return Progress::kLibraryFailed;
+  if (library_->early_left == 0 || library_->is_overfull) return Progress::kLibraryFailed;
   const std::string& farewell = library_->farewell;
   const std::string last_words = farewell.empty() ? "" : cat(": ", farewell);
   char byte;
@@ -218,6 +222,7 @@ int Login::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signat
   Buffer made;
   switch (self.identities_.sign(asked, made)) {
     case Identities::Status::kWait:
+      self.waits_for_keys_ = true;
       return LIBSSH2_ERROR_EAGAIN;
     case Identities::Status::kFailed:
       return -1;
@@ -237,8 +242,15 @@ int Login::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signat
 Login::Progress Login::try_keys() {
   while (!identities_.is_over()) {
     const Identities::Status prepared = identities_.prepare();
-    if (prepared == Identities::Status::kWait) return Progress::kWait;
+    if (prepared == Identities::Status::kWait) {
+      waits_for_keys_ = true;
+      return Progress::kWait;
+    }
     if (prepared == Identities::Status::kFailed) {
+      if (const std::optional<Error>& shortage = identities_.shortage()) {
+        error_ = *shortage;
+        return Progress::kFailed;
+      }
       identities_.next();
       continue;
     }
@@ -255,6 +267,10 @@ Login::Progress Login::try_keys() {
     if (code == LIBSSH2_ERROR_EAGAIN) return Progress::kWait;
     request_.reset();
     if (code == 0) return Progress::kDone;
+    if (const std::optional<Error>& shortage = identities_.shortage()) {
+      error_ = *shortage;
+      return Progress::kFailed;
+    }
     if (const std::optional<Progress> cut_off = if_cut_off()) return *cut_off;
     if (!identities_.has_failed()) add(refused_, identities_.name());
     identities_.next();
@@ -350,6 +366,11 @@ Login::Progress Login::try_interactive() {
           interactive_.reset();
           owner_.on_login_ready();
         });
+    if (const std::optional<Error> error = interactive_->error()) {
+      interactive_.reset();
+      error_ = *error;
+      return Progress::kFailed;
+    }
     return Progress::kWait;
   }
   if (!interactive_code_) return Progress::kWait;

@@ -51,6 +51,8 @@ class Login {
 
   // A person is being asked: the server has nothing to say but that it hangs up.
   bool is_asking() const { return asking_; }
+  // So it has while keys are gathered, opened, or sign.
+  bool is_waiting_for_keys() const { return !is_ready() || waits_for_keys_; }
   // Another thread has the session.
   bool has_lent_session() const { return interactive_ != nullptr; }
   void answer(SessionAnswer answer);
@@ -93,7 +95,7 @@ class Login {
   std::optional<KeyRequest> request_;            // of the key that is being tried
   bool signed_ = false;                          // with the key that is being tried
   std::uint32_t question_ = 0;                   // number of the last
-  bool asking_ = false;
+  bool asking_ = false, waits_for_keys_ = false;
   std::optional<Secret> password_;
   bool was_answered_ = false;  // in the exchange that goes on
   bool was_declined_ = false;

@@ -2,13 +2,13 @@
 
 #include <netdb.h>
 #include <netinet/in.h>
-#include <signal.h>
 
 #include <cstring>
 #include <memory>
-#include <thread>
+#include <utility>
 
 #include "core/text.h"
+#include "transports/connector/thread.h"
 
 namespace banyan::connector {
 namespace {
@@ -61,16 +61,25 @@ void Resolver::start_more() {
     auto question = std::make_shared<Question>(std::move(waiting_.front()));
     waiting_.pop_front();
     ++active_;
-    std::thread([this, question] {
-      auto answer = std::make_shared<Result<std::vector<Address>>>(
-          look_up(question->host, question->port, question->family));
-      loop_.post([this, question, answer] {
-        --active_;
-        start_more();
-        question->on_resolved(std::move(*answer));
-      });
-    }).detach();
+    const auto work = [this, question] {
+      tell(question, look_up(question->host, question->port, question->family));
+    };
+    if (Result<std::thread> thread = start_thread(work, Phase::kResolve)) {
+      thread->detach();
+    } else {
+      tell(question, thread.error());
+    }
   }
+}
+
+// From any thread.
+void Resolver::tell(std::shared_ptr<Question> question, Result<std::vector<Address>> addresses) {
+  auto answer = std::make_shared<Result<std::vector<Address>>>(std::move(addresses));
+  loop_.post([this, question = std::move(question), answer] {
+    --active_;
+    start_more();
+    question->on_resolved(std::move(*answer));
+  });
 }
 
 }  // namespace banyan::connector

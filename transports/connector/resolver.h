@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,7 @@ class Resolver {
     OnResolved on_resolved;
   };
   void start_more();
+  void tell(std::shared_ptr<Question> question, Result<std::vector<Address>> addresses);
 
   Loop& loop_;
   std::deque<Question> waiting_;

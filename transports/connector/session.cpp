@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ constexpr std::uint16_t kSshPort = 22;
 // never comes for as long as there is something to read: others wait meanwhile, so it is given a piece at a
 // time.
 constexpr std::size_t kEarlyMax = 1024 * 1024;
+constexpr std::string_view kNotSpeaking = "look at what listens there: sshd does not do that";
 constexpr std::string_view kGraceTime =
     "the server waits only so long for an answer (LoginGraceTime): answer sooner, or use a key";
 
@@ -78,12 +80,14 @@ Session::Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder ord
       channel_(std::move(channel)),
       text_left_(kTextMax) {
   library_.early_left = kEarlyMax;
+  library_.held_max = kHeldPerWindow * order_.settings.window + kHeldBesidesMax;
 }
 
 Session::~Session() {
   *alive_ = false;
   login_.reset();  // before what it uses
   loop_.cancel(next_address_);
+  loop_.cancel(next_lock_try_);
   if (socket_watch_ != 0) loop_.unwatch(socket_watch_);
   if (channel_watch_ != 0) loop_.unwatch(channel_watch_);
   // Its farewell would have to wait for the server: the end of the connection says as much.
@@ -118,6 +122,7 @@ Phase Session::phase() const {
     case Step::kConnect:
       return Phase::kConnect;
     case Step::kHandshake:
+    case Step::kKeepHostKey:
       return Phase::kKex;
     case Step::kIdentities:
     case Step::kAuthenticate:
@@ -149,7 +154,7 @@ void Session::tell(std::string_view step) {
 
 void Session::run() {
   if (login_ && login_->has_lent_session()) return;
-  library_.round_left = kEarlyRoundMax;
+  library_.round_left = library_.is_early ? kEarlyRoundMax : kCarryRoundMax;
   while (run_step() == Progress::kDone) {
   }
 }
@@ -158,6 +163,8 @@ Session::Progress Session::run_step() {
   switch (step_) {
     case Step::kHandshake:
       return handshake();
+    case Step::kKeepHostKey:
+      return keep_host_key();
     case Step::kAuthenticate:
       return authenticate();
     case Step::kOpenChannel:
@@ -248,8 +255,7 @@ void Session::on_connected() {
   known_ = std::move(known);
   enter(Step::kHandshake);
   socket_watch_ = loop_.watch(socket_.get(), {.read = true, .write = true}, [this](Ready) {
-    if (login_ && login_->is_asking() && server_has_gone())
-      return fail(ErrorClass::kAuth, "the server hung up while a person was asked", kGraceTime);
+    if (is_elsewhere() && server_has_gone()) return fail_left_alone();
     run();
     watch_socket();
   });
@@ -300,7 +306,10 @@ Session::Progress Session::check_host_key() {
       begin_login();
       return Progress::kDone;
     case KnownHosts::Answer::kUnknown:
-      if (!settings.accept_new.empty()) return accept_host_key(key);
+      if (!settings.accept_new.empty()) {
+        enter(Step::kKeepHostKey);
+        return Progress::kDone;
+      }
       fail(ErrorClass::kHostKey, cat("the host's key is not known: it shows ", shown), kNewKey);
       break;
     case KnownHosts::Answer::kChanged: {
@@ -320,12 +329,24 @@ Session::Progress Session::check_host_key() {
   return Progress::kOver;
 }
 
-Session::Progress Session::accept_host_key(Bytes key) {
+// As long as another program has the file locked, the other sessions go on.
+Session::Progress Session::keep_host_key() {
+  if (next_lock_try_ != 0) return Progress::kWait;
+  std::size_t size = 0;
+  const char* blob = libssh2_session_hostkey(session_, &size, nullptr);
+  const Bytes key(reinterpret_cast<const std::uint8_t*>(blob), blob == nullptr ? 0 : size);
   const SessionSettings& settings = order_.settings;
   const Result<Kept> kept = append_host_key(settings.accept_new, settings.key_name, settings.key_port,
                                             settings.hash_known_hosts, key);
-  if (!kept) {
-    end(kept.error());
+  if (kept && *kept == Kept::kLocked && ++lock_tries_ < kLockTriesMax) {
+    next_lock_try_ = loop_.after(kLockPause, [this] {
+      next_lock_try_ = 0;
+      on_login_ready();
+    });
+    return Progress::kWait;
+  }
+  if (!kept || *kept == Kept::kLocked) {
+    end(kept ? is_locked(settings.accept_new) : kept.error());
     return Progress::kOver;
   }
   owner_.on_text(*this, cat("Warning: Permanently added '", settings.key_name, "' (", fingerprint(key),
@@ -380,13 +401,27 @@ void Session::on_login_ready() {
   if (step_ != Step::kOver) watch_socket();
 }
 
-// While a person is asked nobody reads what it says; but whether there is still somebody who says it can be
-// seen.
+// While a person is asked, or a key signs, or known_hosts is locked, nobody reads what the server says; but
+// whether there is still somebody who says it can be seen.
+bool Session::is_elsewhere() const {
+  if (step_ == Step::kKeepHostKey) return true;
+  return login_ && (login_->is_asking() || login_->is_waiting_for_keys());
+}
+
 bool Session::server_has_gone() {
+  pollfd state{socket_.get(), 0, 0};
+  if (retry([&] { return ::poll(&state, 1, 0); }) > 0) return true;  // whatever it said before
   char byte;
   const ssize_t got = retry([&] { return ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   if (got > 0) server_speaks_ = true;
   return got == 0 || (got < 0 && errno != EAGAIN);
+}
+
+void Session::fail_left_alone() {
+  if (login_ && login_->is_asking())
+    return fail(ErrorClass::kAuth, "the server hung up while a person was asked", kGraceTime);
+  fail(ErrorClass::kRefused, "the server hung up before we could say who we are",
+       "the server's log says why");
 }
 
 // --- the shell ---
@@ -439,6 +474,7 @@ Session::Progress Session::execute() {
 // --- carrying ---
 
 Session::Progress Session::carry() {
+  something_came_ = is_end_hidden_ = false;
   read_stderr();
   if (!carry_in() || !carry_out()) return Progress::kOver;
   if (host_ended_ && to_root_.empty()) {
@@ -449,13 +485,31 @@ Session::Progress Session::carry() {
       return Progress::kOver;
     }
   }
-  // Writing, libssh2 may have read what the host sent: no descriptor tells of that any more.
-  unsigned long unread = 0;
-  libssh2_channel_window_read_ex(remote_, &unread, nullptr);
-  if (!host_ended_ && to_root_.empty() && (unread > 0 || libssh2_channel_eof(remote_) != 0)) again_soon();
+  if (!host_ended_ && to_root_.empty() && !look_for_more()) return Progress::kOver;
   watch_channel();
   watch_socket();
   return Progress::kWait;
+}
+
+// Writing, libssh2 may have read what the host sent: no descriptor tells of that any more. But data of a kind
+// that is neither output nor error output would stay with it for ever, and hide the end of the others.
+bool Session::look_for_more() {
+  unsigned long unread = 0;
+  libssh2_channel_window_read_ex(remote_, &unread, nullptr);
+  const bool more = unread > 0 || is_end_hidden_ || libssh2_channel_eof(remote_) != 0;
+  const std::optional<unsigned long> before =
+      std::exchange(unread_, more ? std::optional(unread) : std::nullopt);
+  if (!more) return true;
+  const bool is_stuck = !something_came_ && before == unread && libssh2_channel_eof(remote_) == 0;
+  if (!is_stuck) {
+    again_soon();
+    return true;
+  }
+  // Nothing is read either while libssh2 has something to send first: then the socket tells.
+  if ((libssh2_session_block_directions(session_) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0) return true;
+  fail(ErrorClass::kProtocol, cat(last_address_, " sends a stream of the command's that there is not"),
+       kNotSpeaking);
+  return false;
 }
 
 // Before the channel was closed the server has said how the command ended; if by a signal there is no code.
@@ -473,6 +527,7 @@ void Session::read_stderr() {
   for (int i = 0; i < kPiecesARound; ++i) {
     const ssize_t got = libssh2_channel_read_ex(remote_, SSH_EXTENDED_DATA_STDERR, bytes, sizeof bytes);
     if (got <= 0) return;  // what is wrong, standard output will say
+    something_came_ = true;
     const std::size_t told = std::min(std::size_t(got), text_left_);
     text_left_ -= told;
     if (told > 0) owner_.on_text(*this, std::string_view(bytes, told));
@@ -506,9 +561,11 @@ bool Session::carry_in() {
     }
     if (got == 0) {
       host_ended_ = libssh2_channel_eof(remote_) != 0;
-      if (!host_ended_) return true;
-      continue;
+      if (host_ended_) continue;
+      is_end_hidden_ = true;
+      return true;
     }
+    something_came_ = true;
     to_root_.assign(piece, piece + got);
   }
   again_soon();
@@ -558,8 +615,10 @@ void Session::again_soon() {
 
 void Session::watch_socket() {
   if (step_ == Step::kOver || socket_watch_ == 0 || session_ == nullptr) return;
-  if (login_ && (login_->is_asking() || login_->has_lent_session()))
-    return loop_.change(socket_watch_, {.read = login_->is_asking() && !server_speaks_});
+  const bool elsewhere = is_elsewhere();
+  if (elsewhere || (login_ && login_->has_lent_session()))
+    return loop_.change(socket_watch_, {.read = elsewhere && !server_speaks_});
+  server_speaks_ = false;
   const int directions = libssh2_session_block_directions(session_);
   // While the root does not take what we have, the server is not listened to either.
   const bool read = step_ != Step::kCarry || to_root_.empty();
@@ -581,7 +640,10 @@ void Session::fail_by_library(std::string_view what) {
   char* words = nullptr;
   const int code = libssh2_session_last_error(session_, &words, nullptr, 0);
   std::string text = cat(what, ": ", words != nullptr && *words != '\0' ? words : "failed");
-  if (library_.early_left == 0)
+  if (library_.is_overfull)
+    return fail(ErrorClass::kProtocol, cat(last_address_, " sends without end what nobody asked for"),
+                kNotSpeaking);
+  if (library_.is_early && library_.early_left == 0)
     return fail(ErrorClass::kProtocol, cat(last_address_, " sends without end and never gets to the point"),
                 "what listens there is not sshd: check the port");
   // The end of a connection before the server's first line has one code or the other, as it happened.
@@ -621,6 +683,7 @@ void Session::end(std::optional<Error> error, std::optional<std::uint8_t> exit_c
   step_ = Step::kOver;
   if (login_ && login_->has_lent_session()) login_.reset();  // so this is no call of its own
   loop_.cancel(std::exchange(next_address_, 0));
+  loop_.cancel(std::exchange(next_lock_try_, 0));
   if (socket_watch_ != 0) loop_.unwatch(std::exchange(socket_watch_, 0));
   if (channel_watch_ != 0) loop_.unwatch(std::exchange(channel_watch_, 0));
   // The root hears what came before, then the end of the channel, then why.

@@ -54,6 +54,7 @@ class Session final : private Login::Owner {
     kResolve,
     kConnect,
     kHandshake,
+    kKeepHostKey,
     kIdentities,
     kAuthenticate,
     kOpenChannel,
@@ -75,14 +76,16 @@ class Session final : private Login::Owner {
   void tell_server();
   Progress handshake();
   Progress check_host_key();
-  Progress accept_host_key(Bytes key);
+  Progress keep_host_key();
   void begin_login();
   Progress authenticate();
   void on_question(SessionQuestion question) override;
   void on_refused() override { owner_.on_refused(*this); }
   void on_step(std::string_view step) override { tell(step); }
   void on_login_ready() override;
+  bool is_elsewhere() const;
   bool server_has_gone();
+  void fail_left_alone();
   Progress open_channel();
   Progress set_environment();
   Progress execute();
@@ -90,6 +93,7 @@ class Session final : private Login::Owner {
   Progress carry();
   bool carry_in();   // from the host to the root; false: over
   bool carry_out();  // from the root to the host; false: over
+  bool look_for_more();
   void read_stderr();
   std::optional<std::uint8_t> exit_code() const;
 
@@ -116,6 +120,8 @@ class Session final : private Login::Owner {
   Fd socket_;
   Loop::WatchId socket_watch_ = 0;
   Loop::TimerId next_address_ = 0;
+  Loop::TimerId next_lock_try_ = 0;
+  int lock_tries_ = 0;
 
   KnownHosts known_;  // until the host's key has been checked
   Library library_;
@@ -124,11 +130,14 @@ class Session final : private Login::Owner {
   std::size_t variables_set_ = 0;
   std::unique_ptr<Login> login_;
   bool server_has_spoken_ = false, server_is_told_ = false;
-  bool server_speaks_ = false;  // while a person is asked: that is for later
+  bool server_speaks_ = false;  // while we are elsewhere: that is for later
 
   Buffer to_root_, to_host_;  // each at most kCarryMax, and only what the other side would not take yet
   std::size_t to_root_at_ = 0, to_host_at_ = 0;
   bool root_ended_ = false, root_told_ = false, host_ended_ = false, eof_sent_ = false;
+  // Of this round: the host's output came; it ended, but something unread lies before the end.
+  bool something_came_ = false, is_end_hidden_ = false;
+  std::optional<unsigned long> unread_;  // when the last round ended, if there was more
   std::size_t text_left_;
   Alive alive_;
 };
