@@ -69,6 +69,7 @@ void Doctor::look(Index index) {
   const StartJournal* journal = work.way.journal.get();
   request.argv = {std::string(kLookLine), "sh"};
   request.argv.push_back(journal != nullptr ? parse_stage0_report(journal->report).file : "");
+  request.argv.push_back(hex64(loop_.random()));
   request.shell = true;
   request.timeout = kLookDeadline;
   Command::Callbacks callbacks;

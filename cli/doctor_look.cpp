@@ -16,17 +16,19 @@ std::string_view take_word(std::string_view& text) {
 
 }  // namespace
 
-// The same test as stage 0's, in the same order. A file that is made here is private and removed at once.
+// The same test as stage 0's, in the same order. It is made in a folder that is private, has a name nobody
+// can foresee and was not there before, so that nobody can put something in its place; and removed at once.
 const std::string_view kLookLine =
-    "t=; trap 'rm -f \"$t\"; exit 1' 1 2 13 15\n"
+    "t=; trap 'rm -rf \"$t\"; exit 1' 1 2 13 15\n"
     "for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"$HOME\" .; do\n"
     "  [ \"$d\" ] || continue\n"
     "  s=unwritable\n"
-    "  t=$d/.banyan-doctor.$$\n"
+    "  t=$d/.banyan-doctor-$2\n"
     "  if [ ! -d \"$d\" ]; then s=missing\n"
-    "  elif (umask 77; set -C; : >\"$t\") 2>/dev/null; then\n"
-    "    s=noexec; chmod 700 \"$t\" 2>/dev/null && \"$t\" 2>/dev/null && s=ok\n"
-    "    rm -f \"$t\"\n"
+    "  elif (umask 77; mkdir \"$t\") 2>/dev/null; then\n"
+    "    : 2>/dev/null >\"$t/x\" && s=noexec\n"
+    "    chmod 700 \"$t/x\" 2>/dev/null && \"$t/x\" 2>/dev/null && s=ok\n"
+    "    rm -rf \"$t\"\n"
     "  fi\n"
     "  echo \"directory $s $d\"\n"
     "done\n"

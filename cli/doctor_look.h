@@ -20,7 +20,7 @@ struct Look {
   bool file_is_left = false;           // stage 0's
 };
 
-// The line for /bin/sh that looks. Its arguments: stage 0's file or nothing.
+// The line for /bin/sh that looks. Its arguments: stage 0's file or nothing, and 16 random digits.
 extern const std::string_view kLookLine;
 Look parse_look(std::string_view output);
 

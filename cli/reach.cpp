@@ -101,6 +101,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   if (answer) {
     way.hop = hop_of(**answer);
     way.tcp_timeout = (*answer)->connect_timeout * kSecond;
+    way.is_behind_jump = !(*answer)->proxy_jump.empty() || !(*answer)->proxy_command.empty();
     note_jumps(id, (*answer)->proxy_jump);
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
@@ -192,7 +193,11 @@ void Reach::watch_silence(Way& way) {
   way.timer = loop_.after(way.session ? kSilentAfter : kOpaqueAfter, [this, &way] {
     way.timer = 0;
     way.is_silent = true;
-    if (is_idle(way)) on_idle_();
+    if (!is_idle(way)) return;
+    // Behind a jump it is not the hop that is silent: its place there is for others.
+    if (way.is_behind_jump && way.ticket)
+      admission_.give_back(*std::exchange(way.ticket, {}), Admission::Outcome::kFailed);
+    on_idle_();
   });
 }
 
@@ -211,6 +216,7 @@ void Reach::on_up(Id id, Result<Child> child) {
   ASSERT(found != ways_.end());
   Way& way = found->second;
   loop_.cancel(std::exchange(way.timer, 0));
+  way.began += runner_.asked_for(way.start);  // a person's time is not the host's
   way.start = 0;
   way.is_silent = false;
   if (!child && child.error().wrong_guess && !way.cancelled) {

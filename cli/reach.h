@@ -82,7 +82,7 @@ class Reach {
     Loop::TimerId timer = 0;  // to notice silence; to try again
     bool knows_session_type = false;
     Nanos tcp_timeout = 0;  // as ConnectTimeout says
-    bool is_silent = false, lost_before = false, cancelled = false;
+    bool is_behind_jump = false, is_silent = false, lost_before = false, cancelled = false;
     WayRecord* record = nullptr;
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);

@@ -34,6 +34,11 @@ Phase Runner::phase_of(StartId start) const {
   return job ? job->phase() : Phase::kLink;
 }
 
+Nanos Runner::asked_for(StartId start) const {
+  const Job* job = find(start);
+  return job ? job->asked() : 0;
+}
+
 void Runner::shut_down(ContextId child, Nanos within, Function<void()> done) {
   for (auto& [id, job] : jobs_)
     if (job->is_up() && job->context() == child) return job->shut_down(within, std::move(done));

@@ -44,6 +44,9 @@ class Runner {
   // Which phase a start is in, for progress lines; kLink once it is up.
   Phase phase_of(StartId start) const;
 
+  // How long a person was asked on its behalf, in all; until it is reaped.
+  Nanos asked_for(StartId start) const;
+
   // Ends one child, or all: SHUTDOWN, then SIGTERM, then SIGKILL to the transport within `within`; `done`
   // when it is reaped.
   void shut_down(ContextId child, Nanos within, Function<void()> done);

@@ -307,10 +307,12 @@ void Runner::Job::on_carrier_phase(Phase phase) {
 void Runner::Job::on_carrier_asks(bool asks) {
   if (is_up() || failure_ || std::exchange(asks_, asks) == asks) return;
   if (!asks) {
+    asked_ += runner_.loop_.now() - asked_since_;
     enter(phase_, phase_deadline_);
     if (recipe_.deadlines.total > 0) limit_total(total_ends_);
     return;
   }
+  asked_since_ = runner_.loop_.now();
   runner_.loop_.cancel(phase_timer_);
   runner_.loop_.cancel(total_timer_);
   total_ends_ -= runner_.loop_.now();

@@ -24,6 +24,7 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
 
   StartId id() const { return id_; }
   Phase phase() const { return phase_; }
+  Nanos asked() const { return asked_; }
   bool is_up() const { return child_.id != 0; }
   ContextId context() const { return child_.id; }
   // Nothing is left of it but its callbacks.
@@ -72,7 +73,8 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   Phase phase_ = Phase::kConnect;
   Loop::TimerId phase_timer_ = 0, total_timer_ = 0, end_timer_ = 0;
   Nanos phase_deadline_ = 0;
-  Nanos total_ends_ = 0;  // when; while a person is asked: how much is left
+  Nanos asked_since_ = 0, asked_ = 0;  // since when a person is asked; how long it was in all
+  Nanos total_ends_ = 0;               // when; while a person is asked: how much is left
   bool asks_ = false;
 
   std::unique_ptr<Carrier> carrier_;
