@@ -275,7 +275,8 @@ class Maker {
   void shell(LadderStep& step) const {
     const Nanos began = entered(Phase::kShell);
     step.took = between(began, journal_->reported != 0 ? journal_->reported : end_of_way());
-    const std::string& noise = journal_->noise;
+    std::string noise = journal_->noise;
+    if (noise.ends_with('\n')) noise.pop_back();  // stage 0's own, so that its marker begins a line
     std::string_view shown = noise;
     while (shown.starts_with('\n') || shown.starts_with('\r')) shown.remove_prefix(1);
     step.found = shown.empty() ? "nothing printed before our marker"

@@ -83,6 +83,7 @@ constexpr std::string_view kCommon = R"(
   --known-hosts FILE     the host keys; no other file is believed
   --accept-new           believe the key of a host that none is known of, write it down, and say so
   -k, --ask-pass         ask for one password, for every host that wants one; without it each host's is asked for
+  --no-ask               ask nothing: a host that wants a password or a passphrase fails
   -4, -6                 IPv4 only, IPv6 only
   --ssh auto|libssh2|openssh
                          who speaks SSH: ssh itself, banyan-connector, or that where it can (banyan plan tells)

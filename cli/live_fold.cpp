@@ -74,6 +74,7 @@ void LiveFold::arm() {
 
 void LiveFold::look() {
   timer_ = 0;
+  if (is_waiting_) return arm();
   const Nanos now = loop_.now();
   bool is_waiting = false;
   for (Member* member : members_) {

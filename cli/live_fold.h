@@ -70,6 +70,8 @@ class LiveFold {
   // The host ended well; if it has said nothing, that is what it said.
   void succeeded(std::string_view name);
   void failed(std::string_view name, std::string_view phase, std::string_view text);
+  // While somebody else has the terminal, a question say: what is held stays held.
+  void wait(bool wait) { is_waiting_ = wait; }
   // Shows all that is held of hosts that have ended.
   void show();
 
@@ -93,6 +95,7 @@ class LiveFold {
   std::map<std::pair<std::string, std::string>, std::size_t> failure_places_;
   Nanos first_held_ = -1, last_end_ = 0;  // -1: nothing is held
   Loop::TimerId timer_ = 0;
+  bool is_waiting_ = false;
 };
 
 }  // namespace banyan::cli

@@ -78,7 +78,7 @@ class Program {
       : options_(std::move(options)),
         loop_(context_),
         router_(loop_, root_config()),
-        ask_(loop_, terminal_, ask_environment(terminal_)),
+        ask_(loop_, terminal_, options_.no_ask ? AskEnvironment() : ask_environment(terminal_)),
         secrets_(loop_, ask_),
         connectors_(loop_, Connectors::default_program(), &secrets_),
         askpass_(loop_, secrets_, own_path(), [this](const std::string& text) { output_.notice(text); }),

@@ -26,7 +26,8 @@ struct Words {
   std::size_t fan_out = 64;
   std::uint16_t port = 0;
   bool help = false, version = false, no_stdin = false, maximum = false, json = false, raw = false,
-       quiet = false, ipv4 = false, ipv6 = false, accept_new = false, fold = false, ask_password = false;
+       quiet = false, ipv4 = false, ipv6 = false, accept_new = false, fold = false, ask_password = false,
+       no_ask = false;
   int verbosity = 0;
 };
 
@@ -63,6 +64,7 @@ void declare(CLI::App& app, Words& words) {
   app.add_flag("-6", words.ipv6);
   app.add_flag("--accept-new", words.accept_new);
   app.add_flag("-k,--ask-pass", words.ask_password);
+  app.add_flag("--no-ask", words.no_ask);
   app.add_option("--ssh", words.back_end)->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
   for (CLI::Option* option : app.get_options()) {
     // The later one wins, so that an alias can be overridden.
@@ -218,7 +220,9 @@ Options parse_options(const std::vector<std::string>& arguments) {
   options.fan_out = words.fan_out;
   if (app.count("--timeout") > 0) options.timeout = parse_duration(words.timeout);
   options.no_stdin = words.no_stdin;
+  if (words.ask_password && words.no_ask) throw UsageError("--ask-pass and --no-ask: one of them");
   options.ask_password = words.ask_password;
+  options.no_ask = words.no_ask;
   options.maximum = words.maximum;
   options.json = words.json;
   options.raw = words.raw;

@@ -34,6 +34,7 @@ struct Options {
   Nanos timeout = 0;           // of the command; 0: none
   bool no_stdin = false;
   bool ask_password = false;  // -k: one for all
+  bool no_ask = false;        // nobody is asked anything
   bool maximum = false;       // -S: exit with the largest code
   bool json = false;
   bool raw = false;

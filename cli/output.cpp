@@ -145,7 +145,9 @@ void Output::exit(std::string_view target, std::optional<int> code, std::optiona
 void Output::fail(std::string_view target, const std::vector<std::string>& route, const Error& error,
                   Nanos took) {
   if (style_.json) return put(kOut, events_.fail(target, route, error, took));
-  std::string text = error.text;
+  std::string_view sentence = error.text;
+  if (sentence.ends_with('.')) sentence.remove_suffix(1);
+  std::string text(sentence);
   for (std::size_t i = 0; i + 1 < route.size(); ++i) text += cat(i == 0 ? ", by way of " : ", ", route[i]);
   if (!error.remedy.empty()) text += cat(" (", error.remedy, ")");
   failure_line(target, name_of(error.phase), text);
@@ -224,12 +226,13 @@ void Output::set_progress(const std::string& line) {
 void Output::hide_progress(std::function<void()> then) {
   set_progress("");
   ++hidden_;
+  if (fold_) fold_->wait(true);
   writer(kErr).when_written(std::move(then));
 }
 
 void Output::show_progress() {
   ASSERT(hidden_ > 0);
-  --hidden_;
+  if (--hidden_ == 0 && fold_) fold_->wait(false);
 }
 
 void Output::last_words(Nanos most) {

@@ -34,6 +34,18 @@ Error cancelled() {
   return Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}};
 }
 
+// What a person would type to see for himself.
+std::string by_hand(const Target& target, const SshOptions& ssh) {
+  std::string line = "ssh";
+  const std::string& user = target.user.empty() ? ssh.user : target.user;
+  const std::uint16_t port = target.port == 0 ? ssh.port : target.port;
+  if (!ssh.config_file.empty()) line += cat(" -F ", ssh.config_file);
+  if (!ssh.identity.empty()) line += cat(" -i ", ssh.identity);
+  if (port != 0) line += cat(" -p ", port);
+  if (!user.empty()) line += cat(" -l ", user);
+  return cat(line, " ", target.host, " true");
+}
+
 // What a connection to this host meets first. The text is only compared.
 std::string hop_of(const SshSettings& settings) {
   if (!settings.proxy_jump.empty()) return settings.proxy_jump.substr(0, settings.proxy_jump.find(','));
@@ -285,8 +297,12 @@ Error Reach::told(const Way& way, Error error) const {
       error.text = cat(
           "not up after ", duration_text(ssh_.connect_timeout), ", as --connect-timeout says",
           std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
-    if (error.remedy.empty() && !way.target.local) error.remedy = cat("try ssh ", way.target.host, " true");
+    if (error.remedy.empty() && !way.target.local) error.remedy = cat("try ", by_hand(way.target, ssh_));
   }
+  // The lines of a jump host's ssh and of our own are alike, and our options do not reach the former.
+  if (way.is_behind_jump && error.error_class == ErrorClass::kHostKey)
+    error.remedy =
+        cat("connect by hand, which asks about the jump's key as well: ", by_hand(way.target, ssh_));
   if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
   return error;
 }

@@ -17,8 +17,8 @@ constexpr Nanos kLastWords = kSecond;
 
 constexpr std::string_view kOutOfMemory = "look for the out-of-memory killer in the log of that machine";
 
-Error cancelled() {
-  return Error{ErrorClass::kCancelled, Phase::kConnect, "cancelled", {}};
+Error cancelled(Phase phase) {
+  return Error{ErrorClass::kCancelled, phase, "cancelled", {}};
 }
 
 // The last line that says something.
@@ -434,7 +434,7 @@ void Runner::Job::on_link_down(const Error& error) {
 }
 
 void Runner::Job::cancel() {
-  if (!is_up() && !failure_) fail(cancelled());
+  if (!is_up() && !failure_) fail(cancelled(phase_));
 }
 
 void Runner::Job::shut_down(Nanos within, Function<void()> done) {

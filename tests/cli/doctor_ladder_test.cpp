@@ -201,7 +201,7 @@ TEST_CASE("what a command saw over there is told with the folders that stage 0 p
 
 TEST_CASE("the text is a line a step, escaped, and the remedy below; the object has the same words") {
   Case sick;
-  sick.way.journal->noise = "Hello \033[31mred\n";
+  sick.way.journal->noise = "Hello \033[31mred\n\n";
   sick.reported("x86_64 dd - - /tmp")
       .fails(ErrorClass::kBootstrap, Phase::kShell, "no \033 directory", "mount it");
   const DoctorReport report = make_ladder(sick.seen);

@@ -236,6 +236,12 @@ TEST_CASE("durations have units, and seconds without") {
   }
 }
 
+TEST_CASE("--no-ask asks nothing, and not together with -k") {
+  CHECK(parse_options({"run", "h", "--no-ask", "--", "true"}).no_ask);
+  CHECK_FALSE(parse_options({"run", "h", "--", "true"}).no_ask);
+  CHECK_THROWS_AS(parse_options({"run", "h", "--no-ask", "-k", "--", "true"}), UsageError);
+}
+
 TEST_CASE("-k asks for one password, where something is contacted") {
   CHECK_FALSE(parse_options({"run", "h", "--", "true"}).ask_password);
   CHECK(parse_options({"run", "h", "-k", "--", "true"}).ask_password);

@@ -138,7 +138,8 @@ TEST_CASE("start-up files that never end cost --connect-timeout and no more, and
   CHECK(the_event(got.out, "fail").value("class", "") == "timeout");
   CHECK(the_event(got.out, "fail").value("started", "") == "no");
   CHECK(the_event(got.out, "fail").value("error", "") == "not up after 1s, as --connect-timeout says");
-  CHECK(the_event(got.out, "fail").value("remedy", "") == "try ssh web true");
+  CHECK(the_event(got.out, "fail").value("remedy", "") ==
+        cat("try ssh -F ", server.client_config(), " -l sleeper web true"));
 
   // ssh does not tell how far it is.
   for (const auto& [back_end, phase] : {std::pair{"openssh", "connect"}, std::pair{"libssh2", "shell"}}) {
