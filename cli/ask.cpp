@@ -1,7 +1,9 @@
 #include "cli/ask.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +21,8 @@ namespace {
 
 constexpr std::size_t kLineMax = 4'096;  // of a terminal's line; longer ones it does not give
 constexpr Nanos kLookAgain = 250 * kMillisecond;
+constexpr std::size_t kColumns = 80;    // where nobody tells
+constexpr std::size_t kShownMax = 200;  // characters of a foreign line: more is no question
 
 bool is(std::string_view text, const char* word) {
   return ::strcasecmp(std::string(text).c_str(), word) == 0;
@@ -36,7 +40,84 @@ Secret first_line(Bytes bytes) {
   return Secret::copy_of(bytes.first(std::size_t(end - bytes.begin())));
 }
 
+std::size_t columns_of(int terminal) {
+  winsize size{};
+  return ::ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kColumns;
+}
+
+// Of printable text: how many bytes its first character has, and how many columns it takes at most.
+std::size_t character_bytes(std::string_view text) {
+  std::size_t bytes = 1;
+  while (bytes < text.size() && (static_cast<unsigned char>(text[bytes]) & 0xc0) == 0x80) ++bytes;
+  return bytes;
+}
+std::size_t columns_taken(std::size_t character_bytes) {
+  return character_bytes == 1 ? 1 : 2;
+}
+
+// The first characters that take no more than so many columns.
+std::string_view beginning(std::string_view text, std::size_t columns) {
+  std::size_t at = 0;
+  for (std::size_t taken = 0; at < text.size();) {
+    const std::size_t bytes = character_bytes(text.substr(at));
+    taken += columns_taken(bytes);
+    if (taken > columns) break;
+    at += bytes;
+  }
+  return text.substr(0, at);
+}
+
+std::string squeezed(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool blank = c == ' ' || c == '\t';
+    if (!blank || !out.ends_with(' ')) out += blank ? ' ' : c;
+  }
+  return out;
+}
+
+// A read behind the foreground is to fail, and not to stop us and all the hosts with us.
+ssize_t read_unstopped(int terminal, std::uint8_t* to, std::size_t max) {
+  sigset_t stop, before;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTTIN);
+  ::pthread_sigmask(SIG_BLOCK, &stop, &before);
+  const ssize_t got = retry([&] { return ::read(terminal, to, max); });
+  const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return got;
+}
+
 }  // namespace
+
+std::string in_rows(std::string_view who, std::string_view text, std::size_t columns) {
+  std::string prefix = printable(who);
+  if (beginning(prefix, columns / 2).size() < prefix.size())
+    prefix = cat(beginning(prefix, columns / 2), "... ");
+  std::string shown = printable(squeezed(text));
+  if (const std::size_t kept = beginning(shown, kShownMax).size(); kept < shown.size()) {
+    shown.resize(kept);
+    shown += "...";
+  }
+  // The last column stays free: in it, terminals differ about where the next row begins.
+  const std::size_t taken = prefix.size() + 1;
+  const std::size_t room = columns > taken + 2 ? columns - taken : 2;
+  std::string rows;
+  std::string_view rest = shown;
+  do {
+    const std::string_view row = beginning(rest, room);
+    rest.remove_prefix(row.size());
+    rows += cat(rows.empty() ? "" : "\n", prefix, row);
+  } while (!rest.empty());
+  return rows;
+}
+
+TerminalRead terminal_read(ssize_t got, int error, bool line_is_empty) {
+  if (got > 0) return TerminalRead::kBytes;
+  if (got < 0) return error == EAGAIN || error == EINTR ? TerminalRead::kNothing : TerminalRead::kFailed;
+  return line_is_empty ? TerminalRead::kFailed : TerminalRead::kEnd;
+}
 
 AskBy ask_by(const AskEnvironment& environment) {
   const bool may_run = !environment.program.empty() && !is(environment.require, "never");
@@ -146,13 +227,7 @@ void Ask::show_on_terminal() {
     terminal_ = Fd(::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
     if (!terminal_) return finish(Outcome::kNobody);
   }
-  // Who is in the background and asks would be stopped, with all the hosts that need no answer.
-  if (const pid_t front = ::tcgetpgrp(terminal_.get()); front > 0 && front != ::getpgrp()) {
-    if (!std::exchange(said_background_, true))
-      write_terminal("banyan: a question waits until it is in the foreground (fg)\n");
-    look_again_ = loop_.after(kLookAgain, [this] { show_on_terminal(); });
-    return;
-  }
+  if (is_behind()) return wait_for_foreground();
   const Question::Item& item = current_->question.items[answers_.size()];
   modes_.restore();
   std::optional<termios> modes = modes_.modes();
@@ -169,10 +244,43 @@ void Ask::show_on_terminal() {
       if (ready.write) write_terminal("");
       if (ready.read) read_terminal();
     });
+  const std::size_t columns = columns_of(terminal_.get());
+  write_terminal(cat(text_before(columns), text_of_item(columns)));
+}
+
+std::string Ask::text_before(std::size_t columns) const {
   std::string text;
-  if (answers_.empty())
-    for (const std::string& line : current_->question.lines) text += cat(printable(line), "\n");
-  write_terminal(cat(text, printable(item.text)));
+  const Question& question = current_->question;
+  if (!answers_.empty()) return text;
+  for (const std::string& line : question.lines)
+    text += cat(question.who.empty() ? printable(line) : in_rows(question.who, line, columns), "\n");
+  return text;
+}
+
+std::string Ask::text_of_item(std::size_t columns) const {
+  const Question& question = current_->question;
+  const std::string& text = question.items[answers_.size()].text;
+  return question.who.empty() ? printable(text) : in_rows(question.who, text, columns);
+}
+
+bool Ask::is_behind() const {
+  const pid_t front = ::tcgetpgrp(terminal_.get());
+  return front > 0 && front != ::getpgrp();
+}
+
+// What is typed meanwhile is for others. Who asks there would be stopped, with all the hosts that need no
+// answer.
+void Ask::wait_for_foreground() {
+  if (terminal_watch_ != 0) loop_.unwatch(std::exchange(terminal_watch_, 0));
+  wipe(line_);
+  unwritten_.clear();
+  if (!std::exchange(said_background_, true))
+    write_terminal("banyan: a question waits until it is in the foreground (fg)\n");
+  loop_.cancel(look_again_);
+  look_again_ = loop_.after(kLookAgain, [this] {
+    look_again_ = 0;
+    show_on_terminal();
+  });
 }
 
 // What the terminal does not take now is written when it does.
@@ -187,10 +295,13 @@ void Ask::write_terminal(std::string_view text) {
 }
 
 void Ask::read_terminal() {
+  if (is_behind()) return wait_for_foreground();
   std::uint8_t bytes[kLineMax];
-  const ssize_t got = retry([&] { return ::read(terminal_.get(), bytes, sizeof bytes); });
-  if (got < 0 && errno == EAGAIN) return;
-  if (got <= 0 && line_.empty()) {
+  const ssize_t got = read_unstopped(terminal_.get(), bytes, sizeof bytes);
+  const TerminalRead read = terminal_read(got, errno, line_.empty());
+  if (read == TerminalRead::kNothing) return;
+  if (read == TerminalRead::kFailed) {
+    if (is_behind()) return wait_for_foreground();
     write_terminal("\n");
     return finish(Outcome::kDeclined);
   }
@@ -219,7 +330,7 @@ void Ask::close_terminal() {
 void Ask::resume() {
   if (!terminal_ || closed_) return;
   loop_.cancel(std::exchange(look_again_, 0));
-  if (terminal_watch_ != 0) write_terminal("\n");
+  if (terminal_watch_ != 0 && !is_behind()) write_terminal("\n");
   show_on_terminal();
 }
 
@@ -228,10 +339,7 @@ void Ask::resume() {
 void Ask::run_program() {
   Result<FdPair> output = make_pipe();
   if (!output) return finish(Outcome::kNobody);
-  std::string text;
-  if (answers_.empty())
-    for (const std::string& line : current_->question.lines) text += cat(printable(line), "\n");
-  text += printable(current_->question.items[answers_.size()].text);
+  const std::string text = cat(text_before(kColumns), text_of_item(kColumns));
   SpawnOptions options;
   options.die_with_parent = true;
   const Spawned spawned = SpawnPlan({environment_.program, text}, std::move(options))

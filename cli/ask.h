@@ -33,6 +33,14 @@ struct AskEnvironment {
 AskBy ask_by(const AskEnvironment& environment);
 AskEnvironment ask_environment(const Terminal& terminal);  // of this process
 
+// What somebody else says, as it is shown: escaped, without what only fills, shortened, and in rows that fit
+// and begin with who says it, so that nothing on the screen looks like a line of ours or of ssh's.
+std::string in_rows(std::string_view who, std::string_view text, std::size_t columns);
+
+// What a read() of the terminal means, when nothing stands in its line yet and when something does.
+enum class TerminalRead : std::uint8_t { kNothing, kBytes, kEnd, kFailed };
+TerminalRead terminal_read(ssize_t got, int error, bool line_is_empty);
+
 class Ask final : public Asker {
  public:
   // Around each question: what else is on the terminal's last line has to go, and may come back. The question
@@ -77,7 +85,10 @@ class Ask final : public Asker {
   void close_terminal();
   void write_terminal(std::string_view text);
   void read_terminal();
-  std::string text_of_item() const;
+  bool is_behind() const;
+  void wait_for_foreground();
+  std::string text_before(std::size_t columns) const;
+  std::string text_of_item(std::size_t columns) const;
 
   void run_program();
   void read_program();

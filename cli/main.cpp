@@ -26,6 +26,7 @@
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
 #include "parent/log_sink.h"
+#include "transports/remedies.h"
 
 namespace banyan::cli {
 namespace {
@@ -120,7 +121,7 @@ class Program {
       verb = std::make_unique<Run>(machinery, on_over);
     }
     verb_ = verb.get();
-    for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGTSTP}) {
+    for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP}) {
       if (!is_ignored(signal)) signals_.add(signal);
     }
     if (output_.style().progress) {
@@ -151,11 +152,9 @@ class Program {
     secrets_.ask_common([this](Asker::Outcome outcome) {
       if (verb_->is_ending()) return;
       if (outcome == Asker::Outcome::kAnswered) return verb_->begin();
-      output_.notice(
-          outcome == Asker::Outcome::kNobody
-              ? "banyan: -k: there is nobody to ask: start it from a terminal, or name a program that "
-                "asks with SSH_ASKPASS"
-              : "banyan: -k: no password was given");
+      output_.notice(outcome == Asker::Outcome::kNobody
+                         ? cat("banyan: -k: there is nobody to ask: ", kNobodyRemedy)
+                         : "banyan: -k: no password was given");
       verb_->end_all(kExitUsage);
     });
   }

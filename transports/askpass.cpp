@@ -1,5 +1,6 @@
 #include "transports/askpass.h"
 
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -19,7 +20,9 @@ namespace {
 constexpr std::size_t kQuestionMax = 8 * 1024;  // ssh's own are a line or two
 constexpr std::size_t kClientsMax = 16;         // of one ssh: itself, and those that it starts for jumps
 constexpr int kAncestorsMax = 64;               // between it and us: ssh, a shell, another ssh
-constexpr std::uint8_t kAnswered = 'A';
+constexpr std::size_t kLineMax = 1024;          // of ssh's own lines; a longer one is not its own
+// What the root says to who asks: that it knows who that is, then the answer.
+constexpr std::uint8_t kKnown = 'K', kAnswered = 'A';
 
 sockaddr_un address_of(std::string_view name, socklen_t& size) {
   sockaddr_un address{};
@@ -30,10 +33,11 @@ sockaddr_un address_of(std::string_view name, socklen_t& size) {
   return address;
 }
 
-Secrets::Want want_of(const AskpassPrompt& prompt, std::string_view text, bool from_jump_host) {
+Secrets::Want want_of(const AskpassPrompt& prompt, std::string_view text, bool from_jump_host, pid_t asker) {
   Secrets::Want want;
   want.of = prompt.of;
   want.from_jump_host = from_jump_host;
+  want.asker = std::uint64_t(asker);
   switch (prompt.kind) {
     case AskpassPrompt::Kind::kPassphrase:
       want.kind = Secrets::Kind::kPassphrase;
@@ -54,7 +58,7 @@ Secrets::Want want_of(const AskpassPrompt& prompt, std::string_view text, bool f
 // One who asks for an ssh.
 class Askpass::Client {
  public:
-  Client(Ssh& ssh, Fd socket, bool is_direct);
+  Client(Ssh& ssh, Fd socket, bool is_direct, pid_t asker);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -70,6 +74,7 @@ class Askpass::Client {
   Ssh& ssh_;
   Fd socket_;
   const bool is_direct_;  // asks for the host itself, not for one on the way
+  const pid_t asker_;     // the ssh that wants to know
   Loop::WatchId watch_ = 0;
   Secrets::AskId asked_ = 0;
   bool has_asked_ = false, over_ = false;
@@ -104,16 +109,16 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
 
   Askpass& askpass() { return askpass_; }
   Secrets::LoginId login() const { return login_; }
-  void take(Fd client, bool is_direct) {
+  void take(Fd client, bool is_direct, pid_t asker) {
     std::erase_if(clients_, [](const auto& one) { return one->is_over(); });
     if (clients_.size() < kClientsMax)
-      clients_.push_back(std::make_unique<Client>(*this, std::move(client), is_direct));
+      clients_.push_back(std::make_unique<Client>(*this, std::move(client), is_direct, asker));
   }
   void note_asking(bool asks) {
     asking_ += asks ? 1 : -1;
     if (asking_ == (asks ? 1 : 0)) owner_.on_carrier_asks(asks);
   }
-  void note_answer() { has_answered_ = true; }
+  void note_answer(std::string account) { answered_ = std::move(account); }
   // Before ssh takes no answer for an empty one, and sends that.
   void give_up(const Error& error) {
     if (!failure_) failure_ = error;
@@ -124,8 +129,15 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
   void on_carrier_phase(Phase phase) override { owner_.on_carrier_phase(phase); }
   void on_carrier_asks(bool) override {}
   void on_carrier_text(std::string_view text) override {
-    // Of a password and of all that was tried; or a long line was cut in two, and the next question shows it.
-    if (has_answered_ && text.find("Permission denied") != text.npos) askpass_.secrets_.refused(login_);
+    for (std::string_view rest = text; !rest.empty();) {
+      const std::size_t end = std::min(rest.find('\n'), rest.size());
+      line_ += rest.substr(0, std::min(end, kLineMax - line_.size()));
+      if (end == rest.size()) break;
+      rest.remove_prefix(end + 1);
+      while (line_.ends_with('\r')) line_.pop_back();
+      if (answered_ && is_refusal_by_ssh(line_, *answered_)) askpass_.secrets_.refused(login_);
+      line_.clear();
+    }
     owner_.on_carrier_text(text);
   }
   void on_carrier_end(const Ending& ending) override {
@@ -144,7 +156,8 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
   pid_t pid_ = -1;
   std::vector<std::unique_ptr<Client>> clients_;
   int asking_ = 0;
-  bool has_answered_ = false;
+  std::optional<std::string> answered_;  // whose question was answered last
+  std::string line_;                     // of its standard error, as far as it has come
   std::optional<Error> failure_;
 };
 
@@ -171,8 +184,9 @@ class Askpass::Source final : public CarrierSource {
 
 // --- one who asks ---
 
-Askpass::Client::Client(Ssh& ssh, Fd socket, bool is_direct)
-    : ssh_(ssh), socket_(std::move(socket)), is_direct_(is_direct) {
+Askpass::Client::Client(Ssh& ssh, Fd socket, bool is_direct, pid_t asker)
+    : ssh_(ssh), socket_(std::move(socket)), is_direct_(is_direct), asker_(asker) {
+  (void)!::send(socket_.get(), &kKnown, sizeof kKnown, MSG_DONTWAIT | MSG_NOSIGNAL);
   watch_ = ssh_.askpass().loop_.watch(socket_.get(), {.read = true}, [this](Ready) { on_ready(); });
 }
 
@@ -207,14 +221,14 @@ void Askpass::Client::on_question(std::string_view text, std::string_view hint) 
   if (prompt.kind == AskpassPrompt::Kind::kRefused) return end();
   if (prompt.kind == AskpassPrompt::Kind::kNotice) return askpass.on_notice_(std::string(text));
   const bool is_passphrase = prompt.kind == AskpassPrompt::Kind::kPassphrase;
-  asked_ = askpass.secrets_.ask(ssh_.login(), want_of(prompt, text, !is_direct_),
-                                [this, is_passphrase](Result<std::vector<Secret>> secrets) {
+  asked_ = askpass.secrets_.ask(ssh_.login(), want_of(prompt, text, !is_direct_, asker_),
+                                [this, is_passphrase, of = prompt.of](Result<std::vector<Secret>> secrets) {
                                   asked_ = 0;
                                   ssh_.note_asking(false);
                                   // Without a passphrase ssh goes on to the next key.
                                   if (!secrets && is_passphrase) return answer(Secret());
                                   if (!secrets) return ssh_.give_up(secrets.error());
-                                  ssh_.note_answer();
+                                  if (!is_passphrase) ssh_.note_answer(of);
                                   answer(secrets->front());
                                 });
   ssh_.note_asking(true);
@@ -271,19 +285,25 @@ void Askpass::on_client() {
   socklen_t size = sizeof who;
   if (::getsockopt(client.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || who.uid != ::geteuid()) return;
   Process process;
-  pid_t pid = who.pid;
+  pid_t pid = who.pid, asker = 0;
   for (int i = 0; i < kAncestorsMax && pid > 1 && read_process(pid, process); ++i) {
     pid = process.parent;
+    if (i == 0) asker = pid;
     const auto found = running_.find(pid);
     if (found == running_.end()) continue;
-    return found->second->take(std::move(client), i == 0);
+    return found->second->take(std::move(client), i == 0, asker);
   }
+  if (::kill(who.pid, 0) != 0) return;  // it has ended meanwhile, with its ssh perhaps
+  // Once: whoever comes on purpose can come often.
+  if (!std::exchange(said_stranger_, true))
+    on_notice_(
+        "banyan: a process that no ssh of ours has started, as far as /proc shows it (hidepid?), asked for a "
+        "secret: it got none");
 }
 
 // --- the other process ---
 
 int ask_through_socket(std::string_view socket, std::string_view question) {
-  ::prctl(PR_SET_DUMPABLE, 0);  // it is about to hold a secret
   const Fd root(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   socklen_t size = 0;
   const sockaddr_un address = address_of(socket, size);
@@ -294,7 +314,13 @@ int ask_through_socket(std::string_view socket, std::string_view question) {
   message += question.substr(0, kQuestionMax / 2);
   if (::send(root.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0) return 1;
   Buffer answer(1 + kSecretMax + 1);
-  const ssize_t got = retry([&] { return ::recv(root.get(), answer.data(), answer.size() - 1, 0); });
+  const auto receive = [&] {
+    return retry([&] { return ::recv(root.get(), answer.data(), answer.size() - 1, 0); });
+  };
+  if (receive() != 1 || answer[0] != kKnown) return 1;
+  // It is about to hold a secret. Not before: under hidepid the root could not have seen who we are.
+  ::prctl(PR_SET_DUMPABLE, 0);
+  const ssize_t got = receive();
   int code = 1;
   if (got >= 1 && answer[0] == kAnswered) {
     answer[std::size_t(got)] = '\n';

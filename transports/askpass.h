@@ -52,6 +52,7 @@ class Askpass {
   Fd socket_;
   Loop::WatchId watch_ = 0;
   std::map<pid_t, Ssh*> running_;
+  bool said_stranger_ = false;
 };
 
 // The name of the socket is in this variable of the process that ssh starts.

@@ -45,7 +45,7 @@ std::string_view cut(std::string_view text) {
 }
 
 std::string_view cut_prompt(std::string_view text) {
-  return text.substr(0, kConnectorPromptTextMax);
+  return text.substr(0, kPromptTextMax);
 }
 
 Buffer encode_answer(const SessionAnswer& answer) {
@@ -80,7 +80,7 @@ bool decode_question(Unpacker& unpacker, SessionQuestion& question) {
   question.name = cut_prompt(as_text(unpacker.bytes()));
   question.instruction = cut_prompt(as_text(unpacker.bytes()));
   const std::uint32_t count = unpacker.array();
-  if (count % 2 != 0 || count / 2 > kConnectorPromptsMax) return false;
+  if (count % 2 != 0 || count / 2 > kPromptsMax) return false;
   for (std::uint32_t i = 0; i < count; i += 2) {
     SessionQuestion::Item& item = question.items.emplace_back();
     item.text = cut_prompt(as_text(unpacker.bytes()));
@@ -124,7 +124,7 @@ Result<ToConnector> decode_to_connector(Bytes message) {
   if (kind == kAnswer && elements == 4) {
     SessionAnswer answer{.id = id, .number = std::uint32_t(unpacker.number(UINT32_MAX)), .secrets = {}};
     const std::uint32_t count = unpacker.array();
-    if (count > kConnectorPromptsMax) return malformed();
+    if (count > kPromptsMax) return malformed();
     for (std::uint32_t i = 0; i < count; ++i) answer.secrets.push_back(Secret::copy_of(unpacker.bytes()));
     if (!unpacker.finish()) return malformed();
     return ToConnector(std::move(answer));

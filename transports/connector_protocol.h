@@ -24,8 +24,6 @@ namespace banyan {
 constexpr std::size_t kConnectorMessageMax = 64 * 1024;  // an order with long lists of files; a piece of text
 constexpr std::size_t kConnectorTextMax = 8 * 1024;      // of one text, and of each string of an error
 
-constexpr std::size_t kConnectorPromptsMax = 16;  // of one question; honest servers have one or two
-constexpr std::size_t kConnectorPromptTextMax = 1'024;
 constexpr std::size_t kConnectorListMax = 64;  // files, variables: more is a mistake, and not sent
 
 using SessionId = std::uint64_t;
@@ -98,7 +96,7 @@ struct SessionQuestion {
   Kind kind = Kind::kPassword;
   std::string file = {};                    // kPassphrase: one of the order's identities
   std::string name = {}, instruction = {};  // kInteractive: what the server says
-  std::vector<Item> items = {};             // kInteractive: 1 to kConnectorPromptsMax
+  std::vector<Item> items = {};             // kInteractive: 1 to kPromptsMax
 };
 struct SessionRefused {  // the server did not take what was answered last
   SessionId id = 0;

@@ -49,7 +49,7 @@ class Connectors::Connector {
 
  private:
   struct Unsent {
-    Buffer message;
+    Secret message;  // answers, perhaps: it is wiped wherever it ends
     Fd fd;
   };
   void on_ready(Ready ready);
@@ -211,18 +211,17 @@ void Connectors::Connector::close() {
 
 void Connectors::Connector::send(ToConnector message, Fd fd) {
   if (!socket_) return;  // on_exit tells everybody
-  unsent_.push_back({encode(message), std::move(fd)});
+  unsent_.push_back({Secret(encode(message)), std::move(fd)});
   flush();
 }
 
 void Connectors::Connector::flush() {
   while (socket_ && !unsent_.empty()) {
     const Unsent& first = unsent_.front();
-    if (!send_datagram(socket_.get(), first.message, first.fd ? first.fd.get() : -1)) {
+    if (!send_datagram(socket_.get(), first.message.bytes(), first.fd ? first.fd.get() : -1)) {
       if (errno == EAGAIN) break;
       return give_up();
     }
-    wipe(unsent_.front().message);
     unsent_.pop_front();
   }
   if (socket_) loop_.change(watch_, {.read = true, .write = !unsent_.empty()});

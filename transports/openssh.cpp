@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "parent/api/stage0.h"
 #include "transports/openssh_log.h"
+#include "transports/remedies.h"
 
 namespace banyan {
 namespace {
@@ -19,17 +20,9 @@ std::int64_t connect_seconds(const SshOptions& options) {
   return (limit + kSecond - 1) / kSecond;
 }
 
-constexpr std::string_view kReach = "check the name, the network and that sshd listens there";
-constexpr std::string_view kNewKey =
-    "connect once by hand with ssh and compare the fingerprint, or name a file with --known-hosts";
-constexpr std::string_view kChangedKey =
-    "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
 constexpr std::string_view kKey =
     "check the user (-l) and the key (--identity, ssh-add -l); a password is asked for where there is a "
     "terminal";
-constexpr std::string_view kCrowded =
-    "not sshd, or it drops connections when there are too many: check the port, lower -f, or raise "
-    "MaxStartups there";
 constexpr std::string_view kAccount = "the account must allow commands without a terminal";
 constexpr std::string_view kConfiguration = "see what ssh -G says about this host";
 constexpr std::string_view kJump = "check the jump host named in ssh's configuration";

@@ -14,7 +14,10 @@
 
 namespace banyan {
 
-constexpr std::size_t kSecretMax = 1'024;  // of what a person answers: PAM takes 512, ssh 1,023
+constexpr std::size_t kSecretMax = 1'024;    // of what a person answers: PAM takes 512, ssh 1,023
+constexpr unsigned kPassphraseTriesMax = 3;  // of one key, as ssh
+constexpr std::size_t kPromptsMax = 16;      // of one question; honest servers have one or two
+constexpr std::size_t kPromptTextMax = 1'024;
 
 // What must not be found in memory later.
 inline void wipe(Buffer& bytes) {

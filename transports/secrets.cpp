@@ -3,13 +3,14 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "transports/remedies.h"
 
 namespace banyan {
 namespace {
 
-constexpr std::string_view kNobodyRemedy =
-    "start it from a terminal, or name a program that asks with SSH_ASKPASS; a key in the key agent asks "
-    "nothing";
+// With the password for all and no verdict. PAM takes two or three seconds to refuse one; who takes this long
+// has hung, and would keep all others waiting for as long as its phase may last.
+constexpr Nanos kTrialLimit = 10 * kSecond;
 
 Error auth_error(std::string_view text, std::string_view remedy = {}) {
   return Error{ErrorClass::kAuth, Phase::kAuth, text, remedy};
@@ -31,21 +32,28 @@ std::string name_of(const Secrets::Want& want) {
   return cat(want.of, want.items.empty() ? "'s password" : want.items.front().text);
 }
 
-// One secret, and not shown: what a password looks like to who has to answer it.
-bool is_like_password(const Secrets::Want& want) {
+// The host itself wants one secret that does not show: what a password looks like to who has to answer it.
+// Behind the PIN of a card, or the passphrase of a key with too long a name, there is no host.
+bool may_be_common(const Secrets::Want& want) {
+  if (want.of.empty() || want.from_jump_host) return false;
   return want.kind == Secrets::Kind::kPassword ||
          (want.kind == Secrets::Kind::kOther && want.items.size() == 1 && !want.items.front().echo);
 }
 
+// A code is another one the next time.
+bool is_to_remember(const Secrets::Want& want) {
+  return want.kind == Secrets::Kind::kPassword && !want.of.empty();
+}
+
 // Adds the lines of a text, without what is empty at its ends.
-void add_lines(std::string_view who, std::string_view text, std::vector<std::string>& lines) {
+void add_lines(std::string_view text, std::vector<std::string>& lines) {
   text = text.substr(0, kPromptTextMax);
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     while (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty()) lines.push_back(cat(who, line));
+    if (!line.empty()) lines.emplace_back(line);
   }
 }
 
@@ -54,6 +62,11 @@ std::string_view host_of(std::string_view account) {
 }
 
 }  // namespace
+
+Secrets::~Secrets() {
+  *alive_ = false;
+  loop_.cancel(trial_limit_);
+}
 
 Asker::Id Secrets::put(Question question, Asker::OnAnswer on_answer) {
   if (before_first_) std::exchange(before_first_, nullptr)();
@@ -85,9 +98,7 @@ void Secrets::close(LoginId login) {
     if (ask.login == login) open.push_back(id);
   for (AskId id : open) cancel(id);
   logins_.erase(login);
-  if (trying_common_ != login) return;
-  trying_common_ = 0;
-  offer_common_again();
+  if (trying_common_ == login) end_trial();
 }
 
 void Secrets::begin_try(LoginId login) {
@@ -95,6 +106,7 @@ void Secrets::begin_try(LoginId login) {
   if (found == logins_.end()) return;
   Login& host = found->second;
   host.common_for.reset();
+  host.common_was_last = host.is_in = false;
   host.key_generations.clear();
   host.given.clear();
 }
@@ -103,6 +115,7 @@ void Secrets::refused(LoginId login) {
   const auto found = logins_.find(login);
   if (found == logins_.end()) return;
   Login& host = found->second;
+  if (host.is_in) return;
   if (host.common_for && host.last == *host.common_for) common_was_refused(host);
   host.given.erase(host.last);
 }
@@ -111,11 +124,11 @@ void Secrets::accepted(LoginId login) {
   const auto found = logins_.find(login);
   if (found == logins_.end()) return;
   Login& host = found->second;
+  if (std::exchange(host.is_in, true)) return;
   host.good = std::exchange(host.given, {});
-  if (!host.common_for) return;
-  common_accepted_ = true;
-  if (trying_common_ == login) trying_common_ = 0;
-  offer_common_again();
+  // With something else after it, it may have been that which let us in.
+  if (host.common_was_last) common_accepted_ = true;
+  if (trying_common_ == login || host.common_was_last) end_trial();
 }
 
 // --- questions ---
@@ -167,7 +180,8 @@ void Secrets::decide(AskId id) {
   if (offer_common(id)) return;
   Login& host = logins_.at(ask.login);
   host.last = name_of(ask.want);
-  if (auto good = host.good.extract(host.last); !good.empty() && is_like_password(ask.want)) {
+  host.common_was_last = false;
+  if (auto good = host.good.extract(host.last); !good.empty() && is_to_remember(ask.want)) {
     const Secret secret = good.mapped().copy();
     host.given.insert(std::move(good));
     return give(id, secret);
@@ -179,9 +193,12 @@ void Secrets::decide_passphrase(AskId id) {
   const Ask& ask = asks_.at(id);
   const std::string& file = ask.want.of;
   Key& key = keys_[file];
-  std::map<std::string, unsigned>& generations = logins_.at(ask.login).key_generations;
+  Login& host = logins_.at(ask.login);
+  host.common_was_last = false;
+  std::map<AskedKey, unsigned>& generations = host.key_generations;
+  const AskedKey asked{ask.want.asker, file};
   // Who asks once more has tried what it was given; others may have seen that before it.
-  const auto given = generations.find(file);
+  const auto given = generations.find(asked);
   if (key.is_known && given != generations.end() && given->second == key.generation) {
     key.is_known = false;
     key.secret.wipe();
@@ -190,7 +207,7 @@ void Secrets::decide_passphrase(AskId id) {
   if (key.is_given_up)
     return finish(id, auth_error(cat("no passphrase was given that opens ", file), "ssh-add it"));
   if (key.is_known) {
-    generations[file] = key.generation;
+    generations[asked] = key.generation;
     return give(id, key.secret);
   }
   key.waiting.push_back(id);
@@ -228,7 +245,7 @@ void Secrets::on_passphrase(const std::string& file, Asker::Answer answer) {
       finish(id, not_answered(answer.outcome, cat("the passphrase of ", file)));
       continue;
     }
-    logins_.at(found->second.login).key_generations[file] = key.generation;
+    logins_.at(found->second.login).key_generations[{found->second.want.asker, file}] = key.generation;
     give(id, key.secret);
   }
 }
@@ -237,7 +254,7 @@ void Secrets::on_passphrase(const std::string& file, Asker::Answer answer) {
 
 bool Secrets::offer_common(AskId id) {
   const Ask& ask = asks_.at(id);
-  if (!has_common_ || ask.want.from_jump_host || !is_like_password(ask.want)) return false;
+  if (!has_common_ || !may_be_common(ask.want)) return false;
   Login& host = logins_.at(ask.login);
   const std::string name = name_of(ask.want);
   if (host.common_for && *host.common_for == name) common_was_refused(host);
@@ -254,17 +271,29 @@ bool Secrets::offer_common(AskId id) {
     wait_for_common_.push_back(id);
     return true;
   }
-  if (!common_accepted_) trying_common_ = ask.login;
+  if (!common_accepted_) {
+    trying_common_ = ask.login;
+    loop_.cancel(trial_limit_);
+    trial_limit_ = loop_.after(kTrialLimit, [this] { end_trial(); });
+  }
   host.common_for = host.last = name;
+  host.common_was_last = true;
   give(id, common_);
   return true;
+}
+
+// With a verdict or without one: the next may have it.
+void Secrets::end_trial() {
+  loop_.cancel(std::exchange(trial_limit_, 0));
+  trying_common_ = 0;
+  offer_common_again();
 }
 
 void Secrets::common_was_refused(const Login& by) {
   if (!common_refused_by_.empty()) return;
   common_refused_by_ = by.name;
   common_.wipe();
-  offer_common_again();
+  end_trial();
 }
 
 void Secrets::offer_common_again() {
@@ -280,18 +309,17 @@ void Secrets::ask_person(AskId id) {
   Ask& ask = asks_.at(id);
   const Want& want = ask.want;
   const std::string& name = logins_.at(ask.login).name;
-  const std::string prefix =
-      name == want.of || name == host_of(want.of) || want.of.empty() ? "" : cat(name, ": ");
+  const std::string prefix = name == want.of || name == host_of(want.of) ? "" : cat(name, ": ");
   Question question;
   if (want.kind == Kind::kPassword) {
     question.items.push_back({cat(prefix, want.of, "'s password: "), false});
   } else {
-    const std::string who = cat(prefix, want.of.empty() ? "" : cat("(", want.of, ") "));
-    for (const std::string& line : want.lines) add_lines(who, line, question.lines);
+    question.who = cat(prefix, want.of.empty() ? "" : cat("(", want.of, ") "));
+    for (const std::string& line : want.lines) add_lines(line, question.lines);
     for (const Question::Item& item : want.items) {
       std::vector<std::string> lines;
-      add_lines(who, item.text, lines);
-      if (lines.empty()) lines.push_back(who);
+      add_lines(item.text, lines);
+      if (lines.empty()) lines.emplace_back();
       question.items.push_back({lines.back(), item.echo});
       lines.pop_back();
       question.lines.insert(question.lines.end(), lines.begin(), lines.end());
@@ -306,7 +334,7 @@ void Secrets::ask_person(AskId id) {
     if (answer.outcome != Asker::Outcome::kAnswered || answer.secrets.size() != count)
       return finish(id,
                     not_answered(answer.outcome, asked.kind == Kind::kPassword ? "a password" : "an answer"));
-    if (is_like_password(asked)) {
+    if (is_to_remember(asked)) {
       Login& host = logins_.at(found->second.login);
       host.given[name_of(asked)] = answer.secrets.front().copy();
     }
@@ -341,6 +369,16 @@ AskpassPrompt classify_askpass_prompt(std::string_view text, std::string_view hi
   if (text.ends_with(kPassword) && text.find_first_of(" \n") == text.size() - kPassword.size() + 2)
     return {Kind::kPassword, std::string(text.substr(0, text.size() - kPassword.size()))};
   return {Kind::kOther, ""};
+}
+
+bool is_refusal_by_ssh(std::string_view line, std::string_view account) {
+  constexpr std::string_view kDenied = ": Permission denied (", kDeniedEnd = ").";
+  if (!account.empty() && line.starts_with(account) && line.substr(account.size()).starts_with(kDenied) &&
+      line.ends_with(kDeniedEnd))
+    return true;
+  // The server counts refusals, and hangs up at this one instead of saying so.
+  return line.starts_with("Received disconnect from ") &&
+         line.ends_with(": Too many authentication failures");
 }
 
 }  // namespace banyan

@@ -1,12 +1,14 @@
 // transports/secrets.h -- which secrets are asked for, and who is given them.
 //
 //   passphrase of a key file   asked once a run, given to every host that uses the key; three tries in all
-//   password                   asked by each host for itself; with ask_common() one for all, which nobody is
-//                              given any more once a host has refused it
-//   any other question         asked by each host for itself
+//   password                   asked by each host for itself, and given again when it is connected anew; with
+//                              ask_common() one for all, which nobody is given any more once a host has
+//                              refused it
+//   any other question         asked by each host for itself, each time: a code is good once
 //
 // Of a password for all: until a host has taken it only one has it at a time, since a wrong one, tried by a
-// hundred hosts at once, locks an account. A host is never given twice what it has refused.
+// hundred hosts at once, locks an account; a host that keeps it without a word holds up the others for a
+// moment only. A host is never given twice what it has refused.
 //
 // Pure but for the Asker, who has the person. Thread: the loop's. Lifetime: outlives those who ask.
 #pragma once
@@ -26,18 +28,16 @@
 
 namespace banyan {
 
-constexpr unsigned kPassphraseTriesMax = 3;  // of one key, as ssh
-constexpr std::size_t kPromptsMax = 16;      // of one question; honest servers have one or two
-constexpr std::size_t kPromptTextMax = 1'024;
-
-// What is put before a person. Texts may come from a hostile host: whoever shows them escapes them.
+// What is put before a person. Texts may come from a hostile host: whoever shows them escapes them, and puts
+// `who` in front of each row that they take.
 struct Question {
   struct Item {
     std::string text;
     bool echo = false;
   };
-  std::vector<std::string> lines;  // before the items; each a line
-  std::vector<Item> items;         // answered one after the other
+  std::string who = {};                 // "(ann@web1) "; empty: the texts are ours
+  std::vector<std::string> lines = {};  // before the items; each a line
+  std::vector<Item> items = {};         // answered one after the other
 };
 
 // Asks a person, one question at a time, first come first served.
@@ -71,9 +71,11 @@ class Secrets {
   enum class Kind : std::uint8_t { kPassphrase, kPassword, kOther };
   struct Want {
     Kind kind = Kind::kOther;
-    // kPassphrase: the file. Else the one who asks, as "ann@web1".
+    // kPassphrase: the file. Else the one who asks, as "ann@web1"; empty: no host, but a security key, say.
     std::string of = {};
     bool from_jump_host = false;  // and not from the host itself: then the password for all is not meant
+    // Who of those that log in for one host: an ssh of its own for each jump. Each has what it was given.
+    std::uint64_t asker = 0;
     std::vector<std::string> lines = {};     // kOther: the server's name and instruction
     std::vector<Question::Item> items = {};  // kPassword, kPassphrase: empty
   };
@@ -83,7 +85,7 @@ class Secrets {
   Secrets(Loop& loop, Asker& asker) : loop_(loop), asker_(asker) {}
   Secrets(const Secrets&) = delete;
   Secrets& operator=(const Secrets&) = delete;
-  ~Secrets() { *alive_ = false; }
+  ~Secrets();
 
   bool can_ask() const { return asker_.can_ask(); }
   // Asks for one password for all; told whether there is one.
@@ -97,7 +99,7 @@ class Secrets {
   void close(LoginId login);
   // It is connected anew: what it was given before it may be given again, if it was not refused.
   void begin_try(LoginId login);
-  // The host refused what it was given last; it let us in.
+  // The host refused what it was given last (said after it let us in, it means nothing); it let us in.
   void refused(LoginId login);
   void accepted(LoginId login);
 
@@ -106,14 +108,17 @@ class Secrets {
   void cancel(AskId id);
 
  private:
-  using Answers = std::map<std::string, Secret>;  // by question
+  using Answers = std::map<std::string, Secret>;           // by question
+  using AskedKey = std::pair<std::uint64_t, std::string>;  // who asks, and for which file
   struct Login {
     std::string name;
-    std::optional<std::string> common_for;            // the question it was given the password for all for
-    std::map<std::string, unsigned> key_generations;  // of passphrases it was given
-    Answers given;                                    // in this try
-    Answers good;                                     // those with which it let us in before
-    std::string last;                                 // the question answered last
+    std::optional<std::string> common_for;         // the question it was given the password for all for
+    bool common_was_last = false;                  // and nothing after it
+    bool is_in = false;                            // in this try
+    std::map<AskedKey, unsigned> key_generations;  // of passphrases that were given
+    Answers given;                                 // passwords, in this try
+    Answers good;                                  // those with which it let us in before
+    std::string last;                              // the question answered last
   };
   struct Ask {
     LoginId login = 0;
@@ -134,6 +139,7 @@ class Secrets {
   void ask_for_passphrase(const std::string& file);
   void on_passphrase(const std::string& file, Asker::Answer answer);
   bool offer_common(AskId id);  // false: not for this one
+  void end_trial();
   void common_was_refused(const Login& by);
   void offer_common_again();
   void ask_person(AskId id);
@@ -151,6 +157,7 @@ class Secrets {
   bool has_common_ = false, common_accepted_ = false;
   std::string common_refused_by_;
   LoginId trying_common_ = 0;           // the one that has it before anybody has accepted it
+  Loop::TimerId trial_limit_ = 0;       // of that one
   std::vector<AskId> wait_for_common_;  // in order
   LoginId next_login_ = 1;
   AskId next_ask_ = 1;
@@ -165,5 +172,10 @@ struct AskpassPrompt {
 };
 // `hint`: SSH_ASKPASS_PROMPT.
 AskpassPrompt classify_askpass_prompt(std::string_view text, std::string_view hint);
+
+// A line of ssh's standard error, without its end: it was refused what it was given as `account`, and that
+// ends it. What an account's own commands are denied comes by the same way, and is not meant; nor is that ssh
+// asks once more, which the question itself says.
+bool is_refusal_by_ssh(std::string_view line, std::string_view account);
 
 }  // namespace banyan

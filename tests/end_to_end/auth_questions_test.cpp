@@ -245,6 +245,39 @@ TEST_CASE("Ctrl-C at a question ends the run with 130, and the terminal echoes a
   }
 }
 
+TEST_CASE("Ctrl-\\ at a question ends the run with 131, and the terminal echoes again") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(through(back_end, server, "ann@web", {"--", "true"}));
+    REQUIRE(program.wait_for("'s password: "));
+    program.type("\x1c");
+    CHECK(program.finish() == 128 + SIGQUIT);
+    CHECK(program.echoes());
+  }
+}
+
+TEST_CASE("what an account's own start is denied does not spoil the password of -k") {
+  if (!has_sshd() || !has_namespaces()) return;
+  Sshd::Options options = with_passwords();
+  options.files = {{.account = "ann",
+                    .path = ".ssh/rc",
+                    .content = "echo 'Could not chdir to home directory /home/ann: Permission denied' >&2\n"
+                               "echo 'git@github.com: Permission denied (publickey).' >&2\n"}};
+  const Sshd server(options);
+  const std::string askpass = askpass_that_says(server, kPassword);
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got =
+        run_program(through(back_end, server, "db[1-3]", {"-k", "-l", "ann", "--", "echo", "here"}), {},
+                    asking_with(askpass));
+    CAPTURE(got.err);
+    CHECK(got.code == 0);
+    CHECK(lines_of(got.out).size() == 3);
+  }
+}
+
 TEST_CASE("a program that says no is no answer") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(with_passwords());

@@ -129,6 +129,8 @@ class Terminal {
   // The shell has the terminal back, and the program is stopped.
   bool wait_stopped() { return next_news() == 'S' && drain(); }
   void foreground() { REQUIRE(::write(orders_.get(), "f", 1) == 1); }
+  // It goes on, and the shell keeps the terminal until foreground().
+  void background() { REQUIRE(::write(orders_.get(), "b", 1) == 1); }
   // Shows for so long whatever comes.
   void watch(std::chrono::milliseconds time) {
     const auto end = std::chrono::steady_clock::now() + time;
@@ -191,7 +193,8 @@ class Terminal {
       }
       tell('S', 0);
       char order = 0;
-      if (::read(orders, &order, 1) != 1) break;
+      while (::read(orders, &order, 1) == 1 && order == 'b') ::kill(-job, SIGCONT);
+      if (order != 'f') break;
       ::tcsetpgrp(slave, job);
       ::kill(-job, SIGCONT);
     }

@@ -152,11 +152,11 @@ TEST_CASE("a question arrives as it was asked, long texts cut, and one that make
   CHECK(got.number == 9);
   CHECK(got.kind == Kind::kInteractive);
   CHECK(got.name == "n");
-  CHECK(got.instruction.size() == kConnectorPromptTextMax);
+  CHECK(got.instruction.size() == kPromptTextMax);
   REQUIRE(got.items.size() == 2);
   CHECK(got.items[0].text == "Code:");
   CHECK(got.items[0].echo);
-  CHECK(got.items[1].text.size() == kConnectorPromptTextMax);
+  CHECK(got.items[1].text.size() == kPromptTextMax);
   CHECK_FALSE(got.items[1].echo);
 
   CHECK(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassword})));
@@ -164,7 +164,7 @@ TEST_CASE("a question arrives as it was asked, long texts cut, and one that make
   CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassphrase})));
   CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassword, .file = "/id"})));
   CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kInteractive})));
-  question.items.resize(kConnectorPromptsMax + 1);
+  question.items.resize(kPromptsMax + 1);
   CHECK_FALSE(bool(arrives(question)));
   CHECK(bool(decode_from_connector(encode(FromConnector(SessionRefused{3})))));
 }

@@ -244,7 +244,7 @@ TEST_CASE("more questions than a person would answer are not put, and end the co
   REQUIRE(exchange.receive().at(0) == kRequest);
   Buffer message = {kInfoRequest};
   for (int i = 0; i < 3; ++i) put_string(message, std::string_view());
-  constexpr std::uint32_t kMany = kConnectorPromptsMax + 1;
+  constexpr std::uint32_t kMany = kPromptsMax + 1;
   put_number(message, kMany);
   for (std::uint32_t i = 0; i < kMany; ++i) {
     put_string(message, std::string_view("Password: "));

@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "core/epoll_loop.h"
+#include "tests/simulation/sim_loop.h"
 
 using namespace banyan;
 
@@ -209,9 +210,99 @@ TEST_CASE("what a server says stands behind who asks, line by line") {
   world.ask(world.secrets.open("web1"), std::move(want));
   REQUIRE(world.person.asked.size() == 1);
   const Question& question = world.person.asked[0];
-  CHECK(question.lines == std::vector<std::string>{"(ann@web1) Name", "(ann@web1) One", "(ann@web1) Two",
-                                                   "(ann@web1) bob@bank's secret"});
-  CHECK(question.items[0].text == "(ann@web1) PIN: ");
+  CHECK(question.who == "(ann@web1) ");
+  CHECK(question.lines == std::vector<std::string>{"Name", "One", "Two", "bob@bank's secret"});
+  CHECK(question.items[0].text == "PIN: ");
+}
+
+TEST_CASE("the jump's ssh and the target's, that ask for one key, are given the same passphrase") {
+  World world({"sesame", "other"});
+  const Secrets::LoginId host = world.secrets.open("web1");
+  Secrets::Want jump = passphrase("/id"), target = passphrase("/id");
+  jump.asker = 100;
+  target.asker = 101;
+  CHECK(world.ask(host, jump).secret == "sesame");
+  CHECK(world.ask(host, target).secret == "sesame");
+  CHECK(world.person.asked.size() == 1);
+  CHECK(world.ask(host, target).secret == "other");
+}
+
+TEST_CASE("a PIN, and whatever else no host asks, does not get the password for all and is not kept") {
+  World world({"1234", "5678"});
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  CHECK(world.ask(a, prompt("", "Enter PIN for 'card': ")).secret == "1234");
+  world.secrets.accepted(a);
+  world.secrets.begin_try(a);
+  CHECK(world.ask(a, prompt("", "Enter PIN for 'card': ")).secret == "5678");
+  REQUIRE(world.person.asked.size() == 2);
+  CHECK(world.person.asked[0].who == "a: ");
+  CHECK(world.ask(b, password("ann@b")).secret == "common");
+}
+
+TEST_CASE("a code is asked for again in a second try") {
+  World world({"111111", "222222"});
+  const Secrets::LoginId host = world.secrets.open("web1");
+  world.secrets.begin_try(host);
+  CHECK(world.ask(host, prompt("ann@web1", "Code: ")).secret == "111111");
+  world.secrets.accepted(host);
+  world.secrets.begin_try(host);
+  CHECK(world.ask(host, prompt("ann@web1", "Code: ")).secret == "222222");
+}
+
+TEST_CASE("only a host that was let in by it proves the password for all") {
+  World world({"sesame"});
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b"),
+                         c = world.secrets.open("c");
+  CHECK(world.ask(a, password("ann@a")).secret == "common");
+  CHECK(world.ask(a, passphrase("/id")).secret == "sesame");
+  const auto second = world.ask_later(b, password("ann@b")), third = world.ask_later(c, password("ann@c"));
+  world.secrets.accepted(a);
+  world.settle();
+  CHECK(second->secret == "common");
+  CHECK(third->times == 0);
+  world.secrets.accepted(b);
+  world.settle();
+  CHECK(third->secret == "common");
+}
+
+TEST_CASE("what is said to be refused after the host let us in is somebody else's") {
+  World world;
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a");
+  CHECK(world.ask(a, password("ann@a")).secret == "common");
+  world.secrets.accepted(a);
+  world.secrets.refused(a);
+  CHECK(world.ask(world.secrets.open("b"), password("ann@b")).secret == "common");
+}
+
+TEST_CASE("a host that keeps the password for all without a word holds up the next for ten seconds") {
+  SimWorld world{1};
+  SimLoop& loop = world.add_loop();
+  Person person{loop};
+  person.answers = {"common"};
+  Secrets secrets{loop, person};
+  secrets.ask_common([](Asker::Outcome) {});
+  world.run_until_idle();
+  std::vector<std::pair<std::string, Nanos>> given;
+  const auto ask = [&](const std::string& name) {
+    secrets.ask(secrets.open(name), password("ann@" + name), [&, name](Result<std::vector<Secret>> got) {
+      REQUIRE(got);
+      given.emplace_back(name, loop.now());
+    });
+  };
+  const Nanos begun = loop.now();
+  ask("hangs");
+  ask("next");
+  ask("last");
+  world.run_for(25 * kSecond);
+  REQUIRE(given.size() == 3);
+  CHECK(given[0].first == "hangs");
+  CHECK(given[1].first == "next");
+  CHECK(given[1].second - begun >= 10 * kSecond);
+  CHECK(given[1].second - begun < 11 * kSecond);
+  CHECK(given[2].second - begun >= 20 * kSecond);  // one at a time, still
 }
 
 TEST_CASE("who has gone is not answered") {
@@ -254,4 +345,29 @@ TEST_CASE("what ssh asks is told by its words, and a host cannot speak for ssh")
   }
   const std::string long_name(100, 'x');
   CHECK(classify_askpass_prompt("Enter passphrase for key '" + long_name + "': ", "").kind == Kind::kOther);
+}
+
+TEST_CASE("only ssh's own last word on the account that was asked is a refusal") {
+  const struct {
+    const char* line;
+    bool is_refusal;
+  } table[] = {
+      {"ann@web1: Permission denied (publickey,password).", true},
+      {"Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures", true},
+      {"Could not chdir to home directory /home/ann: Permission denied", false},
+      {"bash: /home/ann/.bashrc: Permission denied", false},
+      {"git@github.com: Permission denied (publickey).", false},
+      {"bob@web1: Permission denied (publickey).", false},
+      {"x ann@web1: Permission denied (publickey).", false},
+      {"ann@web1: Permission denied (publickey). Or so.", false},
+      {"ann@web1: Permission denied", false},
+      // The question that follows says it.
+      {"Permission denied, please try again.", false},
+      {"", false},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.line);
+    CHECK(is_refusal_by_ssh(row.line, "ann@web1") == row.is_refusal);
+  }
+  CHECK_FALSE(is_refusal_by_ssh(": Permission denied (publickey).", ""));
 }

@@ -182,7 +182,7 @@ TEST_CASE("an account is not charged for a question that nobody answered") {
             }
             Buffer request = {60};
             for (const char* text : {"", "", ""}) put_string(request, text);
-            const std::uint32_t prompts = what == What::kTooMany ? kConnectorPromptsMax + 1 : 1;
+            const std::uint32_t prompts = what == What::kTooMany ? kPromptsMax + 1 : 1;
             put_number(request, prompts);
             for (std::uint32_t i = 0; i < prompts; ++i) {
               put_string(request, "Password: ");

@@ -13,7 +13,6 @@ namespace banyan::connector {
 namespace {
 
 constexpr std::size_t kKeysMax = 32;           // a server hangs up after six refusals, mostly
-constexpr unsigned kPassphraseTriesMax = 3;    // as ssh
 constexpr Nanos kListDeadline = 3 * kSecond;   // an agent that does not answer is done without
 constexpr Nanos kSignDeadline = 60 * kSecond;  // it may ask its user
 

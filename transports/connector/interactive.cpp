@@ -55,7 +55,7 @@ namespace {
 template <class Size>
 std::string text_of(const char* bytes, Size count) {
   if (bytes == nullptr || count <= 0) return {};
-  return std::string(bytes, std::min(std::size_t(count), kConnectorPromptTextMax));
+  return std::string(bytes, std::min(std::size_t(count), kPromptTextMax));
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ void Interactive::Shared::callback(const char* name, int name_bytes, const char*
   if (count <= 0) return;  // a server that asks nothing only wants to hear so
   auto* library = static_cast<Library*>(*abstract);
   auto* shared = static_cast<Shared*>(library->exchange);
-  if (std::size_t(count) > kConnectorPromptsMax) {
+  if (std::size_t(count) > kPromptsMax) {
     library->asks_too_much = true;
     ::shutdown(shared->socket, SHUT_RDWR);  // else libssh2 sends empty answers
     return;

@@ -9,6 +9,7 @@
 
 #include "core/text.h"
 #include "transports/connector/public_key.h"
+#include "transports/remedies.h"
 
 namespace banyan::connector {
 namespace {
@@ -16,8 +17,6 @@ namespace {
 constexpr std::string_view kKeys = "publickey", kInteractive = "keyboard-interactive", kPassword = "password";
 constexpr std::string_view kRemedy = "check the user (-l) and the key (--identity, ssh-add -l)";
 constexpr std::string_view kManyKeys = "the server counts keys: name the right one with --identity";
-constexpr std::string_view kNobodyRemedy =
-    "start it from a terminal, or name a program that asks with SSH_ASKPASS; or use a key";
 
 void add(std::string& list, std::string_view what) {
   list += cat(list.empty() ? "" : ", ", what);
@@ -181,7 +180,7 @@ std::string Login::refusals() const {
 // refused; only its words differ.
 std::optional<Login::Progress> Login::if_cut_off() {
   if (library_->asks_too_much)
-    return failed(cat("the server asks more than ", kConnectorPromptsMax, " questions at once"),
+    return failed(cat("the server asks more than ", kPromptsMax, " questions at once"),
                   "only a server that means ill does: check which one it is");
   char* said = nullptr;
   const int code = libssh2_session_last_error(session_, &said, nullptr, 0);

@@ -14,6 +14,7 @@
 #include "transports/connector/known_hosts_file.h"
 #include "transports/connector/public_key.h"
 #include "transports/openssh_log.h"
+#include "transports/remedies.h"
 
 namespace banyan::connector {
 namespace {
@@ -25,13 +26,6 @@ constexpr std::uint32_t kPacketBytes = 32 * 1024;  // what libssh2 and servers t
 constexpr Nanos kNextAddressAfter = 3 * kSecond;   // an address that does not answer, while there are others
 constexpr int kPiecesARound = 16;                  // then other sessions are served
 
-constexpr std::string_view kReach = "check the name, the network and that sshd listens there";
-constexpr std::string_view kNewKey =
-    "connect once by hand with ssh and compare the fingerprint, or name a file with --known-hosts";
-constexpr std::string_view kChangedKey =
-    "the host was made anew, or somebody stands in between: find out which before you change known_hosts";
-constexpr std::string_view kCrowded =
-    "the server drops connections it finds too many: lower -f, or raise MaxStartups there";
 constexpr std::uint16_t kSshPort = 22;
 // Until the command runs, a server has a few kilobytes to say, and a banner. libssh2 reads a first line that
 // never comes for as long as there is something to read: others wait meanwhile, so it is given a piece at a
