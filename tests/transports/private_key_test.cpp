@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "tests/transports/ssh_tools.h"
+#include "transports/connector/bcrypt.h"
 #include "transports/connector/openssh_key.h"
 #include "transports/connector/public_key.h"
 #include "transports/connector/wire.h"
@@ -123,6 +124,25 @@ TEST_CASE("an encrypted key in OpenSSH's format opens with its passphrase and wi
       CHECK(mentions(none.error(), "my_key"));
       CHECK(mentions(none.error(), "passphrase"));
     }
+  }
+}
+
+TEST_CASE("a key that asks for more rounds than anybody would wait for is refused before the first") {
+  SshFolder folder;
+  const std::string text = make_key(folder, "ed25519 -a 1", "open sesame");
+  const std::optional<Secret> decoded = decode_openssh_key(as_bytes(text));
+  REQUIRE(decoded);
+  // The rounds stand behind the method, two lengths and 16 bytes of salt.
+  const std::size_t at = as_text(decoded->bytes()).find("bcrypt") + 6 + 4 + 4 + 16;
+  for (const std::uint32_t rounds : {kBcryptRoundsMax + 1, 1u << 31, ~0u}) {
+    CAPTURE(rounds);
+    Buffer changed(decoded->bytes().begin(), decoded->bytes().end());
+    REQUIRE(changed[at + 3] == 1);
+    for (int i = 0; i < 4; ++i) changed[at + std::size_t(i)] = std::uint8_t(rounds >> (24 - 8 * i));
+    const Result<PrivateKey> key = parse_openssh_key(changed, "my_key", "open sesame");
+    REQUIRE_FALSE(key);
+    CHECK(mentions(key.error(), "the key my_key would take too long to open"));
+    CHECK(mentions(key.error(), "ssh-keygen -p -a 100"));
   }
 }
 
