@@ -1,4 +1,4 @@
-// Goal: whatever a connector that was taken over says, the root takes it as one of three messages or as none;
+// Goal: whatever a connector that was taken over says, the root takes it as one of five messages or as none;
 // and what an order means survives its encoding.
 // Method: the input as a message in both directions; what decodes is encoded and must decode to the same.
 #include "core/assert.h"
