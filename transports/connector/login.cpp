@@ -166,7 +166,7 @@ Login::Progress Login::no_way_left() {
   const std::string text = cat(refusals(), " (the server takes: ", offered_, ")");
   const bool would_ask = (is_offered(kPassword) && is_wanted(kPassword)) ||
                          (is_offered(kInteractive) && is_wanted(kInteractive));
-  return failed(text, would_ask && !settings_.may_ask ? kNobodyRemedy : kRemedy);
+  return failed(text, would_ask && !settings_.may_ask && refused_.empty() ? kNobodyRemedy : kRemedy);
 }
 
 std::string Login::refusals() const {

@@ -343,8 +343,10 @@ Session::Progress Session::keep_host_key() {
     end(kept ? is_locked(settings.accept_new) : kept.error());
     return Progress::kOver;
   }
-  owner_.on_text(*this, cat("Warning: Permanently added '", settings.key_name, "' (", fingerprint(key),
-                            ") to the list of known hosts.\n"));
+  if (*kept != Kept::kWasThere)
+    owner_.on_text(
+        *this, cat("Warning: Permanently added '", known_hosts_name(settings.key_name, settings.key_port),
+                   "' (", public_key_type(key), " ", fingerprint(key), ") to the list of known hosts.\n"));
   begin_login();
   return Progress::kDone;
 }
@@ -650,9 +652,13 @@ void Session::fail_by_library(std::string_view what) {
     case LIBSSH2_ERROR_SOCKET_DISCONNECT:
     case LIBSSH2_ERROR_SOCKET_RECV:
     case LIBSSH2_ERROR_SOCKET_SEND:
+      if (step_ == Step::kCarry) {
+        const std::string_view why = library_.farewell.empty() ? "the server ended it without a word"
+                                                               : std::string_view(library_.farewell);
+        return fail(ErrorClass::kLost, cat("the connection to ", last_address_, " broke: ", why),
+                    "the host may be starting anew, or its sshd: try again");
+      }
       if (!library_.farewell.empty()) text = library_.farewell;
-      if (step_ == Step::kCarry)
-        return fail(ErrorClass::kLost, cat("the connection to ", last_address_, " broke: ", text), kReach);
       return fail(ErrorClass::kRefused, cat("the server hung up: ", text), "the server's log says why");
     case LIBSSH2_ERROR_KEX_FAILURE:
     case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:
