@@ -82,6 +82,34 @@ TEST_CASE("Ctrl-Z at a password question gives the terminal back as it was, and 
   CHECK(count_of(server.log(), "Failed password") == 0);
 }
 
+TEST_CASE("after Ctrl-Z and bg at a question, what is typed elsewhere stops nothing, and fg asks again") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords_only());
+  const std::string flag = server.folder() + "/flag";
+  Terminal terminal(over(server, "ann@web,local",
+                         {"--no-fold", "--", "sh", "-c",
+                          cat("while test -d ", server.folder(), " && ! test -e ", flag,
+                              "; do sleep 0.1; done; echo went on")}),
+                    {.environment = {"SSH_ASKPASS=", "SSH_ASKPASS_REQUIRE="}});
+  REQUIRE(terminal.wait_for(kAsked));
+  terminal.type("\x1a");
+  REQUIRE(terminal.wait_stopped());
+  terminal.background();
+  REQUIRE(terminal.wait_for("waits until it is in the foreground"));
+  // For the shell. Who reads it from behind is stopped, and shows nothing any more.
+  terminal.type("ls\n");
+  std::ofstream(flag) << "go";
+  const bool goes_on = terminal.wait_for("went on");
+  INFO(terminal.shown());
+  REQUIRE(goes_on);
+  terminal.foreground();
+  REQUIRE(terminal.wait_for(kAsked));
+  terminal.type(cat(std::string_view(kPassword), "\n"));
+  const Finished got = terminal.finish();
+  CAPTURE(got.out, server.log());
+  CHECK(count_of(server.log(), "Failed password") == 0);
+}
+
 TEST_CASE("SIGTERM and SIGHUP at a question end the run, and the terminal echoes again") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(with_passwords_only());
