@@ -204,7 +204,7 @@ void Ask::cancel(Id id) {
   std::erase_if(waiting_, [id](const Waiting& waiting) { return waiting.id == id; });
   if (!current_ || current_->id != id) return;
   if (terminal_) write_terminal("\n");
-  current_->on_answer = [](Answer) {};
+  current_->on_answer = [](const Answer&) {};
   finish(Outcome::kDeclined);
 }
 

@@ -44,7 +44,7 @@ class Connectors::Connector {
   std::size_t load() const { return sessions_.size(); }
   void add(SessionId id, Session& session) { sessions_[id] = &session; }
   void remove(SessionId id) { sessions_.erase(id); }
-  void send(ToConnector message, Fd fd);
+  void send(const ToConnector& message, Fd fd);
   void give_up() { process_.end(); }
 
  private:
@@ -209,7 +209,7 @@ void Connectors::Connector::close() {
   loop_.close(socket_.release());
 }
 
-void Connectors::Connector::send(ToConnector message, Fd fd) {
+void Connectors::Connector::send(const ToConnector& message, Fd fd) {
   if (!socket_) return;  // on_exit tells everybody
   unsent_.push_back({Secret(encode(message)), std::move(fd)});
   flush();

@@ -113,16 +113,16 @@ void Identities::add_files() {
   ready_ = true;
 }
 
-void Identities::add_opened(const std::string& path, KeyRing::Key key) {
+void Identities::add_opened(const std::string& path, const KeyRing::Key& key) {
   add({.name = path,
        .public_key = key->public_blob(),
        .algorithm = algorithm_of(key->type()),
-       .from_file = std::move(key),
+       .from_file = key,
        .file = {}});
 }
 
 void Identities::add_encrypted(const std::string& path, const PrivateKeyForm& form) {
-  if (KeyRing::Key key = ring_.find(path)) return add_opened(path, std::move(key));
+  if (KeyRing::Key key = ring_.find(path)) return add_opened(path, key);
   if (!settings_.may_ask) return complain(cat(path, " wants a passphrase: ssh-add it"));
   Buffer blob = form.public_blob;
   if (blob.empty()) blob = public_key_beside(path).value_or(Buffer());

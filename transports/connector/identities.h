@@ -66,7 +66,7 @@ class Identities {
   void ask_agent();
   void add_agent_keys(const std::vector<AgentKey>& keys);
   void add_files();
-  void add_opened(const std::string& path, KeyRing::Key key);
+  void add_opened(const std::string& path, const KeyRing::Key& key);
   void add_encrypted(const std::string& path, const PrivateKeyForm& form);
   void add(Key key);
   void add_second_algorithms();
