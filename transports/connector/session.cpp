@@ -24,7 +24,8 @@ constexpr std::size_t kTextMax =
     64 * 1024;  // of standard error in all: the far end's agent has none to speak of
 constexpr std::uint32_t kPacketBytes = 32 * 1024;  // what libssh2 and servers take as a matter of course
 constexpr Nanos kNextAddressAfter = 3 * kSecond;   // an address that does not answer, while there are others
-constexpr int kPiecesARound = 16;                  // then other sessions are served
+constexpr int kFreeTries = 8;      // each ends one thing that was under way: a packet, a channel
+constexpr int kPiecesARound = 16;  // then other sessions are served
 
 constexpr std::uint16_t kSshPort = 22;
 // Until the command runs, a server has a few kilobytes to say, and a banner. libssh2 reads a first line that
@@ -89,7 +90,10 @@ Session::~Session() {
     libssh2_session_set_blocking(session_, 0);
     if (remote_ != nullptr) libssh2_channel_free(remote_);
     libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
-    libssh2_session_free(session_);
+    // What would wait for the server fails from here on. Else libssh2 frees nothing as long as it waits.
+    if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+    for (int i = 0; i < kFreeTries && libssh2_session_free(session_) == LIBSSH2_ERROR_EAGAIN; ++i) {
+    }
   }
   if (socket_) loop_.close(socket_.release());
   if (channel_) loop_.close(channel_.release());
