@@ -57,28 +57,31 @@ void Resolver::resolve(const std::string& host, std::uint16_t port, AddressFamil
 }
 
 void Resolver::start_more() {
-  while (active_ < kLookupsMax && !waiting_.empty()) {
-    auto question = std::make_shared<Question>(std::move(waiting_.front()));
+  while (asked_.size() < kLookupsMax && !waiting_.empty()) {
+    Question question = std::move(waiting_.front());
     waiting_.pop_front();
-    ++active_;
-    const auto work = [this, question] {
-      tell(question, look_up(question->host, question->port, question->family));
+    const std::uint64_t id = next_++;
+    asked_[id] = std::move(question.on_resolved);
+    const auto work = [this, id, host = question.host, port = question.port, family = question.family] {
+      tell(id, look_up(host, port, family));
     };
     if (Result<std::thread> thread = start_thread(work, Phase::kResolve)) {
       thread->detach();
     } else {
-      tell(question, thread.error());
+      tell(id, thread.error());
     }
   }
 }
 
 // From any thread.
-void Resolver::tell(std::shared_ptr<Question> question, Result<std::vector<Address>> addresses) {
-  auto answer = std::make_shared<Result<std::vector<Address>>>(std::move(addresses));
-  loop_.post([this, question = std::move(question), answer] {
-    --active_;
+void Resolver::tell(std::uint64_t id, Result<std::vector<Address>> addresses) {
+  auto answer = std::make_unique<Result<std::vector<Address>>>(std::move(addresses));
+  loop_.post([this, id, answer = std::move(answer)] {
+    const auto found = asked_.find(id);
+    OnResolved on_resolved = std::move(found->second);
+    asked_.erase(found);
     start_more();
-    question->on_resolved(std::move(*answer));
+    on_resolved(std::move(*answer));
   });
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,11 +45,13 @@ class Resolver {
     OnResolved on_resolved;
   };
   void start_more();
-  void tell(std::shared_ptr<Question> question, Result<std::vector<Address>> addresses);
+  void tell(std::uint64_t id, Result<std::vector<Address>> addresses);
 
   Loop& loop_;
   std::deque<Question> waiting_;
-  std::size_t active_ = 0;
+  // Being looked up. Who waits stays here: what he brings with him is the loop's thread's to destroy.
+  std::map<std::uint64_t, OnResolved> asked_;
+  std::uint64_t next_ = 1;
 };
 
 }  // namespace banyan::connector
