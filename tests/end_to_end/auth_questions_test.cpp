@@ -231,6 +231,21 @@ TEST_CASE("where nobody can be asked, nobody is waited for") {
   }
 }
 
+TEST_CASE("with --no-ask nobody is asked, though there is somebody") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  const Words asking = asking_with(askpass_that_says(server, kPassword));
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got =
+        run_program(through(back_end, server, "ann@web", {"--no-ask", "--json", "--", "true"}), {}, asking);
+    CAPTURE(got.out);
+    CHECK(got.code == 255);
+    CHECK(the_event(got.out, "fail").value("class", "") == "auth");
+    CHECK_FALSE(fs::exists(server.folder() + "/asked"));
+  }
+}
+
 TEST_CASE("Ctrl-C at a question ends the run with 130, and the terminal echoes again") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(with_passwords());
