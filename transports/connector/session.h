@@ -11,19 +11,21 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "core/alive.h"
 #include "core/fd.h"
 #include "core/loop.h"
-#include "transports/connector/known_hosts.h"
+#include "transports/connector/carrier.h"
+#include "transports/connector/dial.h"
+#include "transports/connector/host_keys.h"
 #include "transports/connector/login.h"
+#include "transports/connector/remote_command.h"
 #include "transports/connector/resolver.h"
 #include "transports/connector_protocol.h"
 
 namespace banyan::connector {
 
-class Session final : private Login::Owner {
+class Session final : private Login::Owner, private Carrier::Owner {
  public:
   class Owner {
    public:
@@ -57,9 +59,7 @@ class Session final : private Login::Owner {
     kKeepHostKey,
     kIdentities,
     kAuthenticate,
-    kOpenChannel,
-    kSetEnvironment,
-    kExecute,
+    kStartCommand,
     kCarry,
     kOver,
   };
@@ -70,8 +70,7 @@ class Session final : private Login::Owner {
   void run();  // steps until one has to wait
   Progress run_step();
 
-  void connect_next();
-  void on_connected();
+  void on_connected(Result<Fd> socket);
   void tell(std::string_view step);  // for whoever wants to know how far it came
   void tell_server();
   Progress handshake();
@@ -86,21 +85,12 @@ class Session final : private Login::Owner {
   bool is_elsewhere() const;
   bool server_has_gone();
   void fail_left_alone();
-  Progress open_channel();
-  Progress set_environment();
-  Progress execute();
-
+  Progress start_command();
   Progress carry();
-  bool carry_in();   // from the host to the root; false: over
-  bool carry_out();  // from the root to the host; false: over
-  bool look_for_more();
-  void read_stderr();
-  std::optional<std::uint8_t> exit_code() const;
-
-  void again_soon();
+  void on_stderr(std::string_view text) override { owner_.on_text(*this, text); }
+  void on_carrier_ready() override;
 
   void watch_socket();
-  void watch_channel();
   void fail(ErrorClass error_class, const std::string& text, std::string_view remedy = {});
   void fail_by_library(std::string_view what);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
@@ -112,33 +102,23 @@ class Session final : private Login::Owner {
   const SessionOrder order_;
   Owner& owner_;
   Fd channel_;  // to the root
-  Loop::WatchId channel_watch_ = 0;
   Step step_ = Step::kResolve;
 
-  std::vector<Address> addresses_;  // not tried yet, in reverse
-  std::string last_address_;        // the one tried last
+  Dial dial_;
   Fd socket_;
   Loop::WatchId socket_watch_ = 0;
-  Loop::TimerId next_address_ = 0;
   Loop::TimerId next_lock_try_ = 0;
   int lock_tries_ = 0;
 
-  KnownHosts known_;  // until the host's key has been checked
+  HostKeys host_keys_;
   Library library_;
   LIBSSH2_SESSION* session_ = nullptr;
-  LIBSSH2_CHANNEL* remote_ = nullptr;
-  std::size_t variables_set_ = 0;
   std::unique_ptr<Login> login_;
   bool server_has_spoken_ = false, server_is_told_ = false;
   bool server_speaks_ = false;  // while we are elsewhere: that is for later
 
-  Buffer to_root_, to_host_;  // each at most kCarryMax, and only what the other side would not take yet
-  std::size_t to_root_at_ = 0, to_host_at_ = 0;
-  bool root_ended_ = false, root_told_ = false, host_ended_ = false, eof_sent_ = false;
-  // Of this round: the host's output came; it ended, but something unread lies before the end.
-  bool something_came_ = false, is_end_hidden_ = false;
-  std::optional<unsigned long> unread_;  // when the last round ended, if there was more
-  std::size_t text_left_;
+  std::optional<RemoteCommand> command_;
+  std::optional<Carrier> carrier_;
   Alive alive_;
 };
 
