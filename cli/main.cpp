@@ -26,6 +26,7 @@
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
 #include "parent/log_sink.h"
+#include "transports/jump.h"
 #include "transports/remedies.h"
 
 namespace banyan::cli {
@@ -258,5 +259,7 @@ int main(int argc, char** argv) {
   // with a dash.
   const char* socket = std::getenv(banyan::kAskpassVariable);
   if (socket != nullptr && argc == 2 && argv[1][0] != '-') return banyan::ask_through_socket(socket, argv[1]);
+  const char* heeds = std::getenv(banyan::kJumpVariable);
+  if (heeds != nullptr && banyan::is_call_of_ssh(argc, argv)) return banyan::become_ssh(argc, argv, heeds);
   return banyan::cli::run_program(argc, argv);
 }

@@ -6,6 +6,7 @@
 
 #include "cli/options.h"
 #include "core/text.h"
+#include "transports/jump.h"
 #include "transports/local.h"
 
 namespace banyan::cli {
@@ -113,7 +114,8 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   if (answer) {
     way.hop = hop_of(**answer);
     way.tcp_timeout = (*answer)->connect_timeout * kSecond;
-    way.is_behind_jump = !(*answer)->proxy_jump.empty() || !(*answer)->proxy_command.empty();
+    way.has_jumps = !(*answer)->proxy_jump.empty();
+    way.is_behind_jump = way.has_jumps || !(*answer)->proxy_command.empty();
     note_jumps(id, (*answer)->proxy_jump);
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
@@ -187,6 +189,7 @@ void Reach::try_now(Id id, bool may_guess) {
   } else {
     // An ssh before 8.5 does not say whose question it passes on, so a host could ask for a key's passphrase.
     options.may_ask = secrets_.can_ask() && options.knows_session_type;
+    if (way.has_jumps && can_stand_for_ssh(askpass_.program())) options.jump_program = askpass_.program();
     recipe = openssh({target.name, target.user, target.host, target.port}, options, nonce, way.guess);
     if (options.may_ask) askpass_.serve(recipe, way.login);
   }

@@ -81,7 +81,8 @@ class Reach {
     Nanos began = 0;          // when it was admitted for the first time
     Loop::TimerId timer = 0;  // to notice silence; to try again
     bool knows_session_type = false;
-    Nanos tcp_timeout = 0;  // as ConnectTimeout says
+    Nanos tcp_timeout = 0;   // as ConnectTimeout says
+    bool has_jumps = false;  // of ProxyJump
     bool is_behind_jump = false, is_silent = false, lost_before = false, cancelled = false;
     WayRecord* record = nullptr;
   };

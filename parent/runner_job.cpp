@@ -380,7 +380,7 @@ Error Runner::Job::cause_of_loss() const {
     return error;
   }
   if (!is_agent && WIFSIGNALED(ending_of_carrier_.status)) {
-    error.text = cat(recipe_.argv.front(), " was killed by signal ", WTERMSIG(ending_of_carrier_.status));
+    error.text = cat(recipe_.method, " was killed by signal ", WTERMSIG(ending_of_carrier_.status));
     return error;
   }
   if (WIFEXITED(ending_of_carrier_.status) &&

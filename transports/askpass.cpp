@@ -1,5 +1,6 @@
 #include "transports/askpass.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -13,14 +14,16 @@
 #include "core/process_tree.h"
 #include "core/text.h"
 #include "parent/process_carrier.h"
+#include "transports/jump.h"
 
 namespace banyan {
 namespace {
 
-constexpr std::size_t kQuestionMax = 8 * 1024;  // ssh's own are a line or two
-constexpr std::size_t kClientsMax = 16;         // of one ssh: itself, and those that it starts for jumps
-constexpr int kAncestorsMax = 64;               // between it and us: ssh, a shell, another ssh
-constexpr std::size_t kLineMax = 1024;          // of ssh's own lines; a longer one is not its own
+constexpr std::size_t kQuestionMax = 8 * 1024;      // ssh's own are a line or two
+constexpr std::size_t kClientsMax = 16;             // of one ssh: itself, and those that it starts for jumps
+constexpr int kAncestorsMax = 64;                   // between it and us: ssh, a shell, another ssh
+constexpr std::size_t kCommandLineMax = 16 * 1024;  // of an ssh on the way; a longer one is not understood
+constexpr std::size_t kLineMax = 1024;              // of ssh's own lines; a longer one is not its own
 // What the root says to who asks: that it knows who that is, then the answer.
 constexpr std::uint8_t kKnown = 'K', kAnswered = 'A';
 
@@ -33,10 +36,23 @@ sockaddr_un address_of(std::string_view name, socklen_t& size) {
   return address;
 }
 
+std::string way_to(pid_t jump) {
+  const Fd file(::open(cat("/proc/", jump, "/cmdline").c_str(), O_RDONLY | O_CLOEXEC));
+  std::string line(kCommandLineMax, '\0');
+  std::size_t have = 0;
+  while (file && have < line.size()) {
+    const ssize_t got = retry([&] { return ::read(file.get(), line.data() + have, line.size() - have); });
+    if (got <= 0) break;
+    have += std::size_t(got);
+  }
+  return have < line.size() ? way_of_jump(std::string_view(line).substr(0, have)) : std::string();
+}
+
 Secrets::Want want_of(const AskpassPrompt& prompt, std::string_view text, bool from_jump_host, pid_t asker) {
   Secrets::Want want;
   want.of = prompt.of;
   want.from_jump_host = from_jump_host;
+  if (from_jump_host) want.jump = way_to(asker);
   want.asker = std::uint64_t(asker);
   switch (prompt.kind) {
     case AskpassPrompt::Kind::kPassphrase:
@@ -118,7 +134,10 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
     asking_ += asks ? 1 : -1;
     if (asking_ == (asks ? 1 : 0)) owner_.on_carrier_asks(asks);
   }
-  void note_answer(std::string account) { answered_ = std::move(account); }
+  void note_answer(std::string account, bool is_direct) {
+    answered_ = std::move(account);
+    answered_direct_ = is_direct;
+  }
   // Before ssh takes no answer for an empty one, and sends that.
   void give_up(const Error& error) {
     if (!failure_) failure_ = error;
@@ -135,7 +154,8 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
       if (end == rest.size()) break;
       rest.remove_prefix(end + 1);
       while (line_.ends_with('\r')) line_.pop_back();
-      if (answered_ && is_refusal_by_ssh(line_, *answered_)) askpass_.secrets_.refused(login_);
+      if (answered_ && is_refusal_by_ssh(line_, *answered_, !answered_direct_))
+        askpass_.secrets_.refused(login_);
       line_.clear();
     }
     owner_.on_carrier_text(text);
@@ -157,6 +177,7 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
   std::vector<std::unique_ptr<Client>> clients_;
   int asking_ = 0;
   std::optional<std::string> answered_;  // whose question was answered last
+  bool answered_direct_ = true;          // that of the host itself
   std::string line_;                     // of its standard error, as far as it has come
   std::optional<Error> failure_;
 };
@@ -228,7 +249,7 @@ void Askpass::Client::on_question(std::string_view text, std::string_view hint) 
                                   // Without a passphrase ssh goes on to the next key.
                                   if (!secrets && is_passphrase) return answer(Secret());
                                   if (!secrets) return ssh_.give_up(secrets.error());
-                                  if (!is_passphrase) ssh_.note_answer(of);
+                                  if (!is_passphrase) ssh_.note_answer(of, is_direct_);
                                   answer(secrets->front());
                                 });
   ssh_.note_asking(true);

@@ -33,6 +33,7 @@ class Askpass {
   Askpass& operator=(const Askpass&) = delete;
   ~Askpass();
 
+  const std::string& program() const { return program_; }
   // Makes the ssh of this recipe ask through us.
   void serve(Recipe& recipe, Secrets::LoginId login);
 

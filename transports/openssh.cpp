@@ -5,6 +5,7 @@
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
+#include "transports/jump.h"
 #include "transports/openssh_log.h"
 #include "transports/remedies.h"
 
@@ -26,6 +27,15 @@ constexpr std::string_view kKey =
 constexpr std::string_view kAccount = "the account must allow commands without a terminal";
 constexpr std::string_view kConfiguration = "see what ssh -G says about this host";
 constexpr std::string_view kJump = "check the jump host named in ssh's configuration";
+
+std::string connect_timeout(const SshOptions& options) {
+  return cat("ConnectTimeout=", connect_seconds(options));
+}
+
+constexpr std::string_view kNoQuestion = "BatchMode=yes";
+std::string_view host_key_checking(const SshOptions& options) {
+  return options.accept_new ? "StrictHostKeyChecking=accept-new" : "StrictHostKeyChecking=yes";
+}
 
 struct Row {
   std::string_view text;
@@ -108,8 +118,8 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
   };
   // A pipe and nothing else: no unknown key, no forwarding, no command of the configuration's; and no
   // question that nobody answers.
-  if (!options.may_ask) option("BatchMode=yes");
-  option(options.accept_new ? "StrictHostKeyChecking=accept-new" : "StrictHostKeyChecking=yes");
+  if (!options.may_ask) option(kNoQuestion);
+  option(host_key_checking(options));
   option("ForwardAgent=no");
   option("ForwardX11=no");
   option("ClearAllForwardings=yes");
@@ -123,7 +133,9 @@ std::vector<std::string> openssh_argv(const SshTarget& target, const SshOptions&
   // A silent peer is found here as well as by our own heartbeat: then ssh itself ends too.
   option("ServerAliveInterval=5");
   option("ServerAliveCountMax=3");
-  option(cat("ConnectTimeout=", connect_seconds(options)));
+  // Behind a jump host it would count the time of whoever is asked for that one's password.
+  const bool counts_a_person = !options.jump_program.empty() && options.may_ask;
+  option(counts_a_person ? "ConnectTimeout=none" : connect_timeout(options));
   // A quiet configuration must not keep from us why it failed.
   option(options.tells_phases ? "LogLevel=DEBUG1" : "LogLevel=INFO");
   append_ssh_target(target, options, argv);
@@ -239,6 +251,12 @@ Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t
   recipe.nonce = nonce;
   recipe.architecture = architecture;
   recipe.argv = openssh_argv(target, options, stage0_command(nonce, architecture));
+  if (!options.jump_program.empty()) {
+    recipe.argv.front() = options.jump_program;
+    recipe.environment.emplace_back(
+        kJumpVariable, cat(host_key_checking(options), " LogLevel=INFO ", connect_timeout(options),
+                           options.may_ask ? "" : cat(" ", kNoQuestion)));
+  }
   recipe.symptoms = openssh_symptoms();
   recipe.deadlines.until_ready += std::max(options.tcp_timeout, kConnectDeadline) - kConnectDeadline;
   recipe.deadlines.total = options.connect_timeout;

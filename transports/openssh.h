@@ -36,6 +36,7 @@ struct SshOptions {
   bool tells_phases = false;        // ssh says what it does, for transports/openssh_log.h
   bool knows_session_type = false;  // the installed ssh is of 8.7 or later: `ssh -G` tells it
   bool may_ask = false;             // somebody answers (transports/askpass.h)
+  std::string jump_program;         // ourselves, where hosts on the way shall heed us too (transports/jump.h)
 };
 
 // `architecture` may be empty: not known. `nonce` is fresh for each start.

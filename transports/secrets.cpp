@@ -3,34 +3,10 @@
 #include <algorithm>
 
 #include "core/text.h"
-#include "transports/remedies.h"
+#include "transports/secrets_words.h"
 
 namespace banyan {
 namespace {
-
-// With the password for all and no verdict. PAM takes two or three seconds to refuse one; who takes this long
-// has hung, and would keep all others waiting for as long as its phase may last.
-constexpr Nanos kTrialLimit = 10 * kSecond;
-
-Error auth_error(std::string_view text, std::string_view remedy = {}) {
-  return Error{ErrorClass::kAuth, Phase::kAuth, text, remedy};
-}
-
-Error not_answered(Asker::Outcome outcome, std::string_view what) {
-  switch (outcome) {
-    case Asker::Outcome::kTimeout:
-      return auth_error(cat(what, " was asked for, and nobody answered"), "answer, or use a key");
-    case Asker::Outcome::kNobody:
-      return auth_error(cat(what, " is wanted, and there is nobody to ask"), kNobodyRemedy);
-    default:
-      return auth_error(cat(what, " was asked for, and not given"), "answer, or use a key");
-  }
-}
-
-// The name of an answer: what was asked, so that it is given again only to the same question.
-std::string name_of(const Secrets::Want& want) {
-  return cat(want.of, want.items.empty() ? "'s password" : want.items.front().text);
-}
 
 // The host itself wants one secret that does not show: what a password looks like to who has to answer it.
 // Behind the PIN of a card, or the passphrase of a key with too long a name, there is no host.
@@ -66,6 +42,7 @@ std::string_view host_of(std::string_view account) {
 Secrets::~Secrets() {
   *alive_ = false;
   loop_.cancel(trial_limit_);
+  for (auto& [name, jump] : jumps_) loop_.cancel(jump.trial_limit);
 }
 
 Asker::Id Secrets::put(Question question, Asker::OnAnswer on_answer) {
@@ -99,6 +76,8 @@ void Secrets::close(LoginId login) {
   for (AskId id : open) cancel(id);
   logins_.erase(login);
   if (trying_common_ == login) end_trial();
+  for (auto& [name, jump] : jumps_)
+    if (jump.trying == login) end_jump_trial(jump);
 }
 
 void Secrets::begin_try(LoginId login) {
@@ -108,6 +87,8 @@ void Secrets::begin_try(LoginId login) {
   host.common_for.reset();
   host.common_was_last = host.is_in = false;
   host.key_generations.clear();
+  host.jump_generations.clear();
+  host.last_jump.clear();
   host.given.clear();
 }
 
@@ -116,6 +97,14 @@ void Secrets::refused(LoginId login) {
   if (found == logins_.end()) return;
   Login& host = found->second;
   if (host.is_in) return;
+  if (!host.last_jump.empty()) {
+    const unsigned now = jumps_[host.last_jump].generation;
+    const bool is_meant = std::ranges::any_of(host.jump_generations, [&](const auto& given) {
+      return given.first.second == host.last_jump && given.second == now;
+    });
+    if (is_meant) jump_was_refused(host.last_jump);
+    return;
+  }
   if (host.common_for && host.last == *host.common_for) common_was_refused(host);
   host.given.erase(host.last);
 }
@@ -125,6 +114,7 @@ void Secrets::accepted(LoginId login) {
   if (found == logins_.end()) return;
   Login& host = found->second;
   if (std::exchange(host.is_in, true)) return;
+  jumps_were_passed(login);
   host.good = std::exchange(host.given, {});
   // With something else after it, it may have been that which let us in.
   if (host.common_was_last) common_accepted_ = true;
@@ -157,6 +147,10 @@ void Secrets::cancel(AskId id) {
     if (key.waiting.empty() && key.asked != 0) asker_.cancel(std::exchange(key.asked, 0));
   }
   std::erase(wait_for_common_, id);
+  for (auto& [name, jump] : jumps_) {
+    if (std::erase(jump.waiting, id) > 0 && jump.waiting.empty() && jump.asked != 0)
+      asker_.cancel(std::exchange(jump.asked, 0));
+  }
   asks_.erase(found);
 }
 
@@ -176,9 +170,12 @@ void Secrets::give(AskId id, const Secret& secret) {
 
 void Secrets::decide(AskId id) {
   const Ask& ask = asks_.at(id);
+  if (!ask.want.from_jump_host) jumps_were_passed(ask.login);
   if (ask.want.kind == Kind::kPassphrase) return decide_passphrase(id);
+  if (const std::string jump = name_at_jump(ask.want); !jump.empty()) return decide_jump(id, jump);
   if (offer_common(id)) return;
   Login& host = logins_.at(ask.login);
+  host.last_jump.clear();
   host.last = name_of(ask.want);
   host.common_was_last = false;
   if (auto good = host.good.extract(host.last); !good.empty() && is_to_remember(ask.want)) {
@@ -276,6 +273,7 @@ bool Secrets::offer_common(AskId id) {
     loop_.cancel(trial_limit_);
     trial_limit_ = loop_.after(kTrialLimit, [this] { end_trial(); });
   }
+  host.last_jump.clear();
   host.common_for = host.last = name;
   host.common_was_last = true;
   give(id, common_);
@@ -286,7 +284,7 @@ bool Secrets::offer_common(AskId id) {
 void Secrets::end_trial() {
   loop_.cancel(std::exchange(trial_limit_, 0));
   trying_common_ = 0;
-  offer_common_again();
+  offer_again(wait_for_common_);
 }
 
 void Secrets::common_was_refused(const Login& by) {
@@ -296,8 +294,8 @@ void Secrets::common_was_refused(const Login& by) {
   end_trial();
 }
 
-void Secrets::offer_common_again() {
-  for (AskId id : std::exchange(wait_for_common_, {}))
+void Secrets::offer_again(std::vector<AskId>& waiting) {
+  for (AskId id : std::exchange(waiting, {}))
     loop_.post([this, alive = alive_, id] {
       if (*alive && asks_.contains(id)) decide(id);
     });
@@ -371,8 +369,15 @@ AskpassPrompt classify_askpass_prompt(std::string_view text, std::string_view hi
   return {Kind::kOther, ""};
 }
 
-bool is_refusal_by_ssh(std::string_view line, std::string_view account) {
+bool is_refusal_by_ssh(std::string_view line, std::string_view account, bool by_any_name) {
   constexpr std::string_view kDenied = ": Permission denied (", kDeniedEnd = ").";
+  if (by_any_name) {  // but the same user
+    const std::string_view user = account.substr(0, account.find('@') + 1);
+    const std::size_t end = line.find(kDenied);
+    if (!user.empty() && line.starts_with(user) && end != line.npos && line.find(' ') > end &&
+        line.ends_with(kDeniedEnd))
+      return true;
+  }
   if (!account.empty() && line.starts_with(account) && line.substr(account.size()).starts_with(kDenied) &&
       line.ends_with(kDeniedEnd))
     return true;

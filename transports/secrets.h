@@ -4,11 +4,12 @@
 //   password                   asked by each host for itself, and given again when it is connected anew; with
 //                              ask_common() one for all, which nobody is given any more once a host has
 //                              refused it
+//   password of a jump host    asked once a run, given to every host behind it; three tries in all
 //   any other question         asked by each host for itself, each time: a code is good once
 //
-// Of a password for all: until a host has taken it only one has it at a time, since a wrong one, tried by a
-// hundred hosts at once, locks an account; a host that keeps it without a word holds up the others for a
-// moment only. A host is never given twice what it has refused.
+// Of a password for several, for all or for a jump host: until a host has taken it only one has it at a time,
+// since a wrong one, tried by a hundred hosts at once, locks an account; a host that keeps it without a word
+// holds up the others for a moment only. A host is never given twice what it has refused.
 //
 // Pure but for the Asker, who has the person. Thread: the loop's. Lifetime: outlives those who ask.
 #pragma once
@@ -74,6 +75,9 @@ class Secrets {
     // kPassphrase: the file. Else the one who asks, as "ann@web1"; empty: no host, but a security key, say.
     std::string of = {};
     bool from_jump_host = false;  // and not from the host itself: then the password for all is not meant
+    // Of one on the way, how it is reached (transports/jump.h): its password is that of all who reach it so.
+    // Empty: nobody knows, and each asks for himself.
+    std::string jump = {};
     // Who of those that log in for one host: an ssh of its own for each jump. Each has what it was given.
     std::uint64_t asker = 0;
     std::vector<std::string> lines = {};     // kOther: the server's name and instruction
@@ -112,13 +116,15 @@ class Secrets {
   using AskedKey = std::pair<std::uint64_t, std::string>;  // who asks, and for which file
   struct Login {
     std::string name;
-    std::optional<std::string> common_for;         // the question it was given the password for all for
-    bool common_was_last = false;                  // and nothing after it
-    bool is_in = false;                            // in this try
-    std::map<AskedKey, unsigned> key_generations;  // of passphrases that were given
-    Answers given;                                 // passwords, in this try
-    Answers good;                                  // those with which it let us in before
-    std::string last;                              // the question answered last
+    std::optional<std::string> common_for;          // the question it was given the password for all for
+    bool common_was_last = false;                   // and nothing after it
+    bool is_in = false;                             // in this try
+    std::map<AskedKey, unsigned> key_generations;   // of passphrases that were given
+    Answers given;                                  // passwords, in this try
+    Answers good;                                   // those with which it let us in before
+    std::string last;                               // the question answered last
+    std::map<AskedKey, unsigned> jump_generations;  // of passwords of jump hosts that were given in this try
+    std::string last_jump;                          // whose question was the last; empty: none's
   };
   struct Ask {
     LoginId login = 0;
@@ -134,6 +140,19 @@ class Secrets {
     std::vector<AskId> waiting;
   };
 
+  // The password of a host on the way.
+  struct Jump {
+    unsigned generation = 0;  // of the secret
+    bool is_known = false, is_accepted = false;
+    std::optional<Error> given_up;
+    Secret secret;
+    std::string prompt;
+    Asker::Id asked = 0;
+    LoginId trying = 0;  // the one that has it before anybody was let in by it
+    Loop::TimerId trial_limit = 0;
+    std::vector<AskId> waiting;
+  };
+
   void decide(AskId id);
   void decide_passphrase(AskId id);
   void ask_for_passphrase(const std::string& file);
@@ -141,7 +160,13 @@ class Secrets {
   bool offer_common(AskId id);  // false: not for this one
   void end_trial();
   void common_was_refused(const Login& by);
-  void offer_common_again();
+  void decide_jump(AskId id, const std::string& name);
+  void ask_for_jump(const std::string& name);
+  void on_jump_answer(const std::string& name, Asker::Answer answer);
+  void jumps_were_passed(LoginId login);
+  void jump_was_refused(const std::string& name);
+  void end_jump_trial(Jump& jump);
+  void offer_again(std::vector<AskId>& waiting);
   void ask_person(AskId id);
   void give(AskId id, const Secret& secret);
   void finish(AskId id, Result<std::vector<Secret>> secrets);
@@ -153,6 +178,7 @@ class Secrets {
   std::map<LoginId, Login> logins_;
   std::map<AskId, Ask> asks_;
   std::map<std::string, Key> keys_;
+  std::map<std::string, Jump> jumps_;  // by how it is reached, and its question
   Secret common_;
   bool has_common_ = false, common_accepted_ = false;
   std::string common_refused_by_;
@@ -175,7 +201,8 @@ AskpassPrompt classify_askpass_prompt(std::string_view text, std::string_view hi
 
 // A line of ssh's standard error, without its end: it was refused what it was given as `account`, and that
 // ends it. What an account's own commands are denied comes by the same way, and is not meant; nor is that ssh
-// asks once more, which the question itself says.
-bool is_refusal_by_ssh(std::string_view line, std::string_view account);
+// asks once more, which the question itself says. `by_any_name`: a jump host may have another name there than
+// in its question (HostKeyAlias); as long as it has not let us in, no account's commands have a say.
+bool is_refusal_by_ssh(std::string_view line, std::string_view account, bool by_any_name = false);
 
 }  // namespace banyan

@@ -371,3 +371,95 @@ TEST_CASE("only ssh's own last word on the account that was asked is a refusal")
   }
   CHECK_FALSE(is_refusal_by_ssh(": Permission denied (publickey).", ""));
 }
+
+namespace {
+
+bool contains_refusal(const std::string& error) {
+  return error.find("refused") != error.npos;
+}
+
+Secrets::Want at_jump(const std::string& jump, std::uint64_t asker = 1) {
+  return {
+      .kind = Secrets::Kind::kPassword, .of = "ann@gw", .from_jump_host = true, .jump = jump, .asker = asker};
+}
+
+}  // namespace
+
+TEST_CASE("a jump host's password is asked for once for all behind it, and one tries it first") {
+  World world({"sesame"});
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  const auto first = world.ask_later(a, at_jump("gw", 1)), second = world.ask_later(b, at_jump("gw", 2));
+  world.settle();
+  CHECK(first->secret == "sesame");
+  CHECK(second->times == 0);
+  world.secrets.accepted(a);
+  world.settle();
+  CHECK(second->secret == "sesame");
+  CHECK(world.ask(world.secrets.open("late"), at_jump("gw", 3)).secret == "sesame");
+  REQUIRE(world.person.asked.size() == 1);
+  CHECK(world.person.asked[0].items[0].text == "ann@gw's password: ");
+}
+
+TEST_CASE("who is asked by the host behind it has passed the jump host") {
+  World world({"sesame", "own"});
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  const auto first = world.ask_later(a, at_jump("gw", 1)), second = world.ask_later(b, at_jump("gw", 2));
+  world.settle();
+  CHECK(second->times == 0);
+  CHECK(world.ask(a, password("ann@a")).secret == "own");
+  CHECK(second->secret == "sesame");
+}
+
+TEST_CASE("what a jump host has refused is given to nobody else, and after three times nobody is asked") {
+  World world({"1", "2", "3", "4"});
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  const auto first = world.ask_later(a, at_jump("gw", 1)), other = world.ask_later(b, at_jump("gw", 2));
+  world.settle();
+  CHECK(first->secret == "1");
+  CHECK(world.ask(a, at_jump("gw", 1)).secret == "2");  // that it asks again says that it was refused
+  CHECK(other->times == 0);
+  world.secrets.refused(a);  // ssh's last word
+  world.secrets.close(a);
+  world.settle();
+  CHECK(other->secret == "3");
+  CHECK(contains_refusal(world.ask(b, at_jump("gw", 2)).error));
+  CHECK(contains_refusal(world.ask(world.secrets.open("c"), at_jump("gw", 3)).error));
+  CHECK(world.person.asked.size() == 3);
+}
+
+TEST_CASE("jump hosts that are reached in another way, and codes, have nothing in common") {
+  World world({"1", "2", "3", "4", "5", "6"});
+  CHECK(world.ask(world.secrets.open("a"), at_jump("gw", 1)).secret == "1");
+  CHECK(world.ask(world.secrets.open("b"), at_jump("-p\n2222\ngw", 2)).secret == "2");
+  CHECK(world.ask(world.secrets.open("c"), at_jump("", 3)).secret == "3");
+  Secrets::Want code = at_jump("gw", 4);
+  code.kind = Secrets::Kind::kOther;
+  code.items = {{"Verification code: ", false}};
+  CHECK(world.ask(world.secrets.open("d"), code).secret == "4");
+  CHECK(world.ask(world.secrets.open("e"), code).secret == "5");
+}
+
+TEST_CASE("a host that keeps a jump host's password without a word holds up the others for ten seconds") {
+  SimWorld world(1);
+  SimLoop& loop = world.add_loop();
+  Person person{loop};
+  person.answers = {"sesame"};
+  Secrets secrets{loop, person};
+  std::string second;
+  const Secrets::LoginId a = secrets.open("a"), b = secrets.open("b");
+  secrets.ask(a, at_jump("gw", 1), [](Result<std::vector<Secret>>) {});
+  secrets.ask(b, at_jump("gw", 2),
+              [&](Result<std::vector<Secret>> given) { second = given ? given->front().text() : "none"; });
+  world.run_for(9 * kSecond);
+  CHECK(second.empty());
+  world.run_for(2 * kSecond);
+  CHECK(second == "sesame");
+}
+
+TEST_CASE("a jump host's refusal is seen by its user, whatever name it goes by") {
+  const std::string line = "ann@10.0.0.1: Permission denied (publickey,password).";
+  CHECK(is_refusal_by_ssh(line, "ann@gw", true));
+  CHECK_FALSE(is_refusal_by_ssh(line, "ann@gw"));
+  CHECK_FALSE(is_refusal_by_ssh("bob@10.0.0.1: Permission denied (password).", "ann@gw", true));
+  CHECK_FALSE(is_refusal_by_ssh("ann@10.0.0.1 said: Permission denied (x).", "ann@gw", true));
+}
