@@ -7,14 +7,14 @@
 namespace banyan::cli {
 namespace {
 
-constexpr Nanos kAnswerDeadline = 10 * kSecond;
 constexpr Nanos kLookDeadline = 5 * kSecond;  // of the command that looks; not to know is no failure
 constexpr std::size_t kLookedMax = 16 * 1024;
+constexpr std::size_t kReportsHeldMax = 4 << 20;  // some two thousand: nobody waits that long for the first
 
 }  // namespace
 
 Doctor::Doctor(const Machinery& machinery, OnOver on_over)
-    : FanOut(machinery, std::move(on_over)), works_(count()) {
+    : Inquiry(machinery, std::move(on_over)), works_(count()), reports_(kReportsHeldMax) {
   for (Index i = 0; i < works_.size(); ++i) {
     works_[i].seen.target = target(i).name;
     works_[i].seen.is_local = target(i).local;
@@ -23,7 +23,7 @@ Doctor::Doctor(const Machinery& machinery, OnOver on_over)
 }
 
 Doctor::~Doctor() {
-  for (Work& work : works_) loop_.cancel(work.timer);
+  for (Work& work : works_) loop_.cancel(work.look_timer);
 }
 
 WayRecord* Doctor::record(Index index) {
@@ -31,40 +31,19 @@ WayRecord* Doctor::record(Index index) {
 }
 
 void Doctor::start_work(Index index, const Child& child) {
-  Work& work = works_[index];
-  work.seen.child = child;
-  work.timer = loop_.after(kAnswerDeadline, [this, index] {
-    fail(index, make_error(ErrorClass::kTimeout, Phase::kLink, "up, and does not answer", Started::kYes),
-         Verdict::kUnreachable, work_began(index));
-  });
-  work.asked_at = loop_.now();
-  work.call =
-      router_.call(context(index), kInfo, {}, [this, index](const Reply& reply) { on_answer(index, reply); });
+  works_[index].seen.child = child;
+  ask(index, 1);
 }
 
-void Doctor::on_answer(Index index, const Reply& reply) {
-  Work& work = works_[index];
-  work.call = 0;
-  if (reply.dead != nullptr) {
-    loop_.post([this, index, error = error_of(*reply.dead, Phase::kLink, true)] {
-      when_explained(index, [this, index, error] {
-        if (is_working(index))
-          fail(index, lost(index).value_or(error), Verdict::kUnreachable, work_began(index));
-      });
-    });
-    return;
-  }
-  const Result<ContextInfo> info = ContextInfo::decode(reply.payload);
-  if (!info) return fail(index, info.error(), Verdict::kUnreachable, work_began(index));
-  work.seen.info = *info;
-  work.seen.round_trip = loop_.now() - work.asked_at;
+void Doctor::on_answer(Index index, const ContextInfo& info, Nanos quickest) {
+  works_[index].seen.info = info;
+  works_[index].seen.round_trip = quickest;
   look(index);
 }
 
 // What only somebody there can see.
 void Doctor::look(Index index) {
   Work& work = works_[index];
-  loop_.cancel(std::exchange(work.timer, 0));
   ExecRequest request;
   const StartJournal* journal = work.way.journal.get();
   request.argv = {std::string(kLookLine), "sh"};
@@ -85,7 +64,7 @@ void Doctor::look(Index index) {
       on_looked(index);
     });
   };
-  work.timer = loop_.after(kLookDeadline + 3 * kSecond, [this, index] { on_looked(index); });
+  work.look_timer = loop_.after(kLookDeadline + 3 * kSecond, [this, index] { on_looked(index); });
   work.look = std::make_unique<Command>(router_, context(index), std::move(request), std::move(callbacks));
 }
 
@@ -100,15 +79,10 @@ void Doctor::on_looked(Index index) {
        Verdict::kUnreachable, work_began(index));
 }
 
-void Doctor::give_up_work(Index index) {
-  fail(index, make_error(ErrorClass::kCancelled, Phase::kLink, "cancelled", Started::kYes),
-       Verdict::kCancelled, work_began(index));
-}
-
 void Doctor::end_work(Index index) {
+  Inquiry::end_work(index);
   Work& work = works_[index];
-  loop_.cancel(std::exchange(work.timer, 0));
-  if (work.call != 0) router_.abandon(std::exchange(work.call, 0));
+  loop_.cancel(std::exchange(work.look_timer, 0));
   work.look.reset();
   if (work.left_at == 0) work.left_at = loop_.now();
 }
@@ -123,8 +97,13 @@ void Doctor::on_over(Index index) {
   const Nanos now = loop_.now();
   seen.took = (work.left_at != 0 && !seen.child ? work.left_at : now) - work.way.began;
   if (seen.child && !lost(index)) seen.farewell = now - work.left_at;
-  const DoctorReport report = make_ladder(seen);
-  output_.text(output_.style().json ? doctor_json(report, output_.style().escape_out) : doctor_text(report));
+  const DoctorReport ladder = make_ladder(seen);
+  const Output::Style& style = output_.style();
+  output_.text(reports_.add(index, style.json ? doctor_json(ladder, style.escape_out) : doctor_text(ladder)));
+}
+
+void Doctor::report() {
+  output_.text(reports_.rest());
 }
 
 }  // namespace banyan::cli

@@ -1,5 +1,5 @@
 // cli/doctor.h -- the verb `doctor`: walks every step of the way to each target, says which one fails, and
-// what to do.
+// what to do. What it found is told in the order of the targets: of each when those before it are over.
 //
 // Thread: the loop's.
 #pragma once
@@ -8,12 +8,13 @@
 #include <vector>
 
 #include "cli/doctor_ladder.h"
-#include "cli/fan_out.h"
+#include "cli/in_order.h"
+#include "cli/inquiry.h"
 #include "parent/command.h"
 
 namespace banyan::cli {
 
-class Doctor final : public FanOut {
+class Doctor final : public Inquiry {
  public:
   Doctor(const Machinery& machinery, OnOver on_over);
   ~Doctor() override;
@@ -22,26 +23,25 @@ class Doctor final : public FanOut {
   struct Work {
     Seen seen;
     WayRecord way;
-    Router::CallId call = 0;  // 0: none under way
-    Loop::TimerId timer = 0;
-    Nanos asked_at = 0, left_at = 0;
     std::unique_ptr<Command> look;
+    Loop::TimerId look_timer = 0;
     std::string looked;  // what it printed
+    Nanos left_at = 0;
   };
 
   void start_work(Index index, const Child& child) override;
-  void cancel_work(Index index) override { give_up_work(index); }
-  void give_up_work(Index index) override;
   void end_work(Index index) override;
   void say_failure(Index index, const Error& error, Nanos took) override;
   void on_over(Index index) override;
+  void report() override;
   WayRecord* record(Index index) override;
 
-  void on_answer(Index index, const Reply& reply);
+  void on_answer(Index index, const ContextInfo& info, Nanos quickest) override;
   void look(Index index);
   void on_looked(Index index);
 
   std::vector<Work> works_;
+  InOrder reports_;
 };
 
 }  // namespace banyan::cli

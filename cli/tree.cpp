@@ -3,19 +3,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <utility>
-
-#include "cli/draw.h"
-#include "core/info.h"
-#include "parent/command.h"
 
 namespace banyan::cli {
 namespace {
 
-constexpr int kAnswers = 3;  // the quickest counts: the first has to wake everybody on the way
-constexpr Nanos kAnswerDeadline = 10 * kSecond;
+constexpr int kTimes = 3;  // enough for one that did not have to wake anybody
 
 ContextFacts facts_of_root(ContextId id) {
   ContextFacts facts;
@@ -39,70 +33,30 @@ ContextFacts facts_of_root(ContextId id) {
 }  // namespace
 
 Tree::Tree(const Machinery& machinery, OnOver on_over)
-    : FanOut(machinery, std::move(on_over)), works_(count()) {}
-
-Tree::~Tree() {
-  for (Work& work : works_) loop_.cancel(work.timer);
-}
+    : Inquiry(machinery, std::move(on_over)), contexts_(count()), has_answered_(count()) {}
 
 void Tree::start_work(Index index, const Child& child) {
-  Work& work = works_[index];
-  work.facts.context = child.id;
-  work.facts.parent = router_.id();
-  work.facts.name = child.name;
-  work.facts.method = child.method;
-  work.facts.architecture = child.hello.architecture;
-  work.facts.pid = child.hello.pid;
-  work.timer = loop_.after(kAnswerDeadline, [this, index] {
-    fail(index, make_error(ErrorClass::kTimeout, Phase::kLink, "up, and does not answer", Started::kYes),
-         Verdict::kUnreachable, work_began(index));
-  });
-  ask(index);
+  ContextFacts& facts = contexts_[index];
+  facts.context = child.id;
+  facts.parent = router_.id();
+  facts.name = child.name;
+  facts.method = child.method;
+  facts.architecture = child.hello.architecture;
+  facts.pid = child.hello.pid;
+  ask(index, kTimes);
 }
 
-void Tree::ask(Index index) {
-  Work& work = works_[index];
-  work.asked_at = loop_.now();
-  work.call =
-      router_.call(context(index), kInfo, {}, [this, index](const Reply& reply) { on_answer(index, reply); });
-}
-
-void Tree::on_answer(Index index, const Reply& reply) {
-  Work& work = works_[index];
-  work.call = 0;
-  if (reply.dead != nullptr) {
-    loop_.post([this, index, error = error_of(*reply.dead, Phase::kLink, true)] {
-      when_explained(index, [this, index, error] {
-        if (is_working(index))
-          fail(index, lost(index).value_or(error), Verdict::kUnreachable, work_began(index));
-      });
-    });
-    return;
-  }
-  const Result<ContextInfo> info = ContextInfo::decode(reply.payload);
-  if (!info) return fail(index, info.error(), Verdict::kUnreachable, work_began(index));
-  const Nanos took = loop_.now() - work.asked_at;
-  work.facts.round_trip = std::min(work.facts.round_trip.value_or(took), took);
-  work.facts.resident_kib = info->rss_kib;
-  if (++work.answers < kAnswers) return ask(index);
+void Tree::on_answer(Index index, const ContextInfo& info, Nanos quickest) {
+  contexts_[index].round_trip = quickest;
+  contexts_[index].resident_kib = info.rss_kib;
+  has_answered_[index] = true;
   conclude(index, {Verdict::kOk, 0});
-}
-
-void Tree::give_up_work(Index index) {
-  fail(index, make_error(ErrorClass::kCancelled, Phase::kLink, "cancelled", Started::kYes),
-       Verdict::kCancelled, work_began(index));
-}
-
-void Tree::end_work(Index index) {
-  Work& work = works_[index];
-  loop_.cancel(std::exchange(work.timer, 0));
-  if (work.call != 0) router_.abandon(std::exchange(work.call, 0));
 }
 
 void Tree::report() {
   std::vector<ContextFacts> contexts = {facts_of_root(router_.id())};
-  for (const Work& work : works_) {
-    if (work.answers == kAnswers) contexts.push_back(work.facts);
+  for (Index i = 0; i < contexts_.size(); ++i) {
+    if (has_answered_[i]) contexts.push_back(contexts_[i]);
   }
   if (!output_.style().json) return output_.text(draw_tree(contexts));
   for (const ContextFacts& facts : contexts) output_.context(facts);

@@ -5,34 +5,22 @@
 
 #include <vector>
 
-#include "cli/fan_out.h"
+#include "cli/draw.h"
+#include "cli/inquiry.h"
 
 namespace banyan::cli {
 
-class Tree final : public FanOut {
+class Tree final : public Inquiry {
  public:
   Tree(const Machinery& machinery, OnOver on_over);
-  ~Tree() override;
 
  private:
-  struct Work {
-    ContextFacts facts;
-    Router::CallId call = 0;  // 0: none under way
-    Loop::TimerId timer = 0;
-    Nanos asked_at = 0;
-    int answers = 0;
-  };
-
   void start_work(Index index, const Child& child) override;
-  void cancel_work(Index index) override { give_up_work(index); }
-  void give_up_work(Index index) override;
-  void end_work(Index index) override;
+  void on_answer(Index index, const ContextInfo& info, Nanos quickest) override;
   void report() override;
 
-  void ask(Index index);
-  void on_answer(Index index, const Reply& reply);
-
-  std::vector<Work> works_;
+  std::vector<ContextFacts> contexts_;
+  std::vector<bool> has_answered_;
 };
 
 }  // namespace banyan::cli

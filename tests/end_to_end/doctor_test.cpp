@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "tests/end_to_end/ssh.h"
+#include "tests/support/fake_server.h"
 
 using namespace banyan::test;
 using banyan::cat;
@@ -275,6 +276,25 @@ TEST_CASE(
     CHECK(stage0["facts"]["directory"] == "/tmp");
     CHECK(stage0["facts"]["passed_over"] == nlohmann::json({"/dev/shm: noexec"}));
     CHECK(server.leftovers().empty());
+  }
+}
+
+TEST_CASE("what was found is told in the order of the targets, of each when those before it are over") {
+  if (!has_sshd()) return;
+  for (const char* back_end : kBackEnds) {
+    const FakeServer silent("", FakeServer::Then::kSilence);
+    const std::string host = cat("127.0.0.1:", silent.port());
+    Program program({"doctor", cat("local[1-2],", host, ",local[3-4]"), "-F", "none", "--ssh", back_end,
+                     "--connect-timeout", "5"});
+    REQUIRE(program.wait_for("local2: "));
+    CHECK_FALSE(program.has_said(": fails at "));  // nobody waited for it
+    const Finished got = program.finish();
+    CAPTURE(back_end, got.out, got.err);
+    CHECK(got.code == 4);
+    Words order;
+    for (const std::string& line : lines_of(got.out))
+      if (!line.starts_with(' ')) order.push_back(line.substr(0, line.find(": ")));
+    CHECK(order == Words{"local1", "local2", host, "local3", "local4"});
   }
 }
 

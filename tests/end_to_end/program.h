@@ -104,6 +104,9 @@ class Program {
     });
   }
 
+  // So far, as was read.
+  bool has_said(std::string_view text) const { return out_text_.find(text) != std::string::npos; }
+
   // Reads until standard output has given so many bytes in all. Standard input stays open.
   bool read_output(std::size_t bytes) {
     Fd in = std::move(in_);
