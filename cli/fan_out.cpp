@@ -217,7 +217,7 @@ void FanOut::finish() {
   if (std::exchange(finishing_, true)) return;
   loop_.cancel(grace_);
   reach_.save();
-  report();
+  last_report();
   runner_.shut_down_all(kFarewell, [this] {
     const int code = tally_.exit_code(options_.targets.one, options_.maximum);
     sum_up(ending_.value_or(code));
@@ -226,6 +226,10 @@ void FanOut::finish() {
     });
     if (ending_) give_up_waiting();
   });
+}
+
+void FanOut::last_report() {
+  if (!std::exchange(reported_, true)) report();
 }
 
 void FanOut::sum_up(int exit_code) {
@@ -239,12 +243,14 @@ void FanOut::abandon(int exit_code) {
     const bool working = job.state == State::kWorking;
     const bool reaching = job.state == State::kReaching;
     if (!reaching && !working && job.state != State::kReady) continue;
+    end_work(i);  // what it has said, and was held back, goes before
     output_.fail(job.target->name, route(i),
                  make_error(ErrorClass::kCancelled, reaching ? reach_.phase_of(job.way) : Phase::kCommand,
                             "left without waiting for its end", working ? Started::kUnknown : Started::kNo),
                  loop_.now() - (working ? job.work_began : job.began));
     add_ending({Verdict::kCancelled, 0});
   }
+  last_report();
   sum_up(exit_code);
 }
 

@@ -74,7 +74,7 @@ class FanOut {
   virtual void on_over(Index) {}
   // Where to note how it is reached; null: nowhere.
   virtual WayRecord* record(Index) { return nullptr; }
-  // All are over: the verb's last words, before the summary.
+  // All are over, or left: the verb's last words, before the summary. Once.
   virtual void report() {}
 
   void conclude(Index index, const Ending& ending);
@@ -116,6 +116,7 @@ class FanOut {
   void begin_work(Index index, const Child& child);
   void leave(Index index);
   void add_ending(const Ending& ending);
+  void last_report();
   void sum_up(int exit_code);
   void finish();
   void give_up_waiting();
@@ -133,6 +134,7 @@ class FanOut {
   bool interrupted_ = false;
   bool finishing_ = false;
   bool summed_up_ = false;
+  bool reported_ = false;
   std::optional<int> ending_;  // the exit code, once somebody ended us all
   Loop::TimerId grace_ = 0;
 };

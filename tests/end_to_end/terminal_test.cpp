@@ -243,6 +243,29 @@ TEST_CASE("the third Ctrl-C leaves at once, and says what it leaves") {
   }
 }
 
+TEST_CASE("the third Ctrl-C shows what was held to be folded") {
+  const std::string mark = fresh_mark();
+  Program program(
+      {"run", "local[1-2]", "--fold", "--sh", "echo up; echo half >&2; printf half; exec sleep 300"},
+      Program::Shape::kPipes, {mark});
+  REQUIRE(program.wait_for("local1: half\n"));
+  REQUIRE(program.wait_for("local2: half\n"));
+  for (pid_t agent : agents_of(mark, program.pid())) ::kill(agent, SIGSTOP);  // so nothing ends
+  program.signal(SIGINT);
+  REQUIRE(program.wait_for("still running: "));
+  for (int i = 0; i < 2; ++i) {
+    program.signal(SIGINT);
+    ::poll(nullptr, 0, 300);  // the second is obeyed before the third comes: nothing else tells
+  }
+  const Finished got = program.finish();
+  for (pid_t pid : processes_marked(mark)) ::kill(pid, SIGCONT);
+  CHECK(all_gone(mark));
+  CAPTURE(got.err);
+  CHECK(got.code == 130);
+  CHECK(got.out == "local[1-2] (2)\n  up\n  half\n");
+  CHECK(contains(got.err, "local[1-2] (2)  command: left without waiting for its end\n"));
+}
+
 TEST_CASE("the third Ctrl-C waits for no reader") {
   const std::string mark = fresh_mark();
   Program program({"run", "local[1-20]", "--json", "--", "yes"}, Program::Shape::kPipes, {mark});
