@@ -1,5 +1,8 @@
 #include "cli/help.h"
 
+#include <algorithm>
+
+#include "cli/command_line.h"
 #include "cli/printable.h"
 #include "cli/usage_error.h"
 #include "core/text.h"
@@ -31,13 +34,6 @@ Runs a command on each target. The command is an argument vector: no shell reads
 One target is transparent: its output as it comes, its exit code ours, our standard input its own. Many give
 lines with the target in front, and on a terminal hosts that said the same are shown once, at the end; standard input
 is not read then.
-
-  --sh LINE              a line for /bin/sh; arguments after -- are its $1, $2, ...
-  --timeout DUR          end the command, and all it started, after this long
-  -n                     do not read standard input
-  -S                     exit with the largest code of any target
-  --fold                 show hosts that said the same once, at the end, also into a pipe
-  --no-fold              lines with the target in front, as they come, also on a terminal
 
 Exit code, one target: the command's; 128+N killed by signal N; 124 --timeout; 126 cannot be executed;
   127 not found; 255 not reached or lost.
@@ -71,33 +67,36 @@ found; below it, what to do about the step that fails. Nothing is left there.
 Exit code: 0 all is well; 255 for one target that is not, 4 for one of many.
 )";
 
-constexpr std::string_view kCommon = R"(
-  -w, -H TARGETS         the targets, for those who are used to it
-  -x TARGETS             leave these out
-  -f N                   so many at once (64, at most 10000)
-  --connect-timeout DUR  give up reaching a target after this long
-  -F FILE                ssh's configuration file
-  -l USER                log in as USER, where the target does not say
-  --port N               the port, where the target does not say
-  --identity FILE        the private key to offer first; none of the key agent's others
-  --known-hosts FILE     the host keys; no other file is believed
-  --accept-new           believe the key of a host that none is known of, write it down, and say so
-  -k, --ask-pass         ask for one password, for every host that wants one; without it each host's is asked for
-  --no-ask               ask nothing: a host that wants a password or a passphrase fails
-  -4, -6                 IPv4 only, IPv6 only
-  --ssh auto|libssh2|openssh
-                         who speaks SSH: ssh itself, banyan-connector, or that where it can (banyan plan tells)
-  --json                 one JSON object a line on standard output, and nothing else
-  --raw                  no escaping of control characters on a terminal
-  --color auto|always|never
-  -q                     no progress line, no summary, no word about commands that failed
-  -v                     say when each context is up, and more of what contexts log; -vv: also every
-                         frame's header; -vvv: all that is logged
+constexpr std::string_view kEnd =
+    "\nBANYAN_CACHE names the folder where architectures of hosts and ssh's answers are remembered.\n";
+constexpr std::string_view kDurations =
+    "\nDUR is 30s, 5m, 250ms, 2h, 1d or a number of seconds; 0 is no limit.";
 
-Long names: --hosts, --exclude, --fan-out, --quiet, --verbose, --help.
-DUR is 30s, 5m, 250ms, 2h, 1d or a number of seconds; 0 is no limit. BANYAN_CACHE names the folder where architectures of
-hosts are remembered.
-)";
+constexpr std::size_t kHelpColumn = 25;
+
+// The options that the verb obeys.
+std::string options_text(std::string_view verb) {
+  std::string text = "\n";
+  bool has_duration = false;
+  for (const OptionRow& row : option_rows()) {
+    if (!row.verbs.empty() && std::ranges::find(row.verbs, verb) == row.verbs.end()) continue;
+    has_duration = has_duration || row.value == "DUR";
+    std::string line = " ";
+    for (std::string_view name : row.names) line += cat(name == row.names[0] ? " " : ", ", name);
+    if (!row.value.empty()) line += cat(" ", row.value);
+    if (line.size() + 2 > kHelpColumn) {
+      text += cat(line, "\n");
+      line.clear();
+    }
+    for (std::string_view help = row.help; !help.empty(); line.clear()) {
+      const std::size_t end = std::min(help.find('\n'), help.size());
+      line.resize(kHelpColumn, ' ');
+      text += cat(line, help.substr(0, end), "\n");
+      help.remove_prefix(std::min(end + 1, help.size()));
+    }
+  }
+  return cat(text, has_duration ? kDurations : "", kEnd);
+}
 
 }  // namespace
 
@@ -105,14 +104,17 @@ std::string version_text() {
   return cat("banyan ", std::string_view(BANYAN_VERSION), "\n");
 }
 
+std::string not_a_verb(std::string_view word) {
+  return cat("'", printable(word), "' is not a verb of this version: run, tree, plan, doctor, help");
+}
+
 std::string help_text(std::string_view verb) {
   if (verb.empty() || verb == "help") return std::string(kOverview);
-  if (verb == "run") return cat(kRun, kCommon);
-  if (verb == "tree") return cat(kTree, kCommon);
-  if (verb == "plan") return cat(kPlan, kCommon);
-  if (verb == "doctor") return cat(kDoctor, kCommon);
-  throw UsageError(
-      cat("'", printable(verb), "' is not a verb of this version: run, tree, plan, doctor, help"));
+  if (verb == "run") return cat(kRun, options_text(verb));
+  if (verb == "tree") return cat(kTree, options_text(verb));
+  if (verb == "plan") return cat(kPlan, options_text(verb));
+  if (verb == "doctor") return cat(kDoctor, options_text(verb));
+  throw UsageError(not_a_verb(verb));
 }
 
 }  // namespace banyan::cli

@@ -2,12 +2,13 @@
 
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 
+#include "cli/command_line.h"
 #include "cli/help.h"
 #include "cli/printable.h"
 #include "core/text.h"
@@ -16,62 +17,10 @@
 namespace banyan::cli {
 namespace {
 
+constexpr std::string_view kVerbs[] = {"run", "tree", "plan", "doctor"};
+constexpr std::size_t kVerbosityMax = 10;  // there is nothing more to say
 constexpr double kDurationMaxSeconds =
     366.0 * 24 * 3600;  // longer is a slip; and nanoseconds must not overflow
-
-// As they stand on the command line, before they mean anything.
-struct Words {
-  std::string verb, targets, targets_option, exclude, shell_line, timeout, connect_timeout, color = "auto";
-  std::string user, identity, known_hosts, config_file, back_end = "auto";
-  std::size_t fan_out = 64;
-  std::uint16_t port = 0;
-  bool help = false, version = false, no_stdin = false, maximum = false, json = false, raw = false,
-       quiet = false, ipv4 = false, ipv6 = false, accept_new = false, fold = false, ask_password = false,
-       no_ask = false;
-  int verbosity = 0;
-};
-
-void declare(CLI::App& app, Words& words) {
-  app.set_help_flag();  // ours below: CLI11's would be printed before the verb is known
-  app.add_flag("-h,--help", words.help);
-  app.add_flag("--version", words.version);
-  app.add_option("verb", words.verb);
-  app.add_option("targets", words.targets);
-  app.add_option("-w,-H,--hosts", words.targets_option)
-      ->multi_option_policy(CLI::MultiOptionPolicy::Join)
-      ->delimiter(',');
-  app.add_option("-x,--exclude", words.exclude)
-      ->multi_option_policy(CLI::MultiOptionPolicy::Join)
-      ->delimiter(',');
-  app.add_option("-f,--fan-out", words.fan_out)->check(CLI::Range(std::size_t{1}, kFanOutMax));
-  app.add_flag("-n", words.no_stdin);
-  app.add_flag("-q,--quiet", words.quiet);
-  app.add_flag("-v,--verbose", words.verbosity);
-  app.add_option("--sh", words.shell_line);
-  app.add_option("--timeout", words.timeout);
-  app.add_option("--connect-timeout", words.connect_timeout);
-  app.add_flag("-S", words.maximum);
-  app.add_flag("--json", words.json);
-  app.add_flag("--raw", words.raw);
-  app.add_flag("--fold,!--no-fold", words.fold);
-  app.add_option("--color", words.color)->check(CLI::IsMember({"auto", "always", "never"}));
-  app.add_option("-F", words.config_file);
-  app.add_option("-l", words.user);
-  app.add_option("--port", words.port)->check(CLI::Range(1, 65535));
-  app.add_option("--identity", words.identity);
-  app.add_option("--known-hosts", words.known_hosts);
-  app.add_flag("-4", words.ipv4);
-  app.add_flag("-6", words.ipv6);
-  app.add_flag("--accept-new", words.accept_new);
-  app.add_flag("-k,--ask-pass", words.ask_password);
-  app.add_flag("--no-ask", words.no_ask);
-  app.add_option("--ssh", words.back_end)->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
-  for (CLI::Option* option : app.get_options()) {
-    // The later one wins, so that an alias can be overridden.
-    const bool adds_up = option->get_name() == "--exclude" || option->get_name() == "--hosts";
-    if (!adds_up && option->get_items_expected_max() > 0) option->take_last();
-  }
-}
 
 // A file that ssh will be told to read: a slip is found here, before anything is contacted.
 void check_file(std::string_view option, const std::string& path) {
@@ -83,53 +32,96 @@ void check_file(std::string_view option, const std::string& path) {
     throw UsageError(cat(option, " ", printable(path), ": ", std::strerror(errno)));
 }
 
-SshOptions ssh_options(const CLI::App& app, const Words& words) {
+// Verbs, for people: "run", "run and tree", "run, tree and doctor".
+std::string listed(const std::vector<std::string_view>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    text += cat(i == 0 ? "" : i + 1 == names.size() ? " and " : ", ", names[i]);
+  return text;
+}
+
+// Nothing: the option was not given.
+template <class Number>
+std::optional<Number> number(const CommandLine& line, std::string_view option, Number most) {
+  if (!line.has(option)) return std::nullopt;
+  const std::string text = line.value(option);
+  Number value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > most)
+    throw UsageError(cat(line.typed(option), " ", printable(text), ": not a number from 1 to ", most));
+  return value;
+}
+
+// "auto" if it was not given. Its words are those of the table.
+std::string one_of(const CommandLine& line, std::string_view option,
+                   std::initializer_list<std::string_view> words) {
+  if (!line.has(option)) return "auto";
+  std::string value = line.value(option);
+  if (std::ranges::find(words, value) == words.end())
+    throw UsageError(cat(line.typed(option), " ", printable(value), ": none of ", listed(words)));
+  return value;
+}
+
+Nanos duration(const CommandLine& line, std::string_view option) {
+  if (!line.has(option)) return 0;
+  try {
+    return parse_duration(line.value(option));
+  } catch (const UsageError& error) {
+    throw UsageError(cat(option, ": ", error.what()));
+  }
+}
+
+SshOptions ssh_options(const CommandLine& line) {
   SshOptions ssh;
-  if (!words.user.empty()) check_user(words.user);
-  if (words.config_file != "none") check_file("-F", words.config_file);
-  check_file("--identity", words.identity);
-  check_file("--known-hosts", words.known_hosts);
-  ssh.config_file = words.config_file;
-  ssh.user = words.user;
-  ssh.port = words.port;
-  ssh.identity = words.identity;
-  ssh.known_hosts = words.known_hosts;
-  if (words.ipv4 && words.ipv6) throw UsageError("-4 or -6, not both");
-  if (words.ipv4 || words.ipv6) ssh.family = words.ipv4 ? AddressFamily::kIpv4 : AddressFamily::kIpv6;
-  ssh.accept_new = words.accept_new;
-  if (app.count("--connect-timeout") > 0) ssh.connect_timeout = parse_duration(words.connect_timeout);
+  ssh.user = line.value("-l");
+  ssh.config_file = line.value("-F");
+  ssh.identity = line.value("--identity");
+  ssh.known_hosts = line.value("--known-hosts");
+  if (!ssh.user.empty()) check_user(ssh.user);
+  if (ssh.config_file != "none") check_file("-F", ssh.config_file);
+  check_file("--identity", ssh.identity);
+  check_file("--known-hosts", ssh.known_hosts);
+  ssh.port = number(line, "--port", std::uint16_t{65535}).value_or(0);
+  if (line.has("-4") && line.has("-6")) throw UsageError("-4 or -6, not both");
+  if (line.has("-4")) ssh.family = AddressFamily::kIpv4;
+  if (line.has("-6")) ssh.family = AddressFamily::kIpv6;
+  ssh.accept_new = line.has("--accept-new");
+  ssh.connect_timeout = duration(line, "--connect-timeout");
   return ssh;
 }
 
-BackEndWish back_end_wish(const Words& words) {
-  if (words.back_end == "openssh") return BackEndWish::kOpenssh;
-  if (words.back_end == "auto") return BackEndWish::kAuto;
+BackEndWish back_end_wish(const CommandLine& line) {
+  const std::string wish = one_of(line, "--ssh", {"auto", "libssh2", "openssh"});
+  if (wish == "openssh") return BackEndWish::kOpenssh;
+  if (wish == "auto") return BackEndWish::kAuto;
   if (!has_connector()) throw UsageError("--ssh libssh2: banyan-connector is not there: auto or openssh");
   return BackEndWish::kLibssh2;
 }
 
-void take_command(const CLI::App& app, const Words& words, std::vector<std::string> after_dashes,
-                  Options& options) {
-  options.shell = app.count("--sh") > 0;
+void take_command(const CommandLine& line, Options& options) {
+  std::vector<std::string> after_dashes = line.after_dashes().value_or(std::vector<std::string>());
+  options.shell = line.has("--sh");
   if (!options.shell) {
     if (after_dashes.empty()) throw UsageError("no command: banyan run TARGETS -- COMMAND [ARGUMENT...]");
     if (after_dashes[0].empty()) throw UsageError("the command's name is empty");
     options.command = std::move(after_dashes);
     return;
   }
-  if (words.shell_line.empty()) throw UsageError("--sh: the line is empty");
-  options.command.push_back(words.shell_line);
+  if (line.value("--sh").empty()) throw UsageError("--sh: the line is empty");
+  options.command.push_back(line.value("--sh"));
   if (after_dashes.empty()) return;
   options.command.emplace_back("sh");  // $0; what follows the dashes is $1 and on
   for (std::string& argument : after_dashes) options.command.push_back(std::move(argument));
 }
 
-// The verbs that run no command.
-void check_takes_no_command(const CLI::App& app, const std::string& verb,
-                            const std::vector<std::string>& after_dashes) {
-  if (!after_dashes.empty()) throw UsageError(cat(verb, " takes no command"));
-  for (const char* name : {"--sh", "--timeout", "-S", "-n", "--fold"}) {
-    if (app.count(name) > 0) throw UsageError(cat(verb, " takes no ", name));
+// What the verb does not obey it must not seem to.
+void check_takes_options(const CommandLine& line) {
+  for (std::string_view name : line.given()) {
+    if (takes_option(line.verb(), name)) continue;
+    std::vector<std::string_view> verbs;
+    for (std::string_view verb : kVerbs)
+      if (takes_option(verb, name)) verbs.push_back(verb);
+    throw UsageError(cat(line.verb(), " takes no ", line.typed(name), ": that is for ", listed(verbs)));
   }
 }
 
@@ -152,14 +144,6 @@ void refuse_leftovers(const std::vector<std::string>& words, bool lacks_dashes) 
   throw UsageError(text);
 }
 
-// "--timeout: 1 required TEXT missing", as CLI11 says it.
-std::string missing_argument(std::string_view complaint) {
-  const std::string_view name = complaint.substr(0, complaint.find(':'));
-  if (name == "--timeout" || name == "--connect-timeout") return cat(name, " wants a duration");
-  if (name == "--hosts" || name == "--exclude") return cat(name, " wants targets");
-  return printable(complaint);
-}
-
 Options help(Verb verb, std::string text) {
   Options options;
   options.verb = verb;
@@ -174,68 +158,66 @@ bool has_connector() {
   return there;
 }
 
-Options parse_options(const std::vector<std::string>& arguments) {
-  auto dashes = std::ranges::find(arguments, "--");
-  std::vector<std::string> before(arguments.begin(), dashes);
-  std::vector<std::string> after;
-  const bool has_dashes = dashes != arguments.end();
-  if (has_dashes) after.assign(dashes + 1, arguments.end());
+namespace {
 
-  CLI::App app;
-  app.allow_extras();  // said below, once the verb is known to be one
-  Words words;
-  declare(app, words);
-  std::ranges::reverse(before);  // as CLI11 wants them
-  try {
-    app.parse(std::move(before));
-  } catch (const CLI::ArgumentMismatch& error) {
-    throw UsageError(missing_argument(error.what()));
-  } catch (const CLI::ParseError& error) {
-    throw UsageError(printable(error.what()));
-  }
-
-  if (words.version) return help(Verb::kVersion, version_text());
-  if (words.verb == "help") return help(Verb::kHelp, help_text(words.targets));
-  if (words.help) return help(Verb::kHelp, help_text(words.verb));
-  if (words.verb.empty()) throw UsageError("no verb: banyan run TARGETS -- COMMAND, or banyan --help");
-
+Options options_of(const CommandLine& line) {
   Options options;
-  if (words.verb == "run") {
-    options.verb = Verb::kRun;
-  } else if (words.verb == "tree" || words.verb == "plan" || words.verb == "doctor") {
-    options.verb = words.verb == "tree" ? Verb::kTree : words.verb == "plan" ? Verb::kPlan : Verb::kDoctor;
-    check_takes_no_command(app, words.verb, after);
-  } else {
-    throw UsageError(
-        cat("'", printable(words.verb), "' is not a verb of this version: run, tree, plan, doctor, help"));
-  }
-  refuse_leftovers(app.remaining(), words.verb == "run" && !has_dashes);
-  if (!words.targets.empty() && !words.targets_option.empty()) {
+  const std::string& verb = line.verb();
+  options.verb = verb == "run"    ? Verb::kRun
+                 : verb == "tree" ? Verb::kTree
+                 : verb == "plan" ? Verb::kPlan
+                                  : Verb::kDoctor;
+  const bool is_run = options.verb == Verb::kRun;
+  if (!is_run && line.after_dashes() && !line.after_dashes()->empty())
+    throw UsageError(cat(verb, " takes no command"));
+  refuse_leftovers(line.leftovers(), is_run && !line.after_dashes());
+  check_takes_options(line);
+  if (!line.complaint().empty()) throw UsageError(line.complaint());
+  if (!line.targets().empty() && !line.value("-w").empty())
     throw UsageError("targets stand after the verb or after -w, not both");
-  }
-  if (words.targets.empty()) words.targets = words.targets_option;
-  if (app.count("-x") > 0 && words.exclude.empty()) throw UsageError("-x: no targets");
-  options.targets = parse_targets(words.targets, words.exclude);
-  if (options.verb == Verb::kRun) take_command(app, words, std::move(after), options);
-  options.fan_out = words.fan_out;
-  if (app.count("--timeout") > 0) options.timeout = parse_duration(words.timeout);
-  options.no_stdin = words.no_stdin;
-  if (words.ask_password && words.no_ask) throw UsageError("--ask-pass and --no-ask: one of them");
-  options.ask_password = words.ask_password;
-  options.no_ask = words.no_ask;
-  options.maximum = words.maximum;
-  options.json = words.json;
-  options.raw = words.raw;
-  if (app.count("--fold") > 0) options.fold = words.fold;
+  if (line.has("-x") && line.value("-x").empty()) throw UsageError("-x: no targets");
+  options.targets =
+      parse_targets(line.targets().empty() ? line.value("-w") : line.targets(), line.value("-x"));
+  if (is_run) take_command(line, options);
+  options.fan_out = number(line, "-f", kFanOutMax).value_or(options.fan_out);
+  options.timeout = duration(line, "--timeout");
+  options.no_stdin = line.has("-n");
+  options.ask_password = line.has("-k");
+  options.no_ask = line.has("--no-ask");
+  if (options.ask_password && options.no_ask) throw UsageError("--ask-pass and --no-ask: one of them");
+  options.maximum = line.has("-S");
+  options.json = line.has("--json");
+  options.raw = line.has("--raw");
+  if (line.has("--fold") || line.has("--no-fold")) options.fold = line.has("--fold");
   if (options.fold == true && options.json) throw UsageError("--fold or --json, not both");
-  options.quiet = words.quiet;
-  options.verbosity = words.verbosity;
-  options.color = words.color == "always"  ? Color::kAlways
-                  : words.color == "never" ? Color::kNever
-                                           : Color::kAuto;
-  options.ssh = ssh_options(app, words);
-  options.back_end = back_end_wish(words);
+  options.quiet = line.has("-q");
+  options.verbosity = int(std::min<std::size_t>(line.count("-v"), kVerbosityMax));
+  const std::string color = one_of(line, "--color", {"auto", "always", "never"});
+  options.color = color == "always" ? Color::kAlways : color == "never" ? Color::kNever : Color::kAuto;
+  options.ssh = ssh_options(line);
+  options.back_end = back_end_wish(line);
   return options;
+}
+
+}  // namespace
+
+Options parse_options(const std::vector<std::string>& arguments) {
+  const CommandLine line(arguments);
+  const bool is_verb = std::ranges::find(kVerbs, line.verb()) != std::end(kVerbs);
+  try {
+    if (line.has("--version")) return help(Verb::kVersion, version_text());
+    if (line.verb() == "help") return help(Verb::kHelp, help_text(line.targets()));
+    if (line.has("-h")) return help(Verb::kHelp, help_text(line.verb()));
+    if (!is_verb) {
+      refuse_leftovers(line.verb().empty() ? line.leftovers() : std::vector<std::string>(), false);
+      throw UsageError(line.verb().empty() ? "no verb: banyan run TARGETS -- COMMAND"
+                                           : not_a_verb(line.verb()));
+    }
+    return options_of(line);
+  } catch (const UsageError& error) {
+    throw UsageError(cat(
+        error.what(), is_verb ? cat(" (banyan ", line.verb(), " --help)") : std::string(" (banyan --help)")));
+  }
 }
 
 Nanos parse_duration(std::string_view text) {
