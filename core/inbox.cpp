@@ -56,6 +56,7 @@ Inbox::Verdict Inbox::admit(std::uint32_t link, const Header& header) {
   if (std::uint64_t(w.held) + w.uncredited + bytes > w.size) return Verdict::kOverrun;
   w.held += bytes;
   w.received_since_growth += bytes;
+  w.sender_waits = false;
   w.handle = header.handle;
   return Verdict::kAdmitted;
 }
@@ -215,9 +216,10 @@ void Inbox::give_back(Charge& charge) {
   w.uncredited += charge.window_bytes_;
   if (w.ended) {
     if (w.held == 0) erase_window(window);
-  } else if (w.uncredited >= w.size / kCreditShare) {
-    give_credit(charge.flow_, w, 0);
+    return;
   }
+  const std::uint32_t growth = grow(w);
+  if (growth > 0 || w.uncredited >= w.size / kCreditShare) give_credit(charge.flow_, w, growth);
 }
 
 void Inbox::give_credit(const FlowKey& flow, Window& window, std::uint32_t growth) {
@@ -231,16 +233,23 @@ void Inbox::give_credit(const FlowKey& flow, Window& window, std::uint32_t growt
 void Inbox::on_blocked(const FlowKey& flow) {
   auto found = windows_.find(flow);
   if (found == windows_.end()) return;
-  Window& w = found->second;
-  std::uint32_t growth = 0;
-  if (w.held <= w.size / kDrainedShare && w.received_since_growth >= w.size / 2) {
-    growth = std::min(w.size, limits_.stream_window_max - w.size);
-    if (growth > budget_.left) growth = 0;
-    budget_.left -= growth;
-    w.size += growth;
-    w.received_since_growth = 0;
-  }
-  give_credit(flow, w, growth);
+  found->second.sender_waits = true;
+  give_credit(flow, found->second, grow(found->second));
+}
+
+// As Link::grow(). Here the data is nearly always still held when the sender's word comes: a program reads in
+// a thread of its own.
+std::uint32_t Inbox::grow(Window& window) {
+  if (!window.sender_waits || window.held > window.size / kDrainedShare ||
+      window.received_since_growth < window.size / 2)
+    return 0;
+  const std::uint32_t growth = std::min(window.size, limits_.stream_window_max - window.size);
+  if (growth > budget_.left) return 0;
+  budget_.left -= growth;
+  window.size += growth;
+  window.received_since_growth = 0;
+  window.sender_waits = false;
+  return growth;
 }
 
 // The entry stays until its last charge is given back.

@@ -90,7 +90,8 @@ class Inbox {
     std::uint32_t link = 0;
     Handle handle = 0;  // that its messages go to
     std::uint32_t size = 0, held = 0, uncredited = 0, received_since_growth = 0;
-    bool ended = false;  // nothing more will come; the entry goes with its last charge
+    bool ended = false;         // nothing more will come; the entry goes with its last charge
+    bool sender_waits = false;  // it said it is blocked, and has sent nothing since
   };
   struct Assembly {
     enum class Place : std::uint8_t {
@@ -124,6 +125,7 @@ class Inbox {
   void forget(const FlowKey& flow);  // its assembly, with what it reserved
   void give_back(Charge& charge);
   void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
+  std::uint32_t grow(Window& window);
   void end_stream(const FlowKey& flow);
   void erase_window(Table<FlowKey, Window>::Iterator window);
 

@@ -169,6 +169,7 @@ void Link::decode() {
       if (used > window_) return go_down(protocol_error("the link window was overrun"));
       held_ += std::uint32_t(header->wire_bytes());
       received_since_growth_ += std::uint32_t(header->wire_bytes());
+      peer_waits_ = false;
     }
     owner_->on_frame(*this, *header, payload);
   }
@@ -244,7 +245,8 @@ void Link::release(std::size_t bytes) {
   ASSERT(bytes <= held_);
   held_ -= std::uint32_t(bytes);
   uncredited_ += std::uint32_t(bytes);
-  if (uncredited_ >= window_ / kCreditShare) give_credit(0);
+  const std::uint32_t growth = grow();
+  if (growth > 0 || uncredited_ >= window_ / kCreditShare) give_credit(growth);
 }
 
 void Link::give_credit(std::uint32_t growth) {
@@ -257,15 +259,22 @@ void Link::give_credit(std::uint32_t growth) {
 // The peer has data and no credit. If we have drained what it sent, the window is what holds it back: widen
 // it. If we have not, somebody behind us is slow, and a wider window would only be a longer queue.
 void Link::on_blocked() {
-  std::uint32_t growth = 0;
-  if (held_ <= window_ / kDrainedShare && received_since_growth_ >= window_ / 2) {
-    growth = std::min(window_, limits_.window_max - window_);
-    if (growth > budget_.left) growth = 0;
-    budget_.left -= growth;
-    window_ += growth;
-    received_since_growth_ = 0;
-  }
-  give_credit(growth);
+  peer_waits_ = true;
+  give_credit(grow());
+}
+
+// What the peer may send more from now on. Its last data and its word that it is blocked come together,
+// mostly before anybody had time to take the data: so this is asked again whenever some was taken, until more
+// comes.
+std::uint32_t Link::grow() {
+  if (!peer_waits_ || held_ > window_ / kDrainedShare || received_since_growth_ < window_ / 2) return 0;
+  const std::uint32_t growth = std::min(window_, limits_.window_max - window_);
+  if (growth > budget_.left) return 0;
+  budget_.left -= growth;
+  window_ += growth;
+  received_since_growth_ = 0;
+  peer_waits_ = false;
+  return growth;
 }
 
 // --- out ---

@@ -119,6 +119,7 @@ class Link {
   bool on_link_control(const Header& header, Bytes payload);
   void give_credit(std::uint32_t growth);
   void on_blocked();
+  std::uint32_t grow();
 
   bool queue_control(std::uint32_t& queued, Header header, Bytes payload);
   std::size_t staged_bytes() const { return staged_.size() - staged_at_; }
@@ -157,9 +158,10 @@ class Link {
   std::uint32_t held_ = 0;        // came in, not released
   std::uint32_t uncredited_ = 0;  // released, not yet given back as credit
   std::uint32_t received_since_growth_ = 0;
-  Nanos last_frame_;       // when the last complete frame came
-  Nanos frame_began_ = 0;  // when an incomplete one did; 0: none
-  Nanos control_refill_;   // when control_left_ was last filled
+  bool peer_waits_ = false;  // it said it is blocked, and has sent nothing since
+  Nanos last_frame_;         // when the last complete frame came
+  Nanos frame_began_ = 0;    // when an incomplete one did; 0: none
+  Nanos control_refill_;     // when control_left_ was last filled
   std::uint32_t control_left_;
   bool on_hold_ = false;  // the peer said it will be stopped
 

@@ -1,9 +1,15 @@
-// Goal: what a frame costs does not depend on how many messages are half-way here, whoever began them.
-// Method: an inbox alone, fed frame by frame; it counts how many waiting messages it has looked at.
+// Goal: what a frame costs does not depend on how many messages are half-way here, whoever began them; and
+// windows widen for those who are read as fast as they send.
+// Method: an inbox alone, fed frame by frame; it counts how many waiting messages it has looked at, and the
+// test the credit it gives.
 
 #include "core/inbox.h"
 
 #include <catch2/catch.hpp>
+#include <utility>
+#include <vector>
+
+#include "core/msgpack.h"
 
 using namespace banyan;
 
@@ -16,6 +22,9 @@ struct Desk final : private Inbox::Owner {
   WindowBudget budget;
   Inbox inbox{*this, budget, InboxLimits{}};
   std::size_t messages = 0, aborted = 0, refused = 0, released = 0;
+  bool keeps = false;  // what comes in, until it is taken from `unread`
+  std::vector<Charge> unread;
+  std::uint64_t credit = 0;
 
   void first(std::uint32_t link, StreamId stream, std::uint64_t total) {
     Buffer payload(kLengthPrefixBytes);
@@ -34,11 +43,18 @@ struct Desk final : private Inbox::Owner {
   }
 
  private:
-  void on_message(std::uint32_t, const Header& header, Bytes, Charge&) override {
+  void on_message(std::uint32_t, const Header& header, Bytes, Charge& charge) override {
     header.has(kAborted) ? ++aborted : ++messages;
+    if (keeps) unread.push_back(std::move(charge));
   }
   void release_link(std::uint32_t, std::size_t bytes) override { released += bytes; }
-  void send_control(ContextId, Handle, Bytes, Handle) override {}
+  void send_control(ContextId, Handle handle, Bytes payload, Handle) override {
+    if (handle != kStreamCredit) return;
+    Unpacker unpacker(payload);
+    CHECK(unpacker.array() == 2);
+    unpacker.number(UINT32_MAX);
+    credit += unpacker.number(UINT32_MAX);
+  }
   void refuse_too_large(std::uint32_t, const Header&) override { ++refused; }
   void refuse_stream(std::uint32_t, const Header&, bool) override { ++refused; }
 };
@@ -119,4 +135,46 @@ TEST_CASE("links that found the budget full take turns as it empties") {
   desk.inbox.cut(12);
   desk.inbox.cut(13);
   CHECK(desk.inbox.assembly_used() == 0);
+}
+
+constexpr FlowKey kFlow{kHonest, kUs, kFirstFreeStream};
+constexpr std::uint32_t kMessages = 16;  // fill the window to the last byte
+const std::uint32_t kMessageBytes = InboxLimits{}.stream_window / kMessages;
+
+void send_message(Desk& desk) {
+  desk.frame(kHonestLink, kFirst | kLast, kFlow.stream, Buffer(kMessageBytes - kHeaderBytes));
+}
+
+TEST_CASE("a window widens for a sender that waits, though what he sent is read a moment after he said so") {
+  Desk desk;
+  desk.keeps = true;
+  const std::uint64_t budget = desk.budget.left;
+  for (std::uint32_t i = 0; i < kMessages; ++i) send_message(desk);
+  desk.inbox.on_blocked(kFlow);
+  CHECK(desk.credit == 0);
+
+  desk.unread.clear();
+
+  CHECK(desk.credit > kMessages * kMessageBytes * 7 / 4);  // the last quarter is given when it is full
+  CHECK(desk.budget.left == budget - kMessages * kMessageBytes);
+}
+
+TEST_CASE("a window stays as it is when the sender had more to send before his data was read") {
+  Desk desk;
+  desk.keeps = true;
+  const std::uint64_t budget = desk.budget.left;
+  for (std::uint32_t i = 0; i < kMessages; ++i) send_message(desk);
+  std::uint64_t read = 0;
+  for (int round = 0; round < 20; ++round) {
+    desk.inbox.on_blocked(kFlow);
+    for (std::uint32_t i = 0; i < kMessages / 4; ++i, read += kMessageBytes) desk.unread.pop_back();
+    CHECK(desk.credit == read);  // a quarter of the window
+    for (std::uint32_t i = 0; i < kMessages / 4; ++i) send_message(desk);
+  }
+
+  desk.unread.clear();
+
+  CHECK(desk.refused == 0);
+  CHECK(desk.credit == read + kMessages * kMessageBytes);
+  CHECK(desk.budget.left == budget);
 }

@@ -198,6 +198,34 @@ TEST_CASE(
   CHECK(poor.budget.left == 1000);
 }
 
+TEST_CASE("a window widens for a blocked peer that is drained a moment later, unless more came before") {
+  LinkLimits limits;
+  limits.window = 10 * (kHeaderBytes + 1000);
+  for (const bool more_comes : {false, true}) {
+    CAPTURE(more_comes);
+    Scene scene(limits);
+    scene.owner.releases = false;
+    auto fill = [&](int frames) {
+      for (int i = 0; i < frames; ++i) scene.peer.send(encode(data_header(), Buffer(1000)));
+      scene.settle();
+    };
+    fill(10);
+    scene.peer.send(encode(control_header(kLinkBlocked), {}));
+    scene.settle();
+    CHECK(scene.peer.credit == 0);
+    scene.link.release(limits.window / 2);
+    scene.settle();
+    CHECK(scene.peer.credit == limits.window / 2);
+
+    if (more_comes) fill(5);
+    scene.link.release(scene.link.held());
+    scene.settle();
+
+    CHECK(scene.owner.downs == 0);
+    CHECK(scene.peer.credit == (more_comes ? limits.window * 3 / 2 : 2 * limits.window));
+  }
+}
+
 TEST_CASE("asking for wider windows over and over, without sending anything, brings none") {
   Scene scene;
   for (int i = 0; i < 1000; ++i) scene.peer.send(encode(control_header(kLinkBlocked), {}));

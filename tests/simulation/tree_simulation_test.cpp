@@ -252,32 +252,42 @@ TEST_CASE("two long messages whose reservations do not fit together do not wait 
   }
 }
 
-TEST_CASE("a wire of 50 ms is filled to eight tenths of its rate once the windows have opened") {
-  Tree tree(1);
-  const SimWire wire{.latency_min = 25 * kMillisecond,
-                     .latency_max = 25 * kMillisecond,
-                     .capacity = 4 << 20,
-                     .bytes_per_second = 40'000'000,
-                     .is_rough = false};
-  Node& child = tree.grow(tree.root(), wire);
-  std::size_t received = 0;
-  const Handle sink = child.router.add_handler(
-      Access::anyone(), [&](Incoming& message) { received += message.payload.size(); });
-  StreamSender sender(tree.root().router, 1, sink);
-  const Buffer block(64 * 1024);
-  auto send = [&] {
-    for (std::size_t room = sender.room(); room > 0; room = sender.room())
-      sender.send(Bytes(block).first(std::min(room, block.size())));
-  };
-  sender.on_writable = send;
-  send();
-  tree.world.run_for(3 * kSecond);
-  const std::size_t before = received;
+TEST_CASE("a wire of 50 ms is filled to eight tenths of its rate, also for a reader who takes a moment") {
+  for (const Nanos moment : {Nanos(0), kMillisecond}) {
+    CAPTURE(moment);
+    Tree tree(1);
+    const SimWire wire{.latency_min = 25 * kMillisecond,
+                       .latency_max = 25 * kMillisecond,
+                       .capacity = 4 << 20,
+                       .bytes_per_second = 40'000'000,
+                       .is_rough = false};
+    Node& child = tree.grow(tree.root(), wire);
+    std::size_t received = 0;
+    std::deque<Charge> unread;
+    const Handle sink = child.router.add_handler(Access::anyone(), [&](Incoming& message) {
+      received += message.payload.size();
+      if (moment == 0) return;
+      unread.push_back(std::move(message.charge));
+      child.loop.after(moment, [&] { unread.pop_front(); });
+    });
+    StreamSender sender(tree.root().router, 1, sink);
+    const Buffer block(64 * 1024);
+    auto send = [&] {
+      for (std::size_t room = sender.room(); room > 0; room = sender.room())
+        sender.send(Bytes(block).first(std::min(room, block.size())));
+    };
+    sender.on_writable = send;
+    send();
+    tree.world.run_for(3 * kSecond);
+    const std::size_t before = received;
 
-  tree.world.run_for(5 * kSecond);
+    tree.world.run_for(5 * kSecond);
 
-  CHECK(double(received - before) / 5 >= 0.8 * 40'000'000);
-  sender.on_writable = nullptr;
+    CHECK(double(received - before) / 5 >= 0.8 * 40'000'000);
+    sender.on_writable = nullptr;
+    tree.world.run_for(kSecond);
+    CHECK(unread.empty());
+  }
 }
 
 TEST_CASE("a silent cut is noticed by the parent after 15 to 18 seconds and by the child after 20 to 23") {
