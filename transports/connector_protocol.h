@@ -45,7 +45,7 @@ struct SessionSettings {
   std::vector<std::string> environment;  // NAME=VALUE, asked for one by one; a server may refuse any
   // Best first, of what libssh2 knows; empty: as libssh2 likes it.
   std::vector<std::string> key_exchanges, ciphers, macs, host_key_algorithms;
-  std::uint32_t window = 2 << 20;  // receive window of the channel, bytes
+  std::uint32_t window = 2 << 20;  // receive window of the channel, bytes, at most
   // Ways to log in, of "publickey", "keyboard-interactive" and "password", in the order in which they are
   // tried.
   std::vector<std::string> methods = {"publickey"};

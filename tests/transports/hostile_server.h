@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -61,6 +62,9 @@ class HostileServer {
   std::string known_hosts_line() const {
     return "[127.0.0.1]:" + std::to_string(port_) + " " + connector::public_key_text(host_blob_) + "\n";
   }
+
+  // For channels that are opened from now on: how long that takes it.
+  void answer_late(std::chrono::milliseconds by) { late_by_ = by; }
 
   // The keys have been exchanged: until the client asks for something, the test may send() too.
   bool has_keys() const { return has_keys_; }
@@ -264,6 +268,7 @@ class HostileServer {
       if (request[0] == 90) {
         reader.string();
         channel_ = reader.number();
+        std::this_thread::sleep_for(late_by_.load());
         Buffer confirm = opened_with(91);
         for (const std::uint32_t number : {0U, 1U << 20, 1U << 15}) connector::put_number(confirm, number);
         if (!send(confirm)) return false;
@@ -282,6 +287,7 @@ class HostileServer {
   Buffer host_blob_;
   Fd listener_, connection_;
   std::atomic<bool> has_keys_ = false;
+  std::atomic<std::chrono::milliseconds> late_by_{std::chrono::milliseconds(0)};
   std::atomic<int> shown_ = -1;  // connection_, to the other thread
   std::uint16_t port_ = 0;
   Cipher encrypt_{nullptr, ::EVP_CIPHER_CTX_free}, decrypt_{nullptr, ::EVP_CIPHER_CTX_free};

@@ -1,7 +1,7 @@
 // Goal: whatever a server sends that libssh2 keeps to itself, a session ends in good time, says why, and
-// costs neither processor time nor memory without bound; and an account is not charged for answers nobody
-// gave. Method: sessions of a connector over a loop of our own, against a server that sends what no sshd
-// does.
+// costs neither processor time nor memory without bound; bytes go both ways though sockets are full, and the
+// server never has more credit than the window; and an account is not charged for answers nobody gave.
+// Method: sessions of a connector over a loop of our own, against a server that sends what no sshd does.
 #include "transports/connector/session.h"
 
 #include <pthread.h>
@@ -15,6 +15,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "tests/transports/hostile_server.h"
 #include "tests/transports/ssh_tools.h"
 #include "transports/connector/key_ring.h"
+#include "transports/connector/remote_command.h"
 
 using namespace banyan;
 using namespace banyan::connector;
@@ -60,7 +62,7 @@ class Client final : private connector::Session::Owner {
   void start() {
     Result<FdPair> pair = make_socketpair();
     REQUIRE(pair);
-    root_ = std::move(pair->first);
+    root = std::move(pair->first);
     session_ = std::make_unique<connector::Session>(
         loop_, resolver_, ring_, SessionOrder{.id = 1, .settings = settings, .command = "x"},
         std::move(pair->second), static_cast<Owner&>(*this));
@@ -79,6 +81,7 @@ class Client final : private connector::Session::Owner {
 
   SshFolder folder;
   SessionSettings settings;
+  Fd root;  // where its bytes go and come from
   Phase phase = Phase::kResolve;
   std::optional<SessionEnd> end;
   std::optional<SessionQuestion> question;
@@ -94,7 +97,6 @@ class Client final : private connector::Session::Owner {
   EpollLoop loop_;
   Resolver resolver_;
   KeyRing ring_;
-  Fd root_;
   std::unique_ptr<connector::Session> session_;
 };
 
@@ -145,6 +147,147 @@ TEST_CASE("a command that fills its error output, then ends, ends well") {
   INFO((client.end->error ? client.end->error->text : ""));
   CHECK_FALSE(client.end->error);
   CHECK(client.end->exit_code == std::uint8_t(7));
+}
+
+// What a test sends: no two places look alike for long.
+std::uint8_t byte_at(std::size_t place) {
+  return std::uint8_t(place * 2'654'435'761U >> 13);
+}
+
+void put_bytes(Buffer& to, std::size_t from, std::size_t count) {
+  put_number(to, std::uint32_t(count));
+  for (std::size_t i = 0; i < count; ++i) to.push_back(byte_at(from + i));
+}
+
+// Both ends of a command's bytes, at the server.
+struct Command {
+  HostileServer& peer;
+  std::size_t credit, most_credit, sent = 0, received = 0;
+  bool all_as_sent = true, has_ended = false;
+
+  // One packet of the client's. False: the connection is over.
+  bool receive() {
+    const Buffer packet = peer.receive();
+    if (packet.empty()) return false;
+    WireReader reader(Bytes(packet).subspan(1));
+    reader.number();
+    if (packet[0] == 93) {
+      credit += reader.number();
+      most_credit = std::max(most_credit, credit);
+    } else if (packet[0] == 94) {
+      const Bytes bytes = reader.string();
+      for (const std::uint8_t byte : bytes) all_as_sent = all_as_sent && byte == byte_at(received++);
+    }
+    has_ended = has_ended || packet[0] == 96;
+    return true;
+  }
+  void send(std::size_t bytes) {
+    Buffer data = peer.opened_with(94);
+    put_bytes(data, sent, bytes);
+    peer.send(data);
+    sent += bytes;
+    credit -= bytes;
+  }
+  void end() {
+    peer.send(peer.opened_with(96));
+    peer.send(peer.opened_with(97));
+    peer.wait();
+  }
+};
+
+TEST_CASE("bytes go both ways though the server reads none until it has sent all it may") {
+  constexpr std::size_t kUp = 12'000'000, kDown = 4'000'000, kPacket = 16 * 1024, kWindow = 256 * 1024;
+  std::atomic<bool> is_stuck = false, is_read_up = false, is_right = false;
+  std::atomic<std::size_t> most_credit = 0;
+  HostileServer server(let_in, [&](HostileServer& peer) {
+    Command command{.peer = peer, .credit = 64 * 1024, .most_credit = 0};
+    Buffer more = peer.opened_with(93);
+    put_number(more, 2 * kUp);
+    peer.send(more);
+    while (command.most_credit < kWindow && command.receive()) {
+    }
+    while (!is_stuck) std::this_thread::yield();
+    while (command.credit >= kPacket) command.send(kPacket);
+    bool goes_on = true;
+    while (goes_on && (command.sent < kDown || !command.has_ended)) {
+      goes_on = command.receive();
+      while (command.sent < kDown && command.credit >= kPacket) command.send(kPacket);
+    }
+    is_right = command.all_as_sent;
+    is_read_up = command.received == kUp;
+    most_credit = command.most_credit;
+    command.end();
+  });
+  Client client(server);
+  client.settings.window = kWindow;
+  client.start();
+
+  std::size_t written = 0, read = 0;
+  bool as_sent = true;
+  Buffer piece;
+  const auto write_some = [&] {
+    if (piece.empty())
+      for (std::size_t i = 0; i < 64 * 1024 && written + i < kUp; ++i) piece.push_back(byte_at(written + i));
+    const ssize_t put = ::send(client.root.get(), piece.data(), piece.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put <= 0) return false;
+    written += std::size_t(put);
+    piece.erase(piece.begin(), piece.begin() + put);
+    if (written == kUp) ::shutdown(client.root.get(), SHUT_WR);
+    return true;
+  };
+  const auto read_some = [&] {
+    std::uint8_t bytes[64 * 1024];
+    const ssize_t got = ::recv(client.root.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+    for (ssize_t i = 0; i < got; ++i) as_sent = as_sent && bytes[i] == byte_at(read++);
+  };
+  // Nothing is taken any more once the session has not made room for a while.
+  int idle_rounds = 0;
+  REQUIRE(client.run_until([&] {
+    while (written < kUp && write_some()) idle_rounds = 0;
+    return (client.phase == Phase::kShell && written > 1'000'000 && ++idle_rounds > 20) || client.end;
+  }));
+  CHECK(written < kUp);
+  is_stuck = true;
+  REQUIRE(client.run_until([&] {
+    while (written < kUp && write_some()) {
+    }
+    read_some();
+    return client.end.has_value();
+  }));
+  for (std::size_t before = SIZE_MAX; std::exchange(before, read) != read;) read_some();
+
+  INFO((client.end->error ? client.end->error->text : ""));
+  CHECK_FALSE(client.end->error);
+  CHECK(as_sent);
+  CHECK(read >= kDown);
+  CHECK(is_right);
+  CHECK(is_read_up);
+  CHECK(most_credit <= kWindow);
+}
+
+TEST_CASE("the window of a long wire is wide, of a short one as ssh's, and of many sessions narrow") {
+  CHECK(window_for(0, 16 << 20) == 2 << 20);
+  CHECK(window_for(5 * kMillisecond, 16 << 20) == 2 << 20);
+  CHECK(window_for(20 * kMillisecond, 16 << 20) == 8'000'000);
+  CHECK(window_for(50 * kMillisecond, 16 << 20) == 16 << 20);
+  CHECK(window_for(3600 * kSecond, 16 << 20) == 16 << 20);
+  CHECK(window_for(50 * kMillisecond, 256 << 10) == 256 << 10);
+  CHECK(window_for(0, 256 << 10) == 256 << 10);
+
+  std::atomic<std::size_t> given = 0;
+  HostileServer server(let_in, [&](HostileServer& peer) {
+    Command command{.peer = peer, .credit = 64 * 1024, .most_credit = 0};
+    while (command.most_credit == 0 && command.receive()) {
+    }
+    given = command.credit;
+    command.end();
+  });
+  server.answer_late(std::chrono::milliseconds(100));
+  Client client(server);
+  client.settings.window = 16 << 20;
+  client.start();
+  REQUIRE(client.run_to_end());
+  CHECK(given == 16 << 20);
 }
 
 TEST_CASE("packets of a kind that does not exist are taken up to a bound, then the session ends") {

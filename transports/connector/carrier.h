@@ -29,8 +29,10 @@ class Carrier {
     ~Owner() = default;
   };
 
-  // `channel` is the socket whose other end the root reads and writes.
-  Carrier(Loop& loop, LIBSSH2_SESSION* session, LIBSSH2_CHANNEL* remote, int channel, Owner& owner);
+  // `remote` was opened with kFirstWindow, and is to have `window`. `channel` is the socket whose other end
+  // the root reads and writes.
+  Carrier(Loop& loop, LIBSSH2_SESSION* session, LIBSSH2_CHANNEL* remote, std::uint32_t window, int channel,
+          Owner& owner);
   Carrier(const Carrier&) = delete;
   Carrier& operator=(const Carrier&) = delete;
   ~Carrier();
@@ -48,14 +50,22 @@ class Carrier {
   // Nothing: by a signal.
   std::optional<std::uint8_t> exit_code() const;
 
-  // While the root does not take what we have, the server is not listened to either.
-  bool listens() const { return to_root_.empty(); }
+  // While the root does not take what we have, or a packet is half sent, the server is not listened to.
+  bool listens() const { return to_root_.empty() && half_sent_ == HalfSent::kNothing; }
   // Nothing is watched any more.
   void stop();
 
  private:
   std::optional<Outcome> carry_in();   // from the host to the root; nothing: it goes on
   std::optional<Outcome> carry_out();  // from the root to the host
+  // What sends. Nothing: it goes on, or will when half_sent_ is gone.
+  std::optional<Outcome> send_rest();
+  std::optional<Outcome> give_credit();
+  std::optional<Outcome> put_to_host();
+  void put_end();
+  enum class HalfSent : std::uint8_t { kNothing, kData, kCredit, kEnd };
+  bool is_sent(ssize_t code, HalfSent what);
+  ssize_t read_some(int stream, char* to, std::size_t bytes);
   bool look_for_more();
   void read_stderr();
   void again_soon();
@@ -64,6 +74,7 @@ class Carrier {
   Loop& loop_;
   LIBSSH2_SESSION* const session_;
   LIBSSH2_CHANNEL* const remote_;
+  const std::uint32_t window_;  // what the server may send that we have not read
   const int channel_;
   Owner& owner_;
   Loop::WatchId watch_ = 0;
@@ -73,6 +84,8 @@ class Carrier {
   // Of this round: the host's output came; it ended, but something unread lies before the end.
   bool something_came_ = false, is_end_hidden_ = false;
   std::optional<unsigned long> unread_;  // when the last round ended, if there was more
+  HalfSent half_sent_ = HalfSent::kNothing;
+  std::uint32_t credit_ = 0;  // that we are about to give
   std::size_t text_left_;
   Alive alive_;
 };

@@ -5,15 +5,23 @@
 
 #include <libssh2.h>
 
+#include <optional>
 #include <string_view>
 
+#include "core/loop.h"
 #include "transports/connector_protocol.h"
 
 namespace banyan::connector {
 
+// The window of a channel as it is opened; a Carrier then gives the rest of the session's window.
+constexpr std::uint32_t kFirstWindow = 64 * 1024;
+// What a server may send that we have not read: over a long wire more, but never more than `most`.
+std::uint32_t window_for(Nanos round_trip, std::uint32_t most);
+
 class RemoteCommand {
  public:
-  RemoteCommand(LIBSSH2_SESSION* session, const SessionOrder& order) : session_(session), order_(order) {}
+  RemoteCommand(Loop& loop, LIBSSH2_SESSION* session, const SessionOrder& order)
+      : loop_(loop), session_(session), order_(order) {}
   RemoteCommand(const RemoteCommand&) = delete;
   RemoteCommand& operator=(const RemoteCommand&) = delete;
   ~RemoteCommand();  // the channel with it
@@ -25,6 +33,7 @@ class RemoteCommand {
 
   // Once it runs.
   LIBSSH2_CHANNEL* channel() const { return channel_; }
+  std::uint32_t window() const { return window_; }
 
  private:
   enum class Step : std::uint8_t { kOpen, kSetVariables, kExecute };
@@ -33,10 +42,13 @@ class RemoteCommand {
   Progress set_variables();
   Progress execute();
 
+  Loop& loop_;
   LIBSSH2_SESSION* const session_;
   const SessionOrder& order_;
   LIBSSH2_CHANNEL* channel_ = nullptr;
   Step step_ = Step::kOpen;
+  std::optional<Nanos> asked_;  // for the channel
+  std::uint32_t window_ = 0;
   std::size_t variables_set_ = 0;
 };
 

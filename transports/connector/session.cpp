@@ -250,7 +250,7 @@ Session::Progress Session::authenticate() {
     case Login::Progress::kDone:
       login_.reset();
       enter(Step::kStartCommand);
-      command_.emplace(session_, order_);
+      command_.emplace(loop_, session_, order_);
       return Progress::kDone;
     case Login::Progress::kFailed:
       end(login_->error());
@@ -319,7 +319,8 @@ Session::Progress Session::start_command() {
   }
   enter(Step::kCarry);
   library_.is_early = false;
-  carrier_.emplace(loop_, session_, command_->channel(), channel_.get(), static_cast<Carrier::Owner&>(*this));
+  carrier_.emplace(loop_, session_, command_->channel(), command_->window(), channel_.get(),
+                   static_cast<Carrier::Owner&>(*this));
   return Progress::kDone;
 }
 
