@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <mutex>
@@ -28,6 +29,7 @@ struct InputReader::Shared {
   std::thread thread;
 
   void run() {
+    Buffer room(kPieceMax);  // once: what comes is mostly a pipe's 64 KiB
     std::unique_lock lock(mutex);
     for (;;) {
       wake.wait(lock, [this] { return stop || wanted; });
@@ -40,10 +42,9 @@ struct InputReader::Shared {
       if (stop) return;
       reading = true;
       lock.unlock();
-      Buffer piece(kPieceMax);
-      ssize_t got = retry([&] { return ::read(fd, piece.data(), piece.size()); });
+      const ssize_t got = retry([&] { return ::read(fd, room.data(), room.size()); });
       const int error = got < 0 ? errno : 0;
-      piece.resize(got > 0 ? std::size_t(got) : 0);
+      Buffer piece(room.begin(), room.begin() + std::max<ssize_t>(got, 0));
       lock.lock();
       reading = false;
       if (stop) return;

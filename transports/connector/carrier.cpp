@@ -147,20 +147,30 @@ void Carrier::read_stderr() {
   }
 }
 
+std::optional<std::size_t> Carrier::put_to_root(const std::uint8_t* from, std::size_t bytes) {
+  while (bytes > 0) {
+    const iovec part{const_cast<std::uint8_t*>(from), bytes};
+    const IoResult result = loop_.write(channel_, &part, 1);
+    if (result.status == IoResult::Status::kWouldBlock) break;
+    if (result.status != IoResult::Status::kOk) return std::nullopt;
+    from += result.bytes;
+    bytes -= result.bytes;
+  }
+  return bytes;
+}
+
 // As long as the root takes it: what it does not take stays with the server, by the window.
 std::optional<Carrier::Outcome> Carrier::carry_in() {
   static std::uint8_t piece[kCarryMax];  // one thread
   for (int i = 0; i < kPiecesARound; ++i) {
-    while (!to_root_.empty()) {
-      const iovec part{to_root_.data() + to_root_at_, to_root_.size() - to_root_at_};
-      const IoResult result = loop_.write(channel_, &part, 1);
-      if (result.status == IoResult::Status::kWouldBlock) return std::nullopt;
-      if (result.status != IoResult::Status::kOk) return Outcome::kRootHasGone;
-      to_root_at_ += result.bytes;
-      if (to_root_at_ == to_root_.size()) {
-        to_root_.clear();
-        to_root_at_ = 0;
-      }
+    if (!to_root_.empty()) {
+      const std::optional<std::size_t> left =
+          put_to_root(to_root_.data() + to_root_at_, to_root_.size() - to_root_at_);
+      if (!left) return Outcome::kRootHasGone;
+      to_root_at_ = to_root_.size() - *left;
+      if (*left > 0) return std::nullopt;
+      to_root_.clear();
+      to_root_at_ = 0;
     }
     if (host_ended_ || half_sent_ != HalfSent::kNothing) return std::nullopt;
     if (const std::optional<Outcome> over = give_credit()) return over;
@@ -175,7 +185,9 @@ std::optional<Carrier::Outcome> Carrier::carry_in() {
       return std::nullopt;
     }
     something_came_ = true;
-    to_root_.assign(piece, piece + got);
+    const std::optional<std::size_t> left = put_to_root(piece, std::size_t(got));
+    if (!left) return Outcome::kRootHasGone;
+    to_root_.assign(piece + std::size_t(got) - *left, piece + got);
   }
   again_soon();
   return std::nullopt;
@@ -183,16 +195,11 @@ std::optional<Carrier::Outcome> Carrier::carry_in() {
 
 // What libssh2 could not send it is given again, as it demands: the same bytes.
 std::optional<Carrier::Outcome> Carrier::put_to_host() {
-  const ssize_t put =
-      libssh2_channel_write_ex(remote_, 0, reinterpret_cast<const char*>(to_host_.data() + to_host_at_),
-                               to_host_.size() - to_host_at_);
+  const ssize_t put = libssh2_channel_write_ex(
+      remote_, 0, reinterpret_cast<const char*>(to_host_.data() + to_host_at_), to_host_end_ - to_host_at_);
   if (!is_sent(put, HalfSent::kData)) return std::nullopt;
   if (put < 0) return host_ended_ ? std::nullopt : std::optional(Outcome::kWriteFailed);
   to_host_at_ += std::size_t(put);
-  if (to_host_at_ == to_host_.size()) {
-    to_host_.clear();
-    to_host_at_ = 0;
-  }
   return std::nullopt;
 }
 
@@ -202,11 +209,11 @@ void Carrier::put_end() {
 
 std::optional<Carrier::Outcome> Carrier::carry_out() {
   for (int i = 0; i < kPiecesARound; ++i) {
-    while (!to_host_.empty()) {
+    while (to_host_at_ < to_host_end_) {
       if (half_sent_ != HalfSent::kNothing) return std::nullopt;
       const std::size_t before = to_host_at_;
       if (const std::optional<Outcome> over = put_to_host()) return over;
-      if (!to_host_.empty() && to_host_at_ == before) return std::nullopt;  // the server takes no more now
+      if (to_host_at_ == before) return std::nullopt;  // the server takes no more now
     }
     if (root_ended_) {
       if (!eof_sent_ && half_sent_ == HalfSent::kNothing) put_end();
@@ -214,7 +221,8 @@ std::optional<Carrier::Outcome> Carrier::carry_out() {
     }
     to_host_.resize(kCarryMax);
     const IoResult result = loop_.read(channel_, to_host_.data(), to_host_.size());
-    to_host_.resize(result.status == IoResult::Status::kOk ? result.bytes : 0);
+    to_host_at_ = 0;
+    to_host_end_ = result.status == IoResult::Status::kOk ? result.bytes : 0;
     if (result.status == IoResult::Status::kWouldBlock) return std::nullopt;
     if (result.status != IoResult::Status::kOk) root_ended_ = true;
   }
@@ -231,7 +239,7 @@ void Carrier::again_soon() {
 
 void Carrier::watch() {
   if (watch_ == 0) return;
-  loop_.change(watch_, {.read = !root_ended_ && to_host_.empty(), .write = !to_root_.empty()});
+  loop_.change(watch_, {.read = !root_ended_ && to_host_at_ == to_host_end_, .write = !to_root_.empty()});
 }
 
 }  // namespace banyan::connector

@@ -66,6 +66,8 @@ class Carrier {
   enum class HalfSent : std::uint8_t { kNothing, kData, kCredit, kEnd };
   bool is_sent(ssize_t code, HalfSent what);
   ssize_t read_some(int stream, char* to, std::size_t bytes);
+  // What of these bytes the root did not take. Nothing: it has gone.
+  std::optional<std::size_t> put_to_root(const std::uint8_t* from, std::size_t bytes);
   bool look_for_more();
   void read_stderr();
   void again_soon();
@@ -78,8 +80,8 @@ class Carrier {
   const int channel_;
   Owner& owner_;
   Loop::WatchId watch_ = 0;
-  Buffer to_root_, to_host_;  // each at most kCarryMax
-  std::size_t to_root_at_ = 0, to_host_at_ = 0;
+  Buffer to_root_, to_host_;  // each at most kCarryMax; the latter is as long, and holds bytes from at to end
+  std::size_t to_root_at_ = 0, to_host_at_ = 0, to_host_end_ = 0;
   bool root_ended_ = false, root_told_ = false, host_ended_ = false, eof_sent_ = false;
   // Of this round: the host's output came; it ended, but something unread lies before the end.
   bool something_came_ = false, is_end_hidden_ = false;

@@ -3,6 +3,7 @@
 // Standard input is the socket to the root; its end is ours. Nothing is configured here: all that a session
 // needs comes with its order.
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -24,6 +25,7 @@ constexpr std::size_t kSessionsMax = 4'096;  // of one connector: three descript
 // A dozen phases and steps of each session: more, and the root does not read, is not well, and we end.
 constexpr std::size_t kUnsentMax = 16 * kSessionsMax;
 constexpr int kDatagramsARound = 64;
+constexpr int kKeptMemory = 4 * 1024 * 1024;  // free, kept for what comes next: of the whole process
 
 class Connector final : private Session::Owner {
  public:
@@ -128,6 +130,10 @@ int run() {
     files.rlim_cur = files.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &files);
   }
+  // A packet is memory of its own, come and gone within microseconds; each time given back to the kernel and
+  // asked for again, it costs more than its copy.
+  ::mallopt(M_TRIM_THRESHOLD, kKeptMemory);
+  ::mallopt(M_TOP_PAD, kKeptMemory / 4);
   if (::libssh2_init(0) != 0) return 1;
   Connector connector(STDIN_FILENO);
   connector.run();
