@@ -8,8 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/fd.h"
@@ -47,17 +50,32 @@ inline bool is_running(pid_t pid) {
   return !state.empty() && state != "Z" && state != "X";
 }
 
-// Those with NAME=VALUE in their environment: "MARK=123".
+// Those with NAME=VALUE in their environment: "MARK=123". Of one that keeps secrets only root may read the
+// environment; it counts when its parent does, or when it is a child of ours.
 inline std::vector<pid_t> processes_marked(const std::string& mark) {
-  std::vector<pid_t> found;
+  std::vector<pid_t> found, hidden;
   DIR* proc = ::opendir("/proc");
   while (const dirent* entry = ::readdir(proc)) {
     const pid_t pid = std::atoi(entry->d_name);
-    if (pid <= 0 || pid == ::getpid()) continue;
-    const std::string environment = read_file(cat("/proc/", pid, "/environ"));
-    if (environment.find(mark) != environment.npos && is_running(pid)) found.push_back(pid);
+    if (pid <= 0 || pid == ::getpid() || !is_running(pid)) continue;
+    const std::string file = cat("/proc/", pid, "/environ");
+    if (::access(file.c_str(), R_OK) != 0) {
+      if (errno == EACCES) hidden.push_back(pid);
+    } else if (read_file(file).find(mark) != std::string::npos) {
+      found.push_back(pid);
+    }
   }
   ::closedir(proc);
+  for (bool is_complete = false; !is_complete;) {
+    is_complete = true;
+    for (pid_t& pid : hidden) {
+      const pid_t parent = pid == 0 ? 0 : parent_of(pid);
+      if (parent == 0 || (parent != ::getpid() && std::count(found.begin(), found.end(), parent) == 0))
+        continue;
+      found.push_back(std::exchange(pid, 0));
+      is_complete = false;
+    }
+  }
   return found;
 }
 
