@@ -1,6 +1,7 @@
 #include "core/link.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/msgpack.h"
 #include "core/text.h"
@@ -319,7 +320,9 @@ void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
   const bool has_room = is_large ? !is_full_ : staged_bytes() < kStagedMax;
   const bool may_leave = is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && has_room;
   if (!may_leave) {
-    scheduler_.push(QueuedFrame{header, Buffer(payload.begin(), payload.end()), origin});
+    Buffer copy = is_large ? std::exchange(spare_, {}) : Buffer();
+    copy.assign(payload.begin(), payload.end());
+    scheduler_.push(QueuedFrame{header, std::move(copy), origin});
     flush_soon();
     return;
   }
@@ -418,6 +421,7 @@ void Link::stage_data() {
       append_frame(staged_, frame.header, frame.payload);
     } else {
       write_through(frame.header, frame.payload);
+      spare_ = std::move(frame.payload);
     }
     owner_->on_sent(*this, frame.origin, frame.header);
   }

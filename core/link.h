@@ -169,6 +169,9 @@ class Link {
   Buffer staged_;
   std::size_t staged_at_ = 0;  // written so far
   Buffer control_;             // encoded control frames
+  // Memory of the last large frame that waited, for the next: asked of the kernel for each, as musl does, it
+  // costs more than the copy.
+  Buffer spare_;
   // How much of that is ours, and how much came in on which other link.
   std::uint32_t control_of_ours_ = 0;
   Table<std::uint32_t, std::uint32_t> control_of_origin_;
