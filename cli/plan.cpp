@@ -33,6 +33,13 @@ SshOptions options_of_jumps(const SshOptions& options) {
   return passed_on;
 }
 
+// As it stands in ProxyJump.
+std::string written(const SshJump& hop) {
+  const bool is_bracketed = hop.port != 0 && hop.host.find(':') != hop.host.npos;
+  return cat(hop.user, hop.user.empty() ? "" : "@", is_bracketed ? "[" : "", hop.host,
+             is_bracketed ? "]" : "", hop.port == 0 ? "" : cat(":", hop.port));
+}
+
 class Planner {
  public:
   explicit Planner(const Options& options)
@@ -111,7 +118,7 @@ class Planner {
       job.plan.target = target(index).name;
       job.began = loop_.now();
       if (target(index).local) {
-        job.plan.route.push_back(local_step());
+        job.plan.route.push_back(local_step(target(index).name));
         job.is_done = true;
       } else {
         ask_about_target(index);
@@ -152,7 +159,7 @@ class Planner {
     }
     const SshJump hop = std::move(job.hops.back());
     job.hops.pop_back();
-    const SshTarget step{hop.host, hop.user, hop.host, hop.port};
+    const SshTarget step{written(hop), hop.user, hop.host, hop.port};
     questions_->ask(step, jump_options_, [this, index, step](const Answer& answer) {
       if (!answer) return fail(index, answer.error());
       add_step(index, step, jump_options_, **answer, true);

@@ -10,6 +10,8 @@ namespace {
 using Kind = PlanChoice::Kind;
 
 constexpr std::string_view kDefault = "default", kTarget = "the target";
+// What ssh does without any configuration, or one that says the same: it does not tell which.
+constexpr std::string_view kSettings = "ssh's settings";
 
 PlanChoice text(std::string key, std::string value, std::string because) {
   PlanChoice choice{std::move(key), Kind::kText, {}, std::move(because)};
@@ -37,11 +39,14 @@ class Maker {
   // Who asked for this step, and so said what its name says.
   std::string asker() const { return step_.is_jump ? "ProxyJump" : std::string(kTarget); }
 
-  // Where ssh has a setting from, when no option of ours says it.
-  std::string source(std::string_view setting) const {
-    if (settings_.said(setting) != step_.defaults.said(setting)) return configuration();
-    return std::string(kDefault);
+  bool is_usual(std::string_view setting) const {
+    return settings_.said(setting) == step_.defaults.said(setting);
   }
+  std::string usual() const {
+    return std::string(step_.options.config_file == "none" ? kDefault : kSettings);
+  }
+  // Where ssh has a setting from, when no option of ours says it.
+  std::string source(std::string_view setting) const { return is_usual(setting) ? usual() : configuration(); }
   std::string source(std::string_view setting, bool by_option, std::string_view option) const {
     return by_option ? std::string(option) : source(setting);
   }
@@ -59,6 +64,7 @@ class Maker {
     const SshTarget& target = step_.target;
     const SshOptions& options = step_.options;
     const BackEndChoice& choice = step_.choice;
+    add(text("name", target.name, asker()));
     add(text("method", "ssh", asker()));
     add(text("host", settings_.hostname, settings_.hostname == target.host ? asker() : configuration()));
     add(text("user", settings_.user,
@@ -103,12 +109,11 @@ class Maker {
     const bool by_option = !options.known_hosts.empty();
     std::vector<std::string> files = settings_.user_known_hosts;
     files.insert(files.end(), settings_.global_known_hosts.begin(), settings_.global_known_hosts.end());
-    const bool is_default =
-        source("userknownhostsfile") == kDefault && source("globalknownhostsfile") == kDefault;
+    const bool are_usual = is_usual("userknownhostsfile") && is_usual("globalknownhostsfile");
     add_list("known_hosts", std::move(files),
-             by_option    ? "--known-hosts"
-             : is_default ? std::string(kDefault)
-                          : configuration());
+             by_option   ? "--known-hosts"
+             : are_usual ? usual()
+                         : configuration());
     std::vector<std::string> types;
     for (const KnownHostKey& key : step_.facts.known)
       types.push_back(key.is_authority ? cat("@cert-authority ", key.type) : key.type);
@@ -138,7 +143,7 @@ class Maker {
     std::vector<std::string> files, kinds;
     for (const KeyFile& key : step_.facts.keys) {
       // Of the names that ssh tries when it is told none, those that are there.
-      if (because == kDefault && key.kind == KeyKind::kMissing) continue;
+      if (!by_option && is_usual("identityfile") && key.kind == KeyKind::kMissing) continue;
       files.push_back(key.path);
       kinds.emplace_back(banyan::name_of(key.kind));
     }
@@ -147,8 +152,8 @@ class Maker {
       add({"identities_only", Kind::kFlag, {"yes"}, source("identitiesonly", by_option, "--identity")});
     if (!settings_.certificate_files.empty())
       add_list("certificate_files", settings_.certificate_files, source("certificatefile"));
-    const std::string agent = source("identityagent");
-    add(text("key_agent", settings_.key_agent, agent == kDefault ? "SSH_AUTH_SOCK" : agent));
+    add(text("key_agent", settings_.key_agent,
+             is_usual("identityagent") ? "SSH_AUTH_SOCK" : source("identityagent")));
   }
 
   const SshStep& step_;
@@ -158,11 +163,15 @@ class Maker {
 
 }  // namespace
 
-TargetPlan::Step local_step() {
+TargetPlan::Step local_step(const std::string& name) {
   const std::string why(kTarget);
-  return {text("method", "local", why),     text("host", "", "this machine"),
-          text("user", "", "our own user"), {"port", Kind::kNumber, {}, "a pipe has none"},
-          text("mode", "direct", why),      text("backend", "", "a pipe needs none")};
+  return {text("name", name, why),
+          text("method", "local", why),
+          text("host", "", "this machine"),
+          text("user", "", "our own user"),
+          {"port", Kind::kNumber, {}, "a pipe has none"},
+          text("mode", "direct", why),
+          text("backend", "", "a pipe needs none")};
 }
 
 TargetPlan::Step ssh_step(const SshStep& step) {

@@ -11,7 +11,7 @@
 
 namespace banyan::cli {
 
-TargetPlan::Step local_step();
+TargetPlan::Step local_step(const std::string& name);
 
 struct SshStep {
   const SshTarget& target;      // as it was asked for

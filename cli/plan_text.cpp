@@ -28,6 +28,7 @@ struct Line {
 std::vector<Line> lines_of(const TargetPlan::Step& step) {
   std::vector<Line> lines;
   for (const PlanChoice& choice : step) {
+    if (choice.key == "name") continue;  // stands above
     lines.push_back({label_of(choice.key), "none", printable(choice.because)});
     for (std::size_t i = 0; i < choice.values.size(); ++i) {
       if (i > 0) lines.push_back({});
@@ -39,9 +40,9 @@ std::vector<Line> lines_of(const TargetPlan::Step& step) {
   return lines;
 }
 
-// The value of a choice; "" when the step has none such.
-std::string value_of(const TargetPlan::Step& step, std::string_view key) {
-  auto it = std::ranges::find(step, key, &PlanChoice::key);
+// As it was written, by a person or in ProxyJump.
+std::string name_of(const TargetPlan::Step& step) {
+  auto it = std::ranges::find(step, "name", &PlanChoice::key);
   return it == step.end() || it->values.empty() ? "" : it->values[0];
 }
 
@@ -52,13 +53,12 @@ std::string plan_text(const TargetPlan& plan) {
   if (plan.route.size() > 1) {
     std::string way;
     for (const TargetPlan::Step& step : plan.route)
-      way += cat(way.empty() ? "" : " → ", printable(value_of(step, "host")));
+      way += cat(way.empty() ? "" : " → ", printable(name_of(step)));
     text += cat("  by ", way);
   }
   text += '\n';
   for (std::size_t at = 0; at < plan.route.size(); ++at) {
-    if (plan.route.size() > 1)
-      text += cat("  step ", at + 1, ": ", printable(value_of(plan.route[at], "host")), "\n");
+    if (plan.route.size() > 1) text += cat("  step ", at + 1, ": ", printable(name_of(plan.route[at])), "\n");
     const std::vector<Line> lines = lines_of(plan.route[at]);
     std::size_t label = 0, value = 0;
     for (const Line& line : lines) {

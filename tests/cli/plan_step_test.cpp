@@ -67,9 +67,30 @@ Decided decide(const SshTarget& target, const SshOptions& options, std::string_v
 
 }  // namespace
 
+TEST_CASE(
+    "what ssh does by itself is default where it reads no configuration, and its settings where it does") {
+  for (const std::string config : {"none", ""}) {
+    SshOptions options;
+    options.config_file = config;
+    const std::string usual = config.empty() ? "ssh's settings" : "default";
+    const Decided step =
+        decide({"web", "", "web", 0}, options, cat("hostname web\nuser nobody\nport 22\n", kRest, kKeys));
+    CAPTURE(config);
+    CHECK(step["user"] == "nobody <- " + usual);
+    CHECK(step["port"] == "22 <- " + usual);
+    CHECK(step["known_hosts"] == "/home/nobody/.ssh/known_hosts /etc/ssh/ssh_known_hosts <- " + usual);
+    CHECK(step["identity_files"] == "/home/nobody/.ssh/id_ed25519 <- " + usual);
+    CHECK(step["host_key_checking"] == "strict <- default");  // that is our own
+    CHECK(step["key_agent"] == "/run/agent <- SSH_AUTH_SOCK");
+  }
+}
+
 TEST_CASE("a plain host is all default") {
+  SshOptions options;
+  options.config_file = "none";
   const Decided step =
-      decide({"web", "", "web", 0}, {}, cat("hostname web\nuser nobody\nport 22\n", kRest, kKeys));
+      decide({"web", "", "web", 0}, options, cat("hostname web\nuser nobody\nport 22\n", kRest, kKeys));
+  CHECK(step["name"] == "web <- the target");
   CHECK(step["method"] == "ssh <- the target");
   CHECK(step["host"] == "web <- the target");
   CHECK(step["user"] == "nobody <- default");
@@ -144,7 +165,8 @@ TEST_CASE("a jump is ProxyJump's, and what lies behind it is tunnelled") {
   CHECK(jump["user"] == "ann <- ProxyJump");
   CHECK(jump["mode"] == "direct <- no hop before it");
   CHECK(jump["backend"] == "openssh <- ProxyJump: jumps are made by ssh itself");
-  CHECK(jump["host_key_checking"] == "ask <- default");
+  CHECK(jump["name"] == "gw <- ProxyJump");
+  CHECK(jump["host_key_checking"] == "ask <- ssh's settings");
   const Decided behind = decide({"web", "", "web", 0}, {}, cat(lines, "proxyjump ann@gw\n"), false, false);
   CHECK(behind["mode"].starts_with("tunnel <- ProxyJump"));
   CHECK(behind["proxy_jump"] == "ann@gw <- ssh's configuration");
@@ -175,7 +197,8 @@ TEST_CASE("the object has a reason for every choice, and kinds as they are writt
   }
 
   const nlohmann::json local =
-      nlohmann::json::parse(Events(false).plan({"local", {local_step()}}))["route"][0];
+      nlohmann::json::parse(Events(false).plan({"local", {local_step("local")}}))["route"][0];
+  CHECK(local.at("name") == "local");
   CHECK(local.at("method") == "local");
   for (const char* key : {"host", "user", "port", "backend"}) CHECK(local.at(key).is_null());
 }
@@ -201,7 +224,10 @@ TEST_CASE("the text has a line for each value, and escapes what comes from elsew
         "  known hosts  /a            default\n"
         "               /b (missing)\n"
         "  key agent    none          default\n");
-  plan.route.insert(plan.route.begin(), {{"host", PlanChoice::Kind::kText, {"gw"}, "ProxyJump"}});
+  plan.route[0].push_back({"name", PlanChoice::Kind::kText, {"web\x1b[2J"}, "the target"});
+  plan.route.insert(plan.route.begin(), {{"name", PlanChoice::Kind::kText, {"ann@gw:22"}, "ProxyJump"},
+                                         {"host", PlanChoice::Kind::kText, {"192.0.2.1"}, "ProxyJump"}});
   const std::string text = plan_text(plan);
-  CHECK(text.starts_with("web  by gw → web\\x1b[2J\n  step 1: gw\n  host  gw  ProxyJump\n  step 2: web"));
+  CHECK(text.starts_with(
+      "web  by ann@gw:22 → web\\x1b[2J\n  step 1: ann@gw:22\n  host  192.0.2.1  ProxyJump\n  step 2: web"));
 }

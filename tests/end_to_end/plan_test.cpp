@@ -113,7 +113,7 @@ TEST_CASE("aliases, includes and matches of ssh's configuration are followed") {
   CHECK(matched.at("because").at("user") == "-l");
   const json unmatched = step_of({"-F", config, "m1", "-l", "eve"});
   CHECK(unmatched.at("port") == 22);
-  CHECK(unmatched.at("because").at("port") == "default");
+  CHECK(unmatched.at("because").at("port") == "ssh's settings");
 }
 
 TEST_CASE("options are named where they decide") {
@@ -213,6 +213,33 @@ TEST_CASE("jumps are steps of the route, each with its own settings, in their or
   const Finished around = run_program({"plan", "-F", config, "around"});
   CHECK(around.code == 255);
   CHECK(contains(around.err, "leads back to itself"));
+}
+
+TEST_CASE("a user that the configuration names is never a default, though it would be one") {
+  if (!has_ssh()) return;
+  const Folder folder;
+  const std::string own = step_of({"-F", "none", "web"}).at("user");
+  CHECK(step_of({"-F", "none", "web"}).at("because").at("user") == "default");
+  const std::string config = folder.write("config", cat("Host web\n  User ", own, "\n"));
+  const json step = step_of({"-F", config, "web"});
+  CHECK(step.at("user") == own);
+  CHECK(step.at("because").at("user") == "ssh's settings");
+}
+
+TEST_CASE("hops are called as they were written, whatever their HostName") {
+  if (!has_ssh()) return;
+  const Folder folder;
+  const std::string config = folder.write("config",
+                                          "Host web\n  HostName 192.0.2.7\n  ProxyJump gw,far:2222\n"
+                                          "Host gw\n  HostName 192.0.2.1\n  User ann\n");
+  const json route = route_of({"-F", config, "me@web"});
+  REQUIRE(route.size() == 3);
+  CHECK(route[0].at("name") == "gw");
+  CHECK(route[0].at("host") == "192.0.2.1");
+  CHECK(route[1].at("name") == "far:2222");
+  CHECK(route[2].at("name") == "me@web");
+  const Finished got = run_program({"plan", "-F", config, "me@web"});
+  CHECK(got.out.starts_with("me@web  by gw → far:2222 → me@web\n  step 1: gw\n"));
 }
 
 TEST_CASE("text is for people: a block a target, in the order written, this machine too") {
