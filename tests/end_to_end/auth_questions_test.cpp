@@ -1,13 +1,11 @@
 // Goal: whatever a server wants to know of a person is asked, whoever speaks SSH; once, in the right words,
 // and given to nobody else. Method: a real sshd with accounts that have passwords, and a real dropbear; a
 // person at a terminal (a pty that is the controlling one), or the program that SSH_ASKPASS names.
-#include <sys/stat.h>
-
 #include <filesystem>
 #include <fstream>
 
 #include "tests/end_to_end/person.h"
-#include "tests/end_to_end/ssh.h"
+#include "tests/end_to_end/questions.h"
 
 using namespace banyan::test;
 using banyan::cat;
@@ -16,48 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPassword = "correct horse";
-
-Words through(const std::string& back_end, const Sshd& server, const std::string& targets,
-              const Words& rest) {
-  return over(server, targets, rest, back_end);
-}
-
-std::size_t count_of(const std::string& text, std::string_view part) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
-Sshd::Options with_passwords(const std::string& client_lines = "PreferredAuthentications password\n") {
-  return {.client_lines = client_lines,
-          .accounts = {{.name = "ann", .shell = "/bin/sh", .password = kPassword},
-                       {.name = "bob", .shell = "/bin/sh", .password = kPassword},
-                       {.name = "old", .shell = "/bin/sh", .password = kPassword, .has_expired = true}},
-          .pam = Sshd::kUsualPam};
-}
-
-// A program that answers, and keeps what it was asked.
-std::string askpass_that_says(const Sshd& server, const std::string& answer) {
-  const std::string file = server.folder() + "/askpass";
-  std::ofstream(file) << "#!/bin/sh\nprintf '%s\\n' \"$1\" >>" << server.folder() << "/asked\n"
-                      << "test -n '" << answer << "' || exit 1\necho '" << answer << "'\n";
-  ::chmod(file.c_str(), 0700);
-  return file;
-}
-
-Words asking_with(const std::string& program) {
-  return {"SSH_ASKPASS=" + program, "SSH_ASKPASS_REQUIRE=force"};
-}
-
-std::string make_key(const Sshd& server, const std::string& kind, const std::string& options,
-                     const std::string& passphrase) {
-  const std::string file = cat(server.folder(), "/id_", kind);
-  const std::string line = cat("exec ssh-keygen -q -a 2 -C '' ", options, " -N '", passphrase, "' -f ", file);
-  REQUIRE(std::system(line.c_str()) == 0);
-  return file;
-}
-
 }  // namespace
 
 TEST_CASE("a password is asked for by name, does not show, and lets in") {
@@ -65,7 +21,7 @@ TEST_CASE("a password is asked for by name, does not show, and lets in") {
   const Sshd server(with_passwords());
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web", {"--", "echo", "here"}));
+    OnTerminal program(over(server, "ann@web", {"--", "echo", "here"}, back_end));
     INFO(program.shown());
     REQUIRE(program.wait_for("ann@127.0.0.1's password: "));
     CHECK_FALSE(program.echoes());
@@ -82,7 +38,7 @@ TEST_CASE("a wrong password is asked for again, three times in all") {
   const Sshd server(with_passwords());
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web", {"--json", "--", "true"}));
+    OnTerminal program(over(server, "ann@web", {"--json", "--", "true"}, back_end));
     for (int i = 0; i < 3; ++i) {
       REQUIRE(program.wait_for("'s password: "));
       program.type("wrong\n");
@@ -102,7 +58,7 @@ TEST_CASE("an expired password is told as that, with what to do") {
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
     const Finished got =
-        run_program(through(back_end, server, "old@web", {"--json", "--", "true"}), {}, asking_with(askpass));
+        run_program(over(server, "old@web", {"--json", "--", "true"}, back_end), {}, asking_with(askpass));
     CAPTURE(got.out, got.err);
     CHECK(got.code == 255);
     const auto fail = the_event(got.out, "fail");
@@ -121,7 +77,7 @@ TEST_CASE(
   const Sshd server(options);
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web", {"--", "echo", "here"}));
+    OnTerminal program(over(server, "ann@web", {"--", "echo", "here"}, back_end));
     REQUIRE(program.wait_for("Password: "));
     program.type(cat(kPassword, "\n"));
     CHECK(program.wait_for("here"));
@@ -146,16 +102,14 @@ TEST_CASE("an encrypted key opens with its passphrase, whatever its kind and for
                {"ecdsa_pem", "-t ecdsa -b 384 -m PEM"},
                {"rsa_pem", "-t rsa -b 2048 -m PEM"},
                {"rsa_pkcs8", "-t rsa -b 2048 -m PKCS8"}};
-  std::ofstream authorized(server.folder() + "/authorized_keys", std::ios::app);
   const std::string askpass = askpass_that_says(server, "open sesame");
   for (const auto& row : table) {
     const std::string key = make_key(server, row.kind, row.options, "open sesame");
-    authorized << read_file(key + ".pub") << std::flush;
+    let_in(server, key);
     for (const std::string back_end : kBackEnds) {
       CAPTURE(row.kind, back_end);
-      const Finished got =
-          run_program(through(back_end, server, "web", {"--identity", key, "--", "echo", "here"}), {},
-                      asking_with(askpass));
+      const Finished got = run_program(
+          over(server, "web", {"--identity", key, "--", "echo", "here"}, back_end), {}, asking_with(askpass));
       CAPTURE(got.err);
       CHECK(got.code == 0);
       CHECK(got.out == "here\n");
@@ -167,10 +121,10 @@ TEST_CASE("a passphrase is asked for once for all hosts, and again only when it 
   if (!has_sshd()) return;
   const Sshd server;
   const std::string key = make_key(server, "one", "-t ed25519", "open sesame");
-  std::ofstream(server.folder() + "/authorized_keys", std::ios::app) << read_file(key + ".pub");
+  let_in(server, key);
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "db[1-5]", {"--identity", key, "--", "echo", "here"}));
+    OnTerminal program(over(server, "db[1-5]", {"--identity", key, "--", "echo", "here"}, back_end));
     const std::string question = cat("Enter passphrase for key '", key, "': ");
     REQUIRE(program.wait_for(question));
     program.type("wrong\n");
@@ -188,9 +142,8 @@ TEST_CASE("the password of -k is for all hosts, and tried on no further one when
     CAPTURE(back_end);
     const Sshd server(with_passwords());
     const std::string right = askpass_that_says(server, kPassword);
-    const Finished all =
-        run_program(through(back_end, server, "db[1-5]", {"-k", "-l", "ann", "--", "echo", "here"}), {},
-                    asking_with(right));
+    const Finished all = run_program(
+        over(server, "db[1-5]", {"-k", "-l", "ann", "--", "echo", "here"}, back_end), {}, asking_with(right));
     CAPTURE(all.err);
     CHECK(all.code == 0);
     CHECK(lines_of(all.out).size() == 5);
@@ -198,7 +151,7 @@ TEST_CASE("the password of -k is for all hosts, and tried on no further one when
 
     const std::string wrong = askpass_that_says(server, "wrong");
     const Finished none =
-        run_program(through(back_end, server, "db[1-5]", {"-k", "-l", "ann", "--json", "--", "echo", "here"}),
+        run_program(over(server, "db[1-5]", {"-k", "-l", "ann", "--json", "--", "echo", "here"}, back_end),
                     {}, asking_with(wrong));
     CAPTURE(none.out, server.log());
     CHECK(none.code == 4);
@@ -219,7 +172,7 @@ TEST_CASE("where nobody can be asked, nobody is waited for") {
   const Sshd server(with_passwords());
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    const Finished got = run_program(through(back_end, server, "ann@web", {"--json", "--", "true"}), {},
+    const Finished got = run_program(over(server, "ann@web", {"--json", "--", "true"}, back_end), {},
                                      {"SSH_ASKPASS_REQUIRE=never", "SSH_ASKPASS=/bin/true"});
     CAPTURE(got.out);
     CHECK(got.code == 255);
@@ -238,7 +191,7 @@ TEST_CASE("with --no-ask nobody is asked, though there is somebody") {
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
     const Finished got =
-        run_program(through(back_end, server, "ann@web", {"--no-ask", "--json", "--", "true"}), {}, asking);
+        run_program(over(server, "ann@web", {"--no-ask", "--json", "--", "true"}, back_end), {}, asking);
     CAPTURE(got.out);
     CHECK(got.code == 255);
     CHECK(the_event(got.out, "fail").value("class", "") == "auth");
@@ -251,7 +204,7 @@ TEST_CASE("Ctrl-C at a question ends the run with 130, and the terminal echoes a
   const Sshd server(with_passwords());
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web", {"--", "true"}));
+    OnTerminal program(over(server, "ann@web", {"--", "true"}, back_end));
     REQUIRE(program.wait_for("'s password: "));
     CHECK_FALSE(program.echoes());
     program.type("\x03");
@@ -265,7 +218,7 @@ TEST_CASE("Ctrl-\\ at a question ends the run with 131, and the terminal echoes 
   const Sshd server(with_passwords());
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web", {"--", "true"}));
+    OnTerminal program(over(server, "ann@web", {"--", "true"}, back_end));
     REQUIRE(program.wait_for("'s password: "));
     program.type("\x1c");
     CHECK(program.finish() == 128 + SIGQUIT);
@@ -285,7 +238,7 @@ TEST_CASE("what an account's own start is denied does not spoil the password of 
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
     const Finished got =
-        run_program(through(back_end, server, "db[1-3]", {"-k", "-l", "ann", "--", "echo", "here"}), {},
+        run_program(over(server, "db[1-3]", {"-k", "-l", "ann", "--", "echo", "here"}, back_end), {},
                     asking_with(askpass));
     CAPTURE(got.err);
     CHECK(got.code == 0);
@@ -300,7 +253,7 @@ TEST_CASE("a program that says no is no answer") {
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
     const Finished got =
-        run_program(through(back_end, server, "ann@web", {"--json", "--", "true"}), {}, asking_with(askpass));
+        run_program(over(server, "ann@web", {"--json", "--", "true"}, back_end), {}, asking_with(askpass));
     CAPTURE(got.out);
     CHECK(got.code == 255);
     const auto fail = the_event(got.out, "fail");
@@ -317,7 +270,7 @@ TEST_CASE("dropbear's password is asked for as well") {
                      .accounts = {{.name = "ann", .shell = "/bin/sh", .password = kPassword}}});
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web", {"--", "echo", "here"}));
+    OnTerminal program(over(server, "ann@web", {"--", "echo", "here"}, back_end));
     const bool asked = program.wait_for("'s password: ");
     INFO(program.shown() << server.log());
     REQUIRE(asked);
@@ -333,7 +286,9 @@ TEST_CASE("dropbear's password is asked for as well") {
 // Attack A16.
 TEST_CASE("a secret is in no command line, environment or file, while it is used and after") {
   if (!has_sshd() || !has_namespaces()) return;
-  const std::string password = "CanaryPassword-1f7c", passphrase = "CanaryPassphrase-93e0";
+  // Nobody else's command line has them, such as that of who runs the same test beside us.
+  const std::string password = cat("CanaryPassword-", std::int64_t(::getpid())),
+                    passphrase = cat("CanaryPassphrase-", std::int64_t(::getpid()));
   Sshd::Options options = with_passwords("PreferredAuthentications publickey,password\n");
   options.accounts[0].password = password;
   options.server_lines = "AuthenticationMethods publickey,password\n";
@@ -363,9 +318,10 @@ TEST_CASE("a secret is in no command line, environment or file, while it is used
   };
   for (const std::string back_end : kBackEnds) {
     CAPTURE(back_end);
-    OnTerminal program(through(back_end, server, "ann@web",
-                               {"--identity", key, "--json", "--", "sh", "-c", "echo begun; exec sleep 60"}),
-                       {cat("BANYAN_CACHE=", server.folder(), "/cache")});
+    OnTerminal program(
+        over(server, "ann@web", {"--identity", key, "--json", "--", "sh", "-c", "echo begun; exec sleep 60"},
+             back_end),
+        {cat("BANYAN_CACHE=", server.folder(), "/cache")});
     REQUIRE(program.wait_for("Enter passphrase"));
     program.type(passphrase + "\n");
     REQUIRE(program.wait_for("'s password: "));

@@ -30,12 +30,6 @@ Sshd::Options with_passwords_only() {
   return options;
 }
 
-std::size_t count_of(const std::string& text, std::string_view part) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
 // The value in the environment of whichever descendant has one; empty: none has.
 std::string variable_below(pid_t ancestor, const std::string& name) {
   for (const pid_t pid : descendants_of(ancestor)) {

@@ -5,20 +5,12 @@
 #include <fstream>
 
 #include "tests/end_to_end/person.h"
-#include "tests/end_to_end/ssh.h"
+#include "tests/end_to_end/questions.h"
 
 using namespace banyan::test;
 using banyan::cat;
 
 namespace {
-
-constexpr const char* kPassword = "correct horse";
-
-std::size_t count_of(const std::string& text, std::string_view part) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 // A target with an encrypted key, behind a host with a password; nothing is known of either yet.
 struct Way {
@@ -29,9 +21,8 @@ struct Way {
               config = target.folder() + "/through", question = cat("Enter passphrase for key '", key, "': ");
 
   explicit Way(const std::string& for_gateway = "") {
-    const std::string line = cat("exec ssh-keygen -q -a 2 -C '' -t ed25519 -N 'open sesame' -f ", key);
-    REQUIRE(std::system(line.c_str()) == 0);
-    std::ofstream(target.folder() + "/authorized_keys", std::ios::app) << read_file(key + ".pub");
+    make_key(target, "locked", "-t ed25519", "open sesame");
+    let_in(target, key);
     const std::string to_gateway =
         cat("HostName 127.0.0.1\nPort ", gateway.port(),
             "\nUser ann\nPreferredAuthentications password\nIdentityFile none\nIdentityAgent none\n",

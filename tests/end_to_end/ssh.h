@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/program.h"
+#include "tests/support/slack.h"
 #include "tests/support/sshd.h"
 
 namespace banyan::test {
@@ -37,6 +38,28 @@ inline nlohmann::json the_event(const std::string& out, std::string_view name) {
     found = event;
   }
   return found;
+}
+
+// How a run of one target is to fail before anything has begun there.
+struct Failing {
+  std::string phases, classes;  // with blanks between: one of them
+  std::string said = "";        // in the error
+  std::string remedy = "";      // in the remedy, which there is in any case
+  double seconds = 20;          // on an idle machine
+};
+inline void check_failed(const Finished& got, const Failing& expected) {
+  CHECK(got.code == 255);
+  CHECK(got.err == "");
+  CHECK(got.seconds < expected.seconds + kSlack);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(contains(expected.phases, fail["phase"].get<std::string>()));
+  CHECK(contains(expected.classes, fail["class"].get<std::string>()));
+  CHECK(fail["started"] == "no");
+  CHECK(contains(fail["error"].get<std::string>(), expected.said));
+  CHECK(fail["error"].get<std::string>().size() < 1000);
+  REQUIRE(fail["remedy"].is_string());
+  CHECK(contains(fail["remedy"].get<std::string>(), expected.remedy));
 }
 
 // The one process of that name that carries the mark; -1 when there is none, or more than one.

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tests/end_to_end/ssh.h"
+#include "tests/support/slack.h"
 
 using namespace banyan::test;
 using banyan::cat;
@@ -15,13 +16,6 @@ namespace {
 constexpr const char* kStubborn =
     "trap '' TERM HUP INT; (setsid sh -c 'trap \"\" TERM HUP INT; echo up; sleep 300; sleep 300' &); "
     "sleep 300; sleep 300";
-
-// Bounds hold on an idle machine; a busy one gets this much more, and a sanitizer too.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr double kSlack = 10;
-#else
-constexpr double kSlack = 2;
-#endif
 
 // A stubborn command that runs on an SSH host.
 struct Running {
@@ -38,7 +32,7 @@ struct Running {
     REQUIRE(::kill(pid, SIGKILL) == 0);
     const Finished got = program.finish();
     CAPTURE(got.out, got.err);
-    CHECK(since.seconds() < seconds + kSlack);
+    CHECK(since.seconds() < seconds + kSmallSlack);
     CHECK(got.code == 255);
     CHECK(got.err == "");
     const nlohmann::json fail = the_event(got.out, "fail");
@@ -48,7 +42,7 @@ struct Running {
     CHECK(fail["started"] == "yes");
     CHECK(contains(fail["error"].get<std::string>(), said));
     CHECK(all_gone(mark));
-    CHECK(since.seconds() < seconds + 2 + kSlack);
+    CHECK(since.seconds() < seconds + 2 + kSmallSlack);
     CHECK(the_event(got.out, "summary").value("unreachable", 0) == 1);
   }
 
@@ -70,7 +64,7 @@ TEST_CASE("--timeout ends a command on an SSH host that ignores SIGTERM and has 
     CAPTURE(got.out);
     CHECK(processes_marked(mark).empty());
     CHECK(got.code == 124);
-    CHECK(got.seconds < 0.5 + 3 + kSlack);
+    CHECK(got.seconds < 0.5 + 3 + kSmallSlack);
     const nlohmann::json fail = the_event(got.out, "fail");
     REQUIRE(fail.is_object());
     CHECK(fail["phase"] == "command");
@@ -91,7 +85,7 @@ TEST_CASE("a root that is killed takes what it started on an SSH host with it") 
     running.program.signal(SIGKILL);
     CHECK(running.program.finish().code == 1000 + SIGKILL);
     CHECK(all_gone(running.mark));
-    CHECK(since.seconds() < 2 + kSlack);
+    CHECK(since.seconds() < 2 + kSmallSlack);
   }
 }
 

@@ -64,6 +64,40 @@ void check_works(const Sshd& server, std::string_view account, std::string_view 
   }
 }
 
+// A command there is not begun, and one event says why; nothing stays.
+void check_refused(const Sshd& server, std::string_view account, const Failing& expected) {
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(account, back_end);
+    const Finished got = run_program(at(server, account, {"--json", "--", "true"}, back_end));
+    CAPTURE(got.out);
+    check_failed(got, expected);
+    CHECK(server.leftovers().empty());
+  }
+}
+
+// PATH is a folder with these tools alone, beside what `extra` puts there.
+Sshd::Options only_with(const Words& tools, const std::string& extra = "") {
+  Sshd::Options options{.server_lines = "SetEnv PATH=/srv/guest/bin",
+                        .accounts = {{"guest", "/bin/sh"}},
+                        .setup = "mkdir /srv/guest/bin\nln -s /bin/sh /srv/guest/bin/sh\n"};
+  for (const std::string& tool : tools)
+    options.setup += cat("ln -s \"$(command -v ", tool, ")\" /srv/guest/bin/", tool, "\n");
+  options.setup += extra;
+  return options;
+}
+
+// One whose uname says that the machine is another.
+Sshd::Options claiming_to_be(const std::string& machine) {
+  return only_with({"chmod", "rm", "dd"},
+                   cat("printf '#!/bin/sh\\necho ", machine,
+                       "\\n' >/srv/guest/bin/uname\nchmod 755 /srv/guest/bin/uname\n"));
+}
+
+// Directories of which none allows execution, but for the home.
+constexpr const char* kOnlyHome =
+    "mount -o remount,noexec /dev/shm\nmount -o remount,noexec /var/tmp\n"
+    "mount --bind /tmp /tmp\nmount -o remount,bind,noexec /tmp\n";
+
 }  // namespace
 
 TEST_CASE("a command runs behind every login shell, and its bytes arrive as they are") {
@@ -110,19 +144,7 @@ TEST_CASE("start-up files that print without end are told as such in bounded tim
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server({.accounts = {{"chatter", "/bin/bash"}},
                      .files = {{"chatter", ".bashrc", "while :; do echo 'never ends'; done\n"}}});
-  for (const char* back_end : kBackEnds) {
-    CAPTURE(back_end);
-    const Finished got = run_program(at(server, "chatter", {"--json", "--", "true"}, back_end));
-    CAPTURE(got.out);
-    CHECK(got.code == 255);
-    CHECK(got.seconds < 20);
-    const nlohmann::json fail = the_event(got.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["phase"] == "shell");
-    CHECK(fail["class"] == "bootstrap");
-    CHECK(contains(fail["error"].get<std::string>(), "never ends"));
-    CHECK(fail["remedy"].is_string());
-  }
+  check_refused(server, "chatter", {"shell", "bootstrap", "never ends"});
 }
 
 TEST_CASE("start-up files that never end cost --connect-timeout and no more, and Ctrl-C ends the wait") {
@@ -169,9 +191,7 @@ TEST_CASE("the first directory that allows execution is taken, and nothing stays
   } table[] = {
       {"/dev/shm noexec", "mount -o remount,noexec /dev/shm\n"},
       {"/dev/shm read-only", "mount -o remount,ro /dev/shm\n"},
-      {"only the home",
-       "mount -o remount,noexec /dev/shm\nmount -o remount,noexec /var/tmp\n"
-       "mount --bind /tmp /tmp\nmount -o remount,bind,noexec /tmp\n"},
+      {"only the home", kOnlyHome},
   };
   for (const auto& row : table) {
     CAPTURE(row.what);
@@ -192,10 +212,8 @@ TEST_CASE("XDG_RUNTIME_DIR is the first directory that is tried, unless it allow
                       " none /srv/guest/runtime\n"
                       // Where only one is left to be used, that it works says which.
                       "test ",
-                      std::string_view(option),
-                      " = noexec || {\nmount -o remount,noexec /dev/shm\n"
-                      "mount -o remount,noexec /var/tmp\nmount --bind /tmp /tmp\n"
-                      "mount -o remount,bind,noexec /tmp\nchmod 555 /srv/guest\n}\n")});
+                      std::string_view(option), " = noexec || {\n", std::string_view(kOnlyHome),
+                      "chmod 555 /srv/guest\n}\n")});
     check_works(server, "guest");
     CHECK(server.leftovers().empty());
   }
@@ -238,29 +256,7 @@ TEST_CASE("a login shell that is none of ours is told with what it said") {
       {.accounts = {{"menu", "/srv/menu/shell"}},
        .setup = "chmod 755 /srv/menu/shell\n",
        .files = {{"menu", "shell", "#!/bin/sh\necho 'Please choose: 1) backup 2) restore'\nexit 1\n"}}});
-  for (const char* back_end : kBackEnds) {
-    CAPTURE(back_end);
-    const Finished got = run_program(at(server, "menu", {"--json", "--", "true"}, back_end));
-    CAPTURE(got.out);
-    CHECK(got.code == 255);
-    const nlohmann::json fail = the_event(got.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["phase"] == "shell");
-    CHECK(fail["class"] == "bootstrap");
-    CHECK(contains(fail["error"].get<std::string>(), "Please choose"));
-    CHECK(fail["remedy"].is_string());
-  }
-}
-
-// PATH is a folder with these tools alone, beside what `extra` puts there.
-Sshd::Options only_with(const Words& tools, const std::string& extra = "") {
-  Sshd::Options options{.server_lines = "SetEnv PATH=/srv/guest/bin",
-                        .accounts = {{"guest", "/bin/sh"}},
-                        .setup = "mkdir /srv/guest/bin\nln -s /bin/sh /srv/guest/bin/sh\n"};
-  for (const std::string& tool : tools)
-    options.setup += cat("ln -s \"$(command -v ", tool, ")\" /srv/guest/bin/", tool, "\n");
-  options.setup += extra;
-  return options;
+  check_refused(server, "menu", {"shell", "bootstrap", "Please choose"});
 }
 
 TEST_CASE("a host without dd receives the loader through printf") {
@@ -280,37 +276,14 @@ TEST_CASE("a host without dd receives the loader through printf") {
 TEST_CASE("a host without a tool that is needed is told in one line that names it") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(only_with({"rm", "uname", "dd"}));
-  for (const char* back_end : kBackEnds) {
-    CAPTURE(back_end);
-    const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}, back_end));
-    CHECK(got.code == 255);
-    const nlohmann::json fail = the_event(got.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["phase"] == "shell");
-    CHECK(fail["class"] == "bootstrap");
-    CHECK(contains(fail["error"].get<std::string>(), "the host has no chmod"));
-    CHECK(fail["remedy"].is_string());
-  }
+  check_refused(server, "guest", {"shell", "bootstrap", "the host has no chmod"});
 }
 
 TEST_CASE("a host of an architecture nobody has an image for is told in one line that names it") {
   if (!has_sshd() || !has_namespaces()) return;
-  const Sshd server(only_with(
-      {"chmod", "rm", "dd"},
-      "printf '#!/bin/sh\\necho pdp11\\n' >/srv/guest/bin/uname\nchmod 755 /srv/guest/bin/uname\n"));
-  for (const char* back_end : kBackEnds) {
-    CAPTURE(back_end);
-    const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}, back_end));
-    CAPTURE(got.out);
-    CHECK(got.code == 255);
-    const nlohmann::json fail = the_event(got.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["phase"] == "shell");
-    CHECK(fail["class"] == "bootstrap");
-    CHECK(contains(fail["error"].get<std::string>(), "the host is pdp11; this program carries images for "));
-    CHECK(fail["remedy"].is_string());
-    CHECK(server.leftovers().empty());
-  }
+  const Sshd server(claiming_to_be("pdp11"));
+  check_refused(server, "guest",
+                {"shell", "bootstrap", "the host is pdp11; this program carries images for "});
 }
 
 TEST_CASE("a host that lies about its architecture is told as one that cannot execute the loader") {
@@ -320,19 +293,6 @@ TEST_CASE("a host that lies about its architecture is told as one that cannot ex
     not_tested("binfmt", banyan::cat("this machine does execute programs for ", other));
     return;
   }
-  const Sshd server(
-      only_with({"chmod", "rm", "dd"}, cat("printf '#!/bin/sh\\necho ", other,
-                                           "\\n' >/srv/guest/bin/uname\nchmod 755 /srv/guest/bin/uname\n")));
-  for (const char* back_end : kBackEnds) {
-    CAPTURE(back_end);
-    const Finished got = run_program(at(server, "guest", {"--json", "--", "true"}, back_end));
-    CAPTURE(got.out);
-    CHECK(got.code == 255);
-    CHECK(got.seconds < 20);
-    const nlohmann::json fail = the_event(got.out, "fail");
-    REQUIRE(fail.is_object());
-    CHECK(fail["class"] == "bootstrap");
-    CHECK(fail["started"] == "no");
-    CHECK(server.leftovers().empty());
-  }
+  const Sshd server(claiming_to_be(other));
+  check_refused(server, "guest", {"shell upload hello", "bootstrap"});
 }

@@ -2,17 +2,12 @@
 // own pause is not mistaken for that. Method: real processes stopped with SIGSTOP, three runs side by side
 // because silence takes its time.
 #include "tests/end_to_end/ssh.h"
+#include "tests/support/slack.h"
 
 using namespace banyan::test;
 using banyan::cat;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr double kSlack = 10;
-#else
-constexpr double kSlack = 3;
-#endif
 
 constexpr int kOurPauseMs = 10'000;
 
@@ -35,7 +30,7 @@ void check_lost(Run& run, const Stopwatch& since) {
   CAPTURE(got.out, got.err, seconds);
   CHECK(got.code == 255);
   CHECK(seconds > 9);
-  CHECK(seconds < 20 + kSlack);
+  CHECK(seconds < 20 + kSmallSlack);
   const nlohmann::json fail = the_event(got.out, "fail");
   REQUIRE(fail.is_object());
   CHECK(fail["phase"] == "link");
@@ -70,7 +65,7 @@ TEST_CASE("a silent host is lost after 10 to 20 seconds, and a pause of our own 
   while (processes_marked(silent_server.mark).size() > 0 && std::chrono::steady_clock::now() < end)
     ::poll(nullptr, 0, 10);
   CHECK(processes_marked(silent_server.mark).empty());
-  CHECK(since.seconds() < 26 + kSlack);
+  CHECK(since.seconds() < 26 + kSmallSlack);
   // What is stopped cannot end; once it may go on, it does.
   ::kill(session, SIGCONT);
   ::kill(silent_agent.agent, SIGCONT);
