@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 
@@ -311,6 +312,44 @@ TEST_CASE(
   CHECK(got.code == 0);
   CHECK(matches(terminal.screen().back(), "2 ok · [0-9.]+s"));
   CHECK(contains(got.out, "done"));
+  CHECK(all_gone(mark));
+}
+
+// Attack A24. Each barrier by itself: either would do, and another that holds must not hide that one is gone.
+TEST_CASE("nobody between us and a command has our terminal: not by his session, nor by a descriptor") {
+  const std::string mark = fresh_mark();
+  Terminal terminal(shell("local", "echo up; sleep 300; exit"), {.environment = {mark}});
+  REQUIRE(terminal.wait_for("up"));
+  const auto late = std::chrono::steady_clock::now() + kProgramDeadline;
+  while (processes_marked(mark).size() < 5 && std::chrono::steady_clock::now() < late) ::poll(nullptr, 0, 5);
+  const std::string own_session = stat_field(terminal.pid(), 3);
+  REQUIRE(stat_field(terminal.pid(), 4) != "0");  // ours is one
+  std::map<std::string, std::string> sessions;    // by the process's name
+  for (const pid_t pid : processes_marked(mark)) {
+    if (pid == terminal.pid()) continue;  // the fifth
+    const std::string name = read_file(cat("/proc/", pid, "/comm"));
+    CAPTURE(name);
+    sessions[name] = stat_field(pid, 3);
+    CHECK(sessions[name] != own_session);
+    CHECK(stat_field(pid, 4) == "0");  // the session's terminal
+    for (const auto& fd : std::filesystem::directory_iterator(cat("/proc/", pid, "/fd"))) {
+      std::error_code gone;
+      const std::string where = std::filesystem::read_symlink(fd, gone);
+      CAPTURE(where);
+      CHECK_FALSE(where.starts_with("/dev/pts/"));
+      CHECK_FALSE(where.starts_with("/dev/tty"));
+    }
+  }
+  REQUIRE(sessions.size() == 4);
+  // The context keeps away from our terminal by itself, so does a command's guard from the context's, and the
+  // command from the guard's.
+  CHECK(sessions["banyan-guard\n"] != sessions["banyan-agent\n"]);
+  CHECK(sessions["sh\n"] != sessions["banyan-guard\n"]);
+  CHECK(sessions["sleep\n"] == sessions["sh\n"]);
+  terminal.type("\x03");
+  REQUIRE(terminal.wait_for("still running"));
+  terminal.type("\x03");
+  CHECK(terminal.finish().code == 130);
   CHECK(all_gone(mark));
 }
 
