@@ -208,6 +208,10 @@ void Ask::cancel(Id id) {
   finish(Outcome::kDeclined);
 }
 
+bool Ask::is_waiting(Id id) const {
+  return std::ranges::any_of(waiting_, [id](const Waiting& waiting) { return waiting.id == id; });
+}
+
 void Ask::close() {
   if (std::exchange(closed_, true)) return;
   if (terminal_) write_terminal("\n");

@@ -61,6 +61,7 @@ class Ask final : public Asker {
   bool can_ask() const override { return by_ != AskBy::kNobody && !closed_; }
   Id ask(Question question, OnAnswer on_answer) override;
   void cancel(Id id) override;
+  bool is_waiting(Id id) const override;
 
   // A question is before the person.
   bool is_asking() const { return current_.has_value(); }

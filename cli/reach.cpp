@@ -25,6 +25,9 @@ constexpr Nanos kSilentAfter = kSecond, kOpaqueAfter = 5 * kSecond;
 // sshd at all, and its person waits.
 constexpr std::uint32_t kAttemptsMax = 20, kStrangerMax = 4;
 constexpr Nanos kDroppedMax = 30 * kSecond;
+// So often a server may hang up while a person answers others: each time another question is answered, and
+// a person gives up sooner.
+constexpr std::uint32_t kHungUpMax = 100;
 
 // The server hung up before it could know who we are.
 bool is_drop(const Error& error) {
@@ -217,6 +220,7 @@ void Reach::watch_silence(Way& way) {
 }
 
 bool Reach::is_idle(const Way& way) const {
+  if (way.waits_since != 0) return true;
   if (way.start == 0) return way.ticket && admission_.is_waiting(*way.ticket);
   return way.is_silent && runner_.phase_of(way.start) <= Phase::kConnect;
 }
@@ -258,6 +262,14 @@ Admission::Outcome Reach::outcome_of(const Result<Child>& child) {
 bool Reach::try_again(Id id, const Error& error) {
   Way& way = ways_.at(id);
   if (way.target.local) return false;
+  // It waited in our queue of questions for longer than its server would.
+  const bool may_try_again = secrets_.take_may_try_again(way.login);
+  const bool is_cut_off =
+      way.session || error.error_class == ErrorClass::kRefused || error.error_class == ErrorClass::kLost;
+  if (may_try_again && is_cut_off && error.phase <= Phase::kAuth && ++way.hung_up <= kHungUpMax) {
+    try_after_answer(id);
+    return true;
+  }
   const Nanos passed = loop_.now() - way.began;
   if (ssh_.connect_timeout > 0 && passed >= ssh_.connect_timeout) return false;
   if (is_drop(error)) {
@@ -290,6 +302,19 @@ bool Reach::try_again(Id id, const Error& error) {
     return true;
   }
   return false;
+}
+
+void Reach::try_after_answer(Id id) {
+  ways_.at(id).waits_since = loop_.now();
+  say_idle();
+  secrets_.after_answer([this, alive = alive_, id] {
+    if (!*alive) return;
+    const auto found = ways_.find(id);
+    if (found == ways_.end() || found->second.cancelled) return;
+    Way& way = found->second;
+    way.began += loop_.now() - std::exchange(way.waits_since, 0);
+    ask_admission(id, Admission::Place::kFront);
+  });
 }
 
 Error Reach::told(const Way& way, Error error) const {
@@ -331,7 +356,7 @@ void Reach::cancel(Id id) {
   // call.
   if (way.ticket) {
     admission_.give_back(*std::exchange(way.ticket, {}), Admission::Outcome::kFailed);
-  } else if (way.timer == 0) {
+  } else if (way.timer == 0 && way.waits_since == 0) {
     return;
   }
   loop_.cancel(std::exchange(way.timer, 0));

@@ -78,8 +78,10 @@ class Reach {
     std::optional<Admission::Ticket> ticket;
     std::uint32_t attempts = 0, attempts_wanted = 1;  // as ConnectionAttempts says
     std::string guess;
-    Nanos began = 0;          // when it was admitted for the first time
-    Loop::TimerId timer = 0;  // to notice silence; to try again
+    Nanos began = 0;            // when it was admitted for the first time
+    Loop::TimerId timer = 0;    // to notice silence; to try again
+    Nanos waits_since = 0;      // for a person to answer another host, to be connected anew; 0: it does not
+    std::uint32_t hung_up = 0;  // how often its server did that while a person answered others
     bool knows_session_type = false;
     Nanos tcp_timeout = 0;   // as ConnectTimeout says
     bool has_jumps = false;  // of ProxyJump
@@ -96,6 +98,7 @@ class Reach {
   void say_idle();
   void on_up(Id id, Result<Child> child);
   bool try_again(Id id, const Error& error);  // false: it shall not be
+  void try_after_answer(Id id);
   static Admission::Outcome outcome_of(const Result<Child>& child);
   void conclude(Id id, Result<Child> child);
   Error told(const Way& way, Error error) const;

@@ -120,7 +120,10 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
     return Done{};
   }
 
-  void end() override { process_->end(); }
+  void end() override {
+    is_ended_by_us_ = true;
+    process_->end();
+  }
   void read_text() override { process_->read_text(); }
 
   Askpass& askpass() { return askpass_; }
@@ -166,6 +169,7 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
     pid_ = -1;
     Ending told = ending;
     if (failure_) told.error = failure_;
+    if (!failure_ && !is_ended_by_us_) askpass_.secrets_.cut_off(login_);
     owner_.on_carrier_end(told);
   }
 
@@ -176,6 +180,7 @@ class Askpass::Ssh final : public Carrier, private Carrier::Owner {
   pid_t pid_ = -1;
   std::vector<std::unique_ptr<Client>> clients_;
   int asking_ = 0;
+  bool is_ended_by_us_ = false;
   std::optional<std::string> answered_;  // whose question was answered last
   bool answered_direct_ = true;          // that of the host itself
   std::string line_;                     // of its standard error, as far as it has come

@@ -111,6 +111,13 @@ class Connectors::Session final : public Carrier {
   void on_end(const SessionEnd& end) {
     over_ = true;
     loop_.cancel(std::exchange(deadline_, 0));
+    if (login_ != 0 && !ending_ && end.error && end.error->phase == Phase::kAuth) {
+      if (asked_ != 0) {
+        secrets_->hung_up(login_, std::exchange(asked_, 0));
+      } else {
+        secrets_->cut_off(login_, end.error->error_class == ErrorClass::kRefused);
+      }
+    }
     stop_asking();
     owner_.on_carrier_end({.error = failure_ ? failure_ : end.error,
                            .status = end.exit_code ? W_EXITCODE(*end.exit_code, 0) : kStatusUnknown});

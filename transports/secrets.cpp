@@ -47,7 +47,59 @@ Secrets::~Secrets() {
 
 Asker::Id Secrets::put(Question question, Asker::OnAnswer on_answer) {
   if (before_first_) std::exchange(before_first_, nullptr)();
-  return asker_.ask(std::move(question), std::move(on_answer));
+  ++open_;
+  return asker_.ask(std::move(question),
+                    [this, alive = alive_, on_answer = std::move(on_answer)](Asker::Answer answer) {
+                      if (*alive) note_question_over();
+                      on_answer(std::move(answer));
+                    });
+}
+
+void Secrets::take_back(Asker::Id& asked) {
+  if (asked == 0) return;
+  asker_.cancel(std::exchange(asked, 0));
+  note_question_over();
+}
+
+void Secrets::note_question_over() {
+  --open_;
+  for (Function<void()>& then : std::exchange(after_answer_, {})) loop_.post(std::move(then));
+}
+
+void Secrets::after_answer(Function<void()> then) {
+  if (open_ == 0) return loop_.post(std::move(then));
+  after_answer_.push_back(std::move(then));
+}
+
+bool Secrets::hung_up(LoginId login, AskId id) {
+  const auto found = asks_.find(id);
+  if (found == asks_.end()) return false;
+  const Ask& ask = found->second;
+  const bool is_passphrase = ask.want.kind == Kind::kPassphrase;
+  const bool is_seen = !is_passphrase && ask.asked != 0 && !asker_.is_waiting(ask.asked);
+  if (is_passphrase) {
+    std::erase(keys_[ask.want.of].waiting, id);
+    asks_.erase(found);
+  } else {
+    cancel(id);
+  }
+  logins_.at(login).may_try_again = !is_seen;
+  return !is_seen;
+}
+
+void Secrets::cut_off(LoginId login, bool at_login) {
+  const auto found = logins_.find(login);
+  if (found == logins_.end()) return;
+  Login& host = found->second;
+  if (at_login && !host.is_in && host.common_was_last) return common_was_refused(host);
+  if (host.is_in || !std::exchange(host.has_waited, false)) return;
+  host.may_try_again = true;
+  host.good.merge(host.given);
+}
+
+bool Secrets::take_may_try_again(LoginId login) {
+  const auto found = logins_.find(login);
+  return found != logins_.end() && std::exchange(found->second.may_try_again, false);
 }
 
 void Secrets::ask_common(Function<void(Asker::Outcome)> then) {
@@ -89,6 +141,7 @@ void Secrets::begin_try(LoginId login) {
   host.key_generations.clear();
   host.jump_generations.clear();
   host.last_jump.clear();
+  host.has_waited = host.may_try_again = false;
   host.given.clear();
 }
 
@@ -97,6 +150,7 @@ void Secrets::refused(LoginId login) {
   if (found == logins_.end()) return;
   Login& host = found->second;
   if (host.is_in) return;
+  host.has_waited = false;
   if (!host.last_jump.empty()) {
     const unsigned now = jumps_[host.last_jump].generation;
     const bool is_meant = std::ranges::any_of(host.jump_generations, [&](const auto& given) {
@@ -140,16 +194,15 @@ void Secrets::cancel(AskId id) {
   const auto found = asks_.find(id);
   if (found == asks_.end()) return;
   const Ask& ask = found->second;
-  if (ask.asked != 0) asker_.cancel(ask.asked);
+  take_back(found->second.asked);
   if (ask.want.kind == Kind::kPassphrase) {
     Key& key = keys_[ask.want.of];
     std::erase(key.waiting, id);
-    if (key.waiting.empty() && key.asked != 0) asker_.cancel(std::exchange(key.asked, 0));
+    if (key.waiting.empty()) take_back(key.asked);
   }
   std::erase(wait_for_common_, id);
   for (auto& [name, jump] : jumps_) {
-    if (std::erase(jump.waiting, id) > 0 && jump.waiting.empty() && jump.asked != 0)
-      asker_.cancel(std::exchange(jump.asked, 0));
+    if (std::erase(jump.waiting, id) > 0 && jump.waiting.empty()) take_back(jump.asked);
   }
   asks_.erase(found);
 }
@@ -158,6 +211,8 @@ void Secrets::finish(AskId id, Result<std::vector<Secret>> secrets) {
   const auto found = asks_.find(id);
   if (found == asks_.end()) return;
   const OnSecrets on_secrets = std::move(found->second.on_secrets);
+  if (const auto host = logins_.find(found->second.login); host != logins_.end())
+    host->second.has_waited = found->second.is_behind && secrets;
   asks_.erase(found);
   on_secrets(std::move(secrets));
 }
@@ -207,6 +262,7 @@ void Secrets::decide_passphrase(AskId id) {
     generations[asked] = key.generation;
     return give(id, key.secret);
   }
+  asks_.at(id).is_behind = open_ > 0;
   key.waiting.push_back(id);
   if (key.asked == 0) ask_for_passphrase(file);
 }
@@ -323,10 +379,12 @@ void Secrets::ask_person(AskId id) {
       question.lines.insert(question.lines.end(), lines.begin(), lines.end());
     }
   }
+  ask.is_behind = open_ > 0;
   ask.asked = put(std::move(question), [this, alive = alive_, id](Asker::Answer answer) {
     if (!*alive) return;
     const auto found = asks_.find(id);
     if (found == asks_.end()) return;
+    found->second.asked = 0;
     const Want& asked = found->second.want;
     const std::size_t count = std::max<std::size_t>(1, asked.items.size());
     if (answer.outcome != Asker::Outcome::kAnswered || answer.secrets.size() != count)

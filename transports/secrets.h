@@ -62,6 +62,8 @@ class Asker {
   // `on_answer` comes once, from the loop and never from within this call, unless it was cancelled.
   virtual Id ask(Question question, OnAnswer on_answer) = 0;
   virtual void cancel(Id id) = 0;
+  // The person has not seen it yet.
+  virtual bool is_waiting(Id id) const = 0;
 };
 
 class Secrets {
@@ -107,6 +109,19 @@ class Secrets {
   void refused(LoginId login);
   void accepted(LoginId login);
 
+  // A server waits for an answer only so long, and a person answers one question after the other.
+  // The server hung up on `id`: cancels it. True: it was not a person's answer to this very host that was
+  // late, so that it may be connected anew, after_answer(). A passphrase stays asked for.
+  bool hung_up(LoginId login, AskId id);
+  // The connection of one that waits in silence for its answer has ended, without a word on what it was
+  // given at last: if it had waited for the answers to others, that may be given again. `at_login`: it had
+  // not been let in, for sure; then the password for all counts as refused, which some servers do so.
+  void cut_off(LoginId login, bool at_login = false);
+  // Told once.
+  bool take_may_try_again(LoginId login);
+  // Called once, from the loop: when a question has been answered, or there is none.
+  void after_answer(Function<void()> then);
+
   // `on_secrets` once, never from within this call, unless cancelled. `login` is open.
   AskId ask(LoginId login, Want want, OnSecrets on_secrets);
   void cancel(AskId id);
@@ -116,9 +131,11 @@ class Secrets {
   using AskedKey = std::pair<std::uint64_t, std::string>;  // who asks, and for which file
   struct Login {
     std::string name;
-    std::optional<std::string> common_for;          // the question it was given the password for all for
-    bool common_was_last = false;                   // and nothing after it
-    bool is_in = false;                             // in this try
+    std::optional<std::string> common_for;  // the question it was given the password for all for
+    bool common_was_last = false;           // and nothing after it
+    bool is_in = false;                     // in this try
+    bool has_waited = false;     // what it was given last came after the answers to others, and no verdict
+    bool may_try_again = false;  // it lost its connection for that
     std::map<AskedKey, unsigned> key_generations;   // of passphrases that were given
     Answers given;                                  // passwords, in this try
     Answers good;                                   // those with which it let us in before
@@ -130,7 +147,8 @@ class Secrets {
     LoginId login = 0;
     Want want;
     OnSecrets on_secrets;
-    Asker::Id asked = 0;  // of this alone; a passphrase is asked for by its Key
+    Asker::Id asked = 0;     // of this alone; a passphrase is asked for by its Key
+    bool is_behind = false;  // another question was open before it
   };
   struct Key {
     unsigned generation = 0;  // of the secret
@@ -171,12 +189,16 @@ class Secrets {
   void give(AskId id, const Secret& secret);
   void finish(AskId id, Result<std::vector<Secret>> secrets);
   Asker::Id put(Question question, Asker::OnAnswer on_answer);
+  void take_back(Asker::Id& asked);
+  void note_question_over();
 
   Loop& loop_;
   Asker& asker_;
   std::function<void()> before_first_;
   std::map<LoginId, Login> logins_;
   std::map<AskId, Ask> asks_;
+  std::size_t open_ = 0;  // questions before the person
+  std::vector<Function<void()>> after_answer_;
   std::map<std::string, Key> keys_;
   std::map<std::string, Jump> jumps_;  // by how it is reached, and its question
   Secret common_;

@@ -53,6 +53,7 @@ void Secrets::decide_jump(AskId id, const std::string& name) {
     }
     return give(id, jump.secret);
   }
+  asks_.at(id).is_behind = asks_.at(id).is_behind || open_ > 0 || jump.is_known;
   jump.waiting.insert(asks_again ? jump.waiting.begin() : jump.waiting.end(), id);
   if (!jump.is_known && jump.asked == 0) ask_for_jump(name);
 }

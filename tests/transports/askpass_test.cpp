@@ -32,6 +32,7 @@ class Nobody final : public Asker {
   bool can_ask() const override { return false; }
   Id ask(Question, OnAnswer) override { return 1; }
   void cancel(Id) override {}
+  bool is_waiting(Id) const override { return false; }
 };
 
 sockaddr_un named(const std::string& name, socklen_t& size) {

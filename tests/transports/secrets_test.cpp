@@ -18,27 +18,37 @@ class Person final : public Asker {
   bool can_ask() const override { return true; }
   Id ask(Question question, OnAnswer on_answer) override {
     asked.push_back(std::move(question));
-    loop_.post([this, on_answer = std::move(on_answer)] {
-      Answer answer;
-      if (answers.empty()) {
-        answer.outcome = Outcome::kDeclined;
-      } else {
-        answer.outcome = Outcome::kAnswered;
-        answer.secrets.push_back(Secret::copy_of(as_bytes(answers.front())));
-        answers.pop_front();
-      }
-      on_answer(std::move(answer));
-    });
+    on_answer_ = std::move(on_answer);
+    if (!is_slow) {
+      loop_.post([this, then = std::move(on_answer_)] { answer(then); });
+    }
     return asked.size();
   }
+  void answer_now() { answer(on_answer_); }
   void cancel(Id) override { ++cancelled; }
+  bool is_waiting(Id id) const override { return id > seen; }
 
   std::vector<Question> asked;
   std::deque<std::string> answers;
   int cancelled = 0;
+  Id seen = 0;           // the last question that was shown, as far as a test says
+  bool is_slow = false;  // answers only when told to, and the last question
 
  private:
+  void answer(const OnAnswer& then) {
+    Answer answer;
+    if (answers.empty()) {
+      answer.outcome = Outcome::kDeclined;
+    } else {
+      answer.outcome = Outcome::kAnswered;
+      answer.secrets.push_back(Secret::copy_of(as_bytes(answers.front())));
+      answers.pop_front();
+    }
+    then(std::move(answer));
+  }
+
   Loop& loop_;
+  OnAnswer on_answer_;
 };
 
 struct World {
@@ -462,4 +472,92 @@ TEST_CASE("a jump host's refusal is seen by its user, whatever name it goes by")
   CHECK_FALSE(is_refusal_by_ssh(line, "ann@gw"));
   CHECK_FALSE(is_refusal_by_ssh("bob@10.0.0.1: Permission denied (password).", "ann@gw", true));
   CHECK_FALSE(is_refusal_by_ssh("ann@10.0.0.1 said: Permission denied (x).", "ann@gw", true));
+}
+
+TEST_CASE("a host that was hung up on behind the questions of others may be tried again after the answer") {
+  SimWorld sim{1};
+  SimLoop& loop = sim.add_loop();
+  Person person{loop};
+  person.is_slow = true;
+  person.answers = {"one"};
+  Secrets secrets{loop, person};
+  const Secrets::LoginId a = secrets.open("a"), b = secrets.open("b");
+  const Secrets::AskId first = secrets.ask(a, password("ann@a"), [](Result<std::vector<Secret>>) {});
+  const Secrets::AskId second = secrets.ask(b, password("ann@b"), [](Result<std::vector<Secret>>) {});
+  sim.run_until_idle();
+  person.seen = 1;
+  bool is_answered = false;
+  CHECK(secrets.hung_up(b, second));
+  CHECK(secrets.take_may_try_again(b));
+  CHECK_FALSE(secrets.take_may_try_again(b));
+  secrets.after_answer([&] { is_answered = true; });
+  sim.run_until_idle();
+  CHECK_FALSE(is_answered);
+  CHECK_FALSE(secrets.hung_up(a, first));  // a person was asked for this one, and was late
+  sim.run_until_idle();
+  CHECK(is_answered);
+  CHECK(person.cancelled == 2);
+}
+
+TEST_CASE("a passphrase stays asked for when a server hangs up, and is used by those that come again") {
+  SimWorld sim{1};
+  SimLoop& loop = sim.add_loop();
+  Person person{loop};
+  person.is_slow = true;
+  person.answers = {"sesame"};
+  Secrets secrets{loop, person};
+  const Secrets::LoginId a = secrets.open("a");
+  const Secrets::AskId asked = secrets.ask(a, passphrase("/id"), [](Result<std::vector<Secret>>) {});
+  sim.run_until_idle();
+  person.seen = 1;
+  CHECK(secrets.hung_up(a, asked));
+  CHECK(person.cancelled == 0);
+  person.answer_now();
+  sim.run_until_idle();
+  secrets.begin_try(a);
+  std::string given;
+  secrets.ask(a, passphrase("/id"), [&](Result<std::vector<Secret>> got) {
+    if (got) given = got->front().text();
+  });
+  sim.run_until_idle();
+  CHECK(given == "sesame");
+  CHECK(person.asked.size() == 1);
+}
+
+TEST_CASE("what was typed for a connection that had gone by then is given to the next one") {
+  World world({"one", "two"});
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  const auto first = world.ask_later(a, password("ann@a")), second = world.ask_later(b, password("ann@b"));
+  world.settle();
+  CHECK(second->secret == "two");
+  world.secrets.cut_off(a);
+  CHECK_FALSE(world.secrets.take_may_try_again(a));  // it waited for nobody
+  world.secrets.cut_off(b);
+  CHECK(world.secrets.take_may_try_again(b));
+  world.secrets.begin_try(b);
+  CHECK(world.ask(b, password("ann@b")).secret == "two");
+  world.secrets.cut_off(b);
+  CHECK_FALSE(world.secrets.take_may_try_again(b));  // this one did not wait: the server did not like it
+  CHECK(world.person.asked.size() == 2);
+}
+
+TEST_CASE("a server that hangs up on the password for all without a word has refused it") {
+  World world;
+  world.have_common("common");
+  const Secrets::LoginId a = world.secrets.open("a");
+  CHECK(world.ask(a, password("ann@a")).secret == "common");
+  world.secrets.cut_off(a, true);
+  CHECK(contains_refusal(world.ask(world.secrets.open("b"), password("ann@b")).error));
+}
+
+TEST_CASE("what was refused is not given again because the server hung up then") {
+  World world({"one", "two", "three"});
+  const Secrets::LoginId a = world.secrets.open("a"), b = world.secrets.open("b");
+  const auto first = world.ask_later(a, password("ann@a")), second = world.ask_later(b, password("ann@b"));
+  world.settle();
+  world.secrets.refused(b);
+  world.secrets.cut_off(b);
+  CHECK_FALSE(world.secrets.take_may_try_again(b));
+  world.secrets.begin_try(b);
+  CHECK(world.ask(b, password("ann@b")).secret == "three");
 }

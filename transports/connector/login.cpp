@@ -341,7 +341,8 @@ Login::Progress Login::try_password() {
     return failed(cat("the password of ", user, " has expired"), "log in by hand once and change it");
   ++passwords_;
   if (const std::optional<Progress> cut_off = if_cut_off()) {
-    owner_.on_refused();  // too many tries, as a rule
+    // Too many tries; or it had hung up before we were heard.
+    if (!library_->farewell.empty()) owner_.on_refused();
     return *cut_off;
   }
   refusal_ = "the password";
@@ -377,7 +378,7 @@ Login::Progress Login::try_interactive() {
   if (code == 0) return Progress::kDone;
   ++exchanges_;
   if (const std::optional<Progress> cut_off = if_cut_off()) {
-    if (was_answered_) owner_.on_refused();
+    if (was_answered_ && !library_->farewell.empty()) owner_.on_refused();
     return *cut_off;
   }
   // A server that refuses without having asked would go on doing so.

@@ -20,7 +20,8 @@ constexpr int kFreeTries = 8;  // each ends one thing that was under way: a pack
 // time.
 constexpr std::size_t kEarlyMax = 1024 * 1024;
 constexpr std::string_view kGraceTime =
-    "the server waits only so long for an answer (LoginGraceTime): answer sooner, or use a key";
+    "the server waits only so long for an answer (LoginGraceTime): answer sooner, use a key, or -k, which "
+    "asks once for all";
 
 std::string joined(const std::vector<std::string>& names) {
   std::string list;
@@ -273,7 +274,9 @@ void Session::on_question(SessionQuestion question) {
 }
 
 void Session::answer(SessionAnswer answer) {
-  if (login_ && step_ == Step::kAuthenticate) login_->answer(std::move(answer));
+  if (!login_ || step_ != Step::kAuthenticate) return;
+  if (login_->is_asking() && server_has_gone()) return fail_left_alone();
+  login_->answer(std::move(answer));
 }
 
 void Session::on_login_ready() {
