@@ -3,10 +3,12 @@
 // signatures; then the files are damaged.
 #include "transports/connector/private_key.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <optional>
 
 #include "tests/transports/ssh_tools.h"
+#include "transports/base64.h"
 #include "transports/connector/bcrypt.h"
 #include "transports/connector/openssh_key.h"
 #include "transports/connector/public_key.h"
@@ -314,4 +316,43 @@ TEST_CASE("a secret that is moved away or wiped is gone") {
   third.wipe();
   CHECK(third.bytes().empty());
   CHECK((place[0] | place[1] | place[2]) == 0);  // clear() keeps the memory
+}
+
+TEST_CASE("a PKCS#8 key that asks for more work than anybody would wait for is refused before it is done") {
+  SshFolder folder;
+  make_key(folder, "rsa -b 2048 -m PKCS8", "sesame");
+  folder.must_run("openssl pkcs8 -in key -passin pass:sesame -topk8 -nocrypt -out plain");
+  const auto encrypt = [&](std::string_view how) {
+    folder.must_run(cat("openssl pkcs8 -topk8 -in plain -passout pass:sesame -out hard ", how));
+    return folder.read("hard");
+  };
+  for (const char* how : {"-v2 aes256 -iter 20000", "-v1 PBE-SHA1-3DES -iter 20000", "-scrypt"}) {
+    CAPTURE(how);
+    const std::string text = encrypt(how);
+    CHECK(parse_private_key(as_bytes(text), "my_key", "sesame"));
+  }
+  // 100,000, as it is written, is changed into eight million.
+  const auto made_hard = [](const std::string& pem) {
+    const std::size_t begin = pem.find('\n') + 1;
+    std::string digits = pem.substr(begin, pem.find("-----", begin) - begin);
+    std::erase(digits, '\n');
+    Buffer der = decode_base64(digits).value();
+    const Buffer rounds = {0x02, 0x03, 0x01, 0x86, 0xa0}, more = {0x02, 0x03, 0x7f, 0xff, 0xff};
+    const auto at = std::ranges::search(der, rounds);
+    REQUIRE_FALSE(at.empty());
+    std::ranges::copy(more, at.begin());
+    digits = encode_base64(der);
+    std::string lines;
+    for (std::size_t i = 0; i < digits.size(); i += 64) lines += digits.substr(i, 64) + "\n";
+    return cat("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", lines, "-----END ENCRYPTED PRIVATE KEY-----\n");
+  };
+  for (const char* how : {"-v2 aes256 -iter 100000", "-v1 PBE-SHA1-3DES -iter 100000"}) {
+    CAPTURE(how);
+    const std::string hard = made_hard(encrypt(how)), easy = encrypt("-v2 aes256 -iter 1000");
+    for (const std::string& text : {hard, hard + easy, easy + hard}) {
+      const Result<PrivateKey> key = parse_private_key(as_bytes(text), "my_key", "wrong");
+      REQUIRE_FALSE(key);
+      CHECK(mentions(key.error(), "the key my_key would take too long to open"));
+    }
+  }
 }

@@ -20,6 +20,7 @@
 #include "core/text.h"
 #include "transports/connector/file.h"
 #include "transports/connector/openssh_key.h"
+#include "transports/connector/pkcs8.h"
 #include "transports/connector/public_key.h"
 #include "transports/connector/wire.h"
 
@@ -192,6 +193,8 @@ Result<PrivateKey> parse_private_key(Bytes text, std::string_view name, std::str
     ASSERT(decoded);
     return parse_openssh_key(decoded->bytes(), name, passphrase);
   }
+  if (asks_for_too_much(text))
+    return bad_key(name, "would take too long to open", "openssl pkcs8 -topk8 -iter 100000 writes it anew");
   const std::unique_ptr<BIO, int (*)(BIO*)> in(BIO_new_mem_buf(text.data(), int(text.size())), BIO_free);
   PrivateKey::Handle key;
   if (in) key.reset(PEM_read_bio_PrivateKey(in.get(), nullptr, give_passphrase, &passphrase));
