@@ -1,5 +1,7 @@
 #include "transports/back_end.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <span>
@@ -100,6 +102,12 @@ std::string known_types(const BackEndFacts& facts) {
 
 constexpr std::string_view kUnclear = "";  // the detail begins with the name of the setting
 
+bool is_empty_or_numbers(const std::string& address) {
+  in6_addr parsed{};
+  return address.empty() || ::inet_pton(AF_INET, address.c_str(), &parsed) == 1 ||
+         ::inet_pton(AF_INET6, address.c_str(), &parsed) == 1;
+}
+
 struct Row {
   std::string_view setting;
   bool (*stands_in_the_way)(const BackEndFacts&);
@@ -127,8 +135,9 @@ constexpr Row kRows[] = {
     {"BindInterface", [](F f) { return !f.settings.bind_interface.empty(); },
      "only ssh binds its connections", "no BindInterface for this host",
      [](F f) { return f.settings.bind_interface; }},
-    {"BindAddress", [](F f) { return !f.settings.bind_address.empty(); }, "only ssh binds its connections",
-     "no BindAddress for this host", [](F f) { return f.settings.bind_address; }},
+    {"BindAddress", [](F f) { return !is_empty_or_numbers(f.settings.bind_address); },
+     "only ssh looks names up for it", "write BindAddress in numbers",
+     [](F f) { return f.settings.bind_address; }},
     {"Compression", [](F f) { return f.settings.compression; }, "libssh2 is used without compression",
      "Compression no for this host", nullptr},
     {"KexAlgorithms", [](F f) { return nothing_in_common("KexAlgorithms", f.settings.kex_algorithms); },

@@ -97,8 +97,9 @@ Buffer encode(const ToConnector& message) {
   if (const auto* answer = std::get_if<SessionAnswer>(&message)) return encode_answer(*answer);
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 23, order.id);
-  packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family)).text(settings.user);
+  Packer packer = opened(kOrder, 24, order.id);
+  packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family));
+  packer.text(settings.bind_address).text(settings.user);
   packer.text(settings.key_name).number(settings.key_port);
   pack(packer, settings.known_hosts);
   packer.text(settings.accept_new).boolean(settings.hash_known_hosts);
@@ -129,13 +130,14 @@ Result<ToConnector> decode_to_connector(Bytes message) {
     if (!unpacker.finish()) return malformed();
     return ToConnector(std::move(answer));
   }
-  if (kind != kOrder || elements != 25) return malformed();
+  if (kind != kOrder || elements != 26) return malformed();
   SessionOrder order;
   order.id = id;
   SessionSettings& settings = order.settings;
   settings.host = unpacker.text();
   settings.port = std::uint16_t(unpacker.number(UINT16_MAX));
   settings.family = AddressFamily(unpacker.number(std::uint8_t(AddressFamily::kIpv6)));
+  settings.bind_address = unpacker.text();
   settings.user = unpacker.text();
   settings.key_name = unpacker.text();
   settings.key_port = std::uint16_t(unpacker.number(UINT16_MAX));

@@ -33,6 +33,7 @@ struct SessionSettings {
   std::string host;  // a name or an address, to connect to
   std::uint16_t port = 22;
   AddressFamily family = AddressFamily::kAny;
+  std::string bind_address;  // of ours, in numbers, to connect from; empty: as the kernel likes
   std::string user;
   std::string key_name;                  // what known_hosts calls the host: its name, or HostKeyAlias
   std::uint16_t key_port = 22;           // the port there; of an alias 22

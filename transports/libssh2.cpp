@@ -74,6 +74,7 @@ SessionSettings session_settings(const SshSettings& settings, bool accept_new, b
   session.family = settings.address_family == "inet"    ? AddressFamily::kIpv4
                    : settings.address_family == "inet6" ? AddressFamily::kIpv6
                                                         : AddressFamily::kAny;
+  session.bind_address = settings.bind_address;
   session.user = settings.user;
   const bool has_alias = !settings.host_key_alias.empty();
   session.key_name = has_alias ? settings.host_key_alias : settings.hostname;

@@ -152,7 +152,7 @@ TEST_CASE("the setting that decides for openssh is named") {
       {"ProxyCommand nc %h %p", "ProxyCommand: nc %h %p: "},
       {"ControlMaster auto\nControlPath @/cm-%C", "ControlMaster: auto: "},
       {"BindInterface lo", "BindInterface: lo: "},
-      {"BindAddress 127.0.0.1", "BindAddress: 127.0.0.1: "},
+      {"BindAddress localhost", "BindAddress: localhost: "},
       {"Ciphers aes256-gcm@openssh.com", "Ciphers: "},
       {"IdentityFile @/key", "IdentityFile: @/key: a certificate"},
       {"IdentityFile @/fido", "IdentityFile: @/fido: its key is on a security key"},

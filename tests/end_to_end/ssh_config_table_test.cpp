@@ -210,3 +210,21 @@ TEST_CASE("ssh's configuration and known_hosts mean the same over ssh and over l
     }
   }
 }
+
+TEST_CASE("both back ends connect from BindAddress, and say when they cannot") {
+  if (!has_sshd()) return;
+  const Sshd here({.client_lines = "BindAddress 127.0.0.2\n"}),
+      nowhere({.client_lines = "BindAddress 192.0.2.1\n"});
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got = run_program(over(here, "web", {"--sh", "echo $SSH_CONNECTION"}, back_end));
+    CAPTURE(got.err);
+    CHECK(got.out.starts_with("127.0.0.2 "));
+    const Finished none = run_program(over(nowhere, "web", {"--json", "--", "true"}, back_end));
+    const nlohmann::json fail = the_event(none.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["phase"] == "connect");
+    CHECK(fail["class"] == "unreachable");
+    if (std::string_view(back_end) == "libssh2") CHECK(contains(fail["error"], "BindAddress 192.0.2.1"));
+  }
+}

@@ -22,6 +22,7 @@ SessionOrder order() {
   settings.user = "ann";
   settings.key_name = "alias";
   settings.key_port = 23;
+  settings.bind_address = "192.0.2.9";
   settings.known_hosts = {"/a", "/b"};
   settings.accept_new = "/a";
   settings.key_exchanges = {"k1", "k2"};
@@ -54,6 +55,7 @@ TEST_CASE("an order arrives with everything in it") {
   CHECK(settings.host == "web1");
   CHECK(settings.port == 2222);
   CHECK(settings.family == AddressFamily::kIpv6);
+  CHECK(settings.bind_address == "192.0.2.9");
   CHECK(settings.user == "ann");
   CHECK(settings.key_name == "alias");
   CHECK(settings.key_port == 23);

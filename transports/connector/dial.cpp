@@ -1,5 +1,6 @@
 #include "transports/connector/dial.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -49,6 +50,13 @@ void Dial::connect_next() {
   socket_ = Fd(::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket_) return on_done_(system_error(ErrorClass::kResource, Phase::kConnect, "a socket", errno));
   set_socket_options(socket_.get());
+  if (!settings_.bind_address.empty() && !bind(address)) {
+    Error failure =
+        system_error(ErrorClass::kUnreachable, Phase::kConnect,
+                     cat("connecting to ", address_, " from BindAddress ", settings_.bind_address), errno);
+    failure.remedy = "BindAddress has to be an address of this machine, of the same kind as the host's";
+    return fail(std::move(failure));
+  }
   if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.bytes), address.size) != 0 &&
       errno != EINPROGRESS)
     return fail(errno, ErrorClass::kUnreachable);
@@ -67,11 +75,30 @@ void Dial::on_connected() {
   on_done_(std::move(socket_));
 }
 
+bool Dial::bind(const Address& address) {
+  sockaddr_storage from{};
+  from.ss_family = address.bytes.ss_family;
+  const char* text = settings_.bind_address.c_str();
+  const bool is_ipv4 = from.ss_family == AF_INET;
+  const int read = is_ipv4 ? ::inet_pton(AF_INET, text, &reinterpret_cast<sockaddr_in&>(from).sin_addr)
+                           : ::inet_pton(AF_INET6, text, &reinterpret_cast<sockaddr_in6&>(from).sin6_addr);
+  if (read != 1) {
+    errno = EAFNOSUPPORT;
+    return false;
+  }
+  const socklen_t size = is_ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  return ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&from), size) == 0;
+}
+
 void Dial::fail(int error, ErrorClass error_class) {
-  if (!addresses_.empty()) return connect_next();
-  stop();
   Error failure = system_error(error_class, Phase::kConnect, cat(address_, " port ", settings_.port), error);
   failure.remedy = kReach;
+  fail(std::move(failure));
+}
+
+void Dial::fail(Error failure) {
+  if (!addresses_.empty()) return connect_next();
+  stop();
   on_done_(std::move(failure));
 }
 

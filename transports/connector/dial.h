@@ -33,7 +33,9 @@ class Dial {
  private:
   void connect_next();
   void on_connected();
+  bool bind(const Address& address);  // false: errno says why
   void fail(int error, ErrorClass error_class);
+  void fail(Error failure);
 
   Loop& loop_;
   const SessionSettings& settings_;
