@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "cli/printable.h"
@@ -183,14 +184,14 @@ void Ask::take(Secret answer) {
   show_item();
 }
 
-void Ask::finish(Outcome outcome) {
+void Ask::finish(Outcome outcome, std::string problem) {
   loop_.cancel(std::exchange(deadline_, 0));
   close_terminal();
   end_program();
   const bool was_shown = !closed_ && by_ != AskBy::kNobody;
   Waiting done = std::move(*current_);
   current_.reset();
-  Answer answer{.outcome = outcome, .secrets = {}};
+  Answer answer{.outcome = outcome, .secrets = {}, .problem = std::move(problem)};
   if (outcome == Outcome::kAnswered) answer.secrets = std::move(answers_);
   answers_.clear();
   if (was_shown && hooks_.on_end) hooks_.on_end();
@@ -342,13 +343,15 @@ void Ask::resume() {
 
 void Ask::run_program() {
   Result<FdPair> output = make_pipe();
-  if (!output) return finish(Outcome::kNobody);
+  if (!output) return finish(Outcome::kFailed, output.error().text);
   const std::string text = cat(text_before(kColumns), text_of_item(kColumns));
   SpawnOptions options;
   options.die_with_parent = true;
   const Spawned spawned = SpawnPlan({environment_.program, text}, std::move(options))
                               .run({.in = -1, .out = output->second.get(), .err = STDERR_FILENO});
-  if (spawned.pid < 0) return finish(Outcome::kNobody);
+  if (spawned.pid < 0)
+    return finish(Outcome::kFailed, cat("the program of SSH_ASKPASS, ", environment_.program,
+                                        ", cannot be started: ", std::strerror(spawned.error)));
   wipe(line_);
   output_ = std::move(output->first);
   ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);

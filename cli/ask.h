@@ -80,7 +80,7 @@ class Ask final : public Asker {
   void start_next();
   void show_item();
   void take(Secret answer);
-  void finish(Outcome outcome);
+  void finish(Outcome outcome, std::string problem = {});
 
   void show_on_terminal();
   void close_terminal();

@@ -40,6 +40,8 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
              options_.ssh, options_.back_end, std::min(options_.targets.targets.size(), options_.fan_out),
              [this] { start_more(); }),
       jobs_(options_.targets.targets.size()) {
+  reach_.on_accepted(
+      [this](const std::string& name, const std::string& line) { output_.notice(cat(name, ": ", line)); });
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
 }
 
@@ -89,6 +91,8 @@ void FanOut::on_up(Index index, Result<Child> child) {
     const bool cancelled = child.error().error_class == ErrorClass::kCancelled;
     return fail(index, child.error(), cancelled ? Verdict::kCancelled : Verdict::kUnreachable, job.began);
   }
+  for (const std::string& line : accepted_host_keys(child->said))
+    output_.notice(cat(job.target->name, ": ", line));
   job.context = child->id;
   if (ending_) {
     return fail(index, make_error(ErrorClass::kCancelled, Phase::kHello, "cancelled", Started::kNo),
@@ -109,8 +113,6 @@ void FanOut::begin_work(Index index, const Child& child) {
                        child.hello.architecture, ", ", child.hello.kernel, ", pid ", child.hello.pid, ", ",
                        child.bytes_sent, " bytes sent"));
   }
-  for (const std::string& line : accepted_host_keys(child.said))
-    output_.notice(cat(job.target->name, ": ", line));
   start_work(index, child);
 }
 

@@ -150,12 +150,13 @@ class Program {
   void begin() {
     const bool is_remote = !std::ranges::all_of(options_.targets.targets, &Target::local);
     if (!options_.ask_password || !is_remote) return verb_->begin();
-    secrets_.ask_common([this](Asker::Outcome outcome) {
+    secrets_.ask_common([this](const Asker::Answer& answer) {
       if (verb_->is_ending()) return;
-      if (outcome == Asker::Outcome::kAnswered) return verb_->begin();
-      output_.notice(outcome == Asker::Outcome::kNobody
-                         ? cat("banyan: -k: there is nobody to ask: ", kNobodyRemedy)
-                         : "banyan: -k: no password was given");
+      if (answer.outcome == Asker::Outcome::kAnswered) return verb_->begin();
+      std::string why = "no password was given";
+      if (answer.outcome == Asker::Outcome::kNobody) why = cat("there is nobody to ask: ", kNobodyRemedy);
+      if (answer.outcome == Asker::Outcome::kFailed) why = cat(answer.problem, ": ", kAskerRemedy);
+      output_.notice(cat("banyan: -k: ", why));
       verb_->end_all(kExitUsage);
     });
   }

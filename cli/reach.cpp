@@ -115,6 +115,7 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   if (!answer && (can_use_libssh2() || way.record != nullptr || answer.error().system_error == ENOENT))
     return conclude(id, answer.error());
   if (answer) {
+    way.settings = *answer;
     way.hop = hop_of(**answer);
     way.tcp_timeout = (*answer)->connect_timeout * kSecond;
     way.has_jumps = !(*answer)->proxy_jump.empty();
@@ -199,7 +200,10 @@ void Reach::try_now(Id id, bool may_guess) {
   if (way.record != nullptr) {
     recipe.journal = way.record->journal = std::make_shared<StartJournal>();
     way.record->attempts = way.attempts;
+  } else if (ssh_.accept_new && !target.local) {
+    recipe.journal = std::make_shared<StartJournal>();
   }
+  way.journal = recipe.journal;
   way.start = runner_.start(
       std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
       [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
@@ -238,6 +242,7 @@ void Reach::on_up(Id id, Result<Child> child) {
   way.began += runner_.asked_for(way.start);  // a person's time is not the host's
   way.start = 0;
   way.is_silent = false;
+  if (!child) tell_accepted(way);
   if (!child && child.error().wrong_guess && !way.cancelled) {
     cache_.forget(cache_key(way.target));
     return try_now(id, false);
@@ -317,7 +322,22 @@ void Reach::try_after_answer(Id id) {
   });
 }
 
-Error Reach::told(const Way& way, Error error) const {
+void Reach::tell_accepted(const Way& way) const {
+  if (!on_accepted_ || !way.journal) return;
+  std::string said;
+  for (const StartJournal::Said& piece : way.journal->said) said += piece.text;
+  for (const std::string& line : accepted_host_keys(said)) on_accepted_(way.target.name, line);
+}
+
+// A key that ssh passed over in silence, since nobody was there who might have opened it.
+std::string Reach::locked_key(const Way& way) {
+  if (way.session || !way.settings || (secrets_.can_ask() && !way.settings->batch_mode)) return {};
+  const BackEndFacts facts = facts_.about(*way.settings);
+  const auto locked = std::ranges::find_if(facts.keys, &KeyFile::is_encrypted);
+  return locked == facts.keys.end() ? std::string() : locked->path;
+}
+
+Error Reach::told(const Way& way, Error error) {
   error.started = Started::kNo;  // of the work that its context would have done
   if (error.error_class == ErrorClass::kTimeout) {
     // ssh's own words, where it had any, come with a remedy and say more.
@@ -327,10 +347,16 @@ Error Reach::told(const Way& way, Error error) const {
           std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
     if (error.remedy.empty() && !way.target.local) error.remedy = cat("try ", by_hand(way.target, ssh_));
   }
-  // The lines of a jump host's ssh and of our own are alike, and our options do not reach the former.
+  // The lines of a jump host's ssh and of our own are alike.
   if (way.is_behind_jump && error.error_class == ErrorClass::kHostKey)
     error.remedy =
-        cat("connect by hand, which asks about the jump's key as well: ", by_hand(way.target, ssh_));
+        cat("connect by hand, which asks about the jump's key as well: ", by_hand(way.target, ssh_),
+            way.has_jumps ? "; or, for keys that are unknown and not changed, --accept-new" : "");
+  if (error.error_class == ErrorClass::kAuth && error.phase == Phase::kAuth) {
+    if (const std::string key = locked_key(way); !key.empty())
+      error.remedy = cat("the key ", key, " is encrypted, and nobody was to be asked for its passphrase: ",
+                         "ssh-add it, or start it where somebody may be asked; else ", error.remedy);
+  }
   if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
   return error;
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -52,6 +53,12 @@ class Reach {
 
   // As Runner::start. `record` may be null; else it outlives the way, and ssh is asked for its settings and
   // told to say what it does.
+  // Told of each key that was believed and written down on a way that then failed, by the target's name, in
+  // ssh's words; of the others Child::said has it.
+  void on_accepted(std::function<void(const std::string& name, const std::string& line)> tell) {
+    on_accepted_ = std::move(tell);
+  }
+
   Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record = nullptr);
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
@@ -87,6 +94,8 @@ class Reach {
     bool has_jumps = false;  // of ProxyJump
     bool is_behind_jump = false, is_silent = false, lost_before = false, cancelled = false;
     WayRecord* record = nullptr;
+    std::shared_ptr<StartJournal> journal;
+    std::shared_ptr<const SshSettings> settings;  // null: ssh did not tell
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
   bool can_use_libssh2() const;
@@ -101,7 +110,9 @@ class Reach {
   void try_after_answer(Id id);
   static Admission::Outcome outcome_of(const Result<Child>& child);
   void conclude(Id id, Result<Child> child);
-  Error told(const Way& way, Error error) const;
+  Error told(const Way& way, Error error);
+  void tell_accepted(const Way& way) const;
+  std::string locked_key(const Way& way);
   std::string cache_key(const Target& target) const;
 
   Loop& loop_;
@@ -114,6 +125,7 @@ class Reach {
   const BackEndWish wish_;
   const std::size_t sessions_max_;
   Loop::Task on_idle_;
+  std::function<void(const std::string&, const std::string&)> on_accepted_;
   Admission admission_;
   SshAnswers answers_;
   SshQuestions questions_;

@@ -21,6 +21,7 @@ std::string_view name_of(BackEnd back_end);
 struct KeyFile {
   std::string path;
   KeyKind kind = KeyKind::kMissing;
+  bool is_encrypted = false;
   bool has_certificate = false;  // PATH-cert.pub lies beside it: ssh takes that as well
 };
 

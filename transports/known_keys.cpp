@@ -41,8 +41,11 @@ std::string_view take_string(std::string_view& bytes) {
   return string;
 }
 
-// OpenSSH's own format has the public key in the clear, also when the private one is encrypted.
-KeyKind kind_of_openssh_format(std::string_view text) {
+constexpr std::string_view kOpensshBegin = "-----BEGIN OPENSSH PRIVATE KEY-----";
+
+// What stands in OpenSSH's own format, from the name of the cipher on; empty: it is damaged. `text` begins
+// behind the first line.
+std::string read_openssh_format(std::string_view text) {
   std::string digits;
   while (!text.empty()) {
     const std::string_view line = take_line(text);
@@ -53,8 +56,14 @@ KeyKind kind_of_openssh_format(std::string_view text) {
   }
   const auto decoded = decode_base64(digits);
   constexpr std::string_view kMagic("openssh-key-v1\0", 15);
-  if (!decoded || !as_text(*decoded).starts_with(kMagic)) return KeyKind::kUnknown;
-  std::string_view rest = as_text(*decoded).substr(kMagic.size());
+  if (!decoded || !as_text(*decoded).starts_with(kMagic)) return {};
+  return std::string(as_text(*decoded).substr(kMagic.size()));
+}
+
+// The public key is in the clear, also when the private one is encrypted.
+KeyKind kind_of_openssh_format(std::string_view text) {
+  const std::string read = read_openssh_format(text);
+  std::string_view rest = read;
   take_string(rest);  // cipher
   take_string(rest);  // how its key is made of the passphrase
   take_string(rest);  // and with what
@@ -119,13 +128,27 @@ KeyKind kind_of_key_file(std::string_view text) {
   while (!text.empty()) {
     std::string_view line = take_line(text);
     while (line.ends_with('\r')) line.remove_suffix(1);
-    if (line == "-----BEGIN OPENSSH PRIVATE KEY-----") return kind_of_openssh_format(text);
+    if (line == kOpensshBegin) return kind_of_openssh_format(text);
     if (line == "-----BEGIN RSA PRIVATE KEY-----") return KeyKind::kRsa;
     if (line == "-----BEGIN EC PRIVATE KEY-----") return KeyKind::kEcdsa;
     if (line == "-----BEGIN DSA PRIVATE KEY-----") return KeyKind::kDsa;
     if (const KeyKind kind = kind_of_type(take_word(line)); kind != KeyKind::kUnknown) return kind;
   }
   return KeyKind::kUnknown;
+}
+
+bool is_encrypted_key_file(std::string_view text) {
+  while (!text.empty()) {
+    std::string_view line = take_line(text);
+    while (line.ends_with('\r')) line.remove_suffix(1);
+    if (line == "-----BEGIN ENCRYPTED PRIVATE KEY-----" || line == "Proc-Type: 4,ENCRYPTED") return true;
+    if (line != kOpensshBegin) continue;
+    const std::string read = read_openssh_format(text);
+    std::string_view rest = read;
+    const std::string_view cipher = take_string(rest);
+    return !cipher.empty() && cipher != "none";
+  }
+  return false;
 }
 
 }  // namespace banyan

@@ -38,5 +38,7 @@ std::string_view name_of(KeyKind kind);
 KeyKind kind_of_type(std::string_view type);
 // By the text of a key file, private (encrypted too) or public.
 KeyKind kind_of_key_file(std::string_view text);
+// Has it a passphrase? Of OpenSSH's format and of PEM; false also for what is neither.
+bool is_encrypted_key_file(std::string_view text);
 
 }  // namespace banyan

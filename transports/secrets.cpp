@@ -102,14 +102,14 @@ bool Secrets::take_may_try_again(LoginId login) {
   return found != logins_.end() && std::exchange(found->second.may_try_again, false);
 }
 
-void Secrets::ask_common(Function<void(Asker::Outcome)> then) {
+void Secrets::ask_common(Function<void(const Asker::Answer&)> then) {
   Question question;
   question.items.push_back({"Password for all hosts: ", false});
   put(std::move(question), [this, alive = alive_, then = std::move(then)](Asker::Answer answer) {
     if (!*alive) return;
     has_common_ = answer.outcome == Asker::Outcome::kAnswered && !answer.secrets.empty();
     if (has_common_) common_ = std::move(answer.secrets.front());
-    then(answer.outcome);
+    then(answer);
   });
 }
 
@@ -295,7 +295,7 @@ void Secrets::on_passphrase(const std::string& file, Asker::Answer answer) {
     const auto found = asks_.find(id);
     if (found == asks_.end()) continue;
     if (!key.is_known) {
-      finish(id, not_answered(answer.outcome, cat("the passphrase of ", file)));
+      finish(id, not_answered(answer, cat("the passphrase of ", file)));
       continue;
     }
     logins_.at(found->second.login).key_generations[{found->second.want.asker, file}] = key.generation;
@@ -388,8 +388,7 @@ void Secrets::ask_person(AskId id) {
     const Want& asked = found->second.want;
     const std::size_t count = std::max<std::size_t>(1, asked.items.size());
     if (answer.outcome != Asker::Outcome::kAnswered || answer.secrets.size() != count)
-      return finish(id,
-                    not_answered(answer.outcome, asked.kind == Kind::kPassword ? "a password" : "an answer"));
+      return finish(id, not_answered(answer, asked.kind == Kind::kPassword ? "a password" : "an answer"));
     if (is_to_remember(asked)) {
       Login& host = logins_.at(found->second.login);
       host.given[name_of(asked)] = answer.secrets.front().copy();

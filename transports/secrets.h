@@ -49,10 +49,12 @@ class Asker {
     kDeclined,  // the person said no: end of input, or the program that asks said so
     kTimeout,   // nobody answered
     kNobody,    // there is nobody to ask
+    kFailed,    // what was to ask cannot: see `problem`
   };
   struct Answer {
     Outcome outcome = Outcome::kNobody;
     std::vector<Secret> secrets;  // of kAnswered: one for each item
+    std::string problem = {};     // of kFailed: a clause
   };
   using OnAnswer = Function<void(Answer)>;
   using Id = std::uint64_t;
@@ -95,7 +97,7 @@ class Secrets {
 
   bool can_ask() const { return asker_.can_ask(); }
   // Asks for one password for all; told whether there is one.
-  void ask_common(Function<void(Asker::Outcome)> then);
+  void ask_common(Function<void(const Asker::Answer&)> then);
   bool has_common() const { return has_common_; }
   // Called before the first secret is held.
   void on_first_secret(std::function<void()> before) { before_first_ = std::move(before); }

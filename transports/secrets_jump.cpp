@@ -76,7 +76,7 @@ void Secrets::on_jump_answer(const std::string& name, Asker::Answer answer) {
     ++jump.generation;
     jump.secret = std::move(answer.secrets.front());
   } else {
-    jump.given_up = not_answered(answer.outcome, "a jump host's password");
+    jump.given_up = not_answered(answer, "a jump host's password");
   }
   offer_again(jump.waiting);
 }

@@ -15,12 +15,14 @@ inline Error auth_error(std::string_view text, std::string_view remedy = {}) {
   return Error{ErrorClass::kAuth, Phase::kAuth, text, remedy};
 }
 
-inline Error not_answered(Asker::Outcome outcome, std::string_view what) {
-  switch (outcome) {
+inline Error not_answered(const Asker::Answer& answer, std::string_view what) {
+  switch (answer.outcome) {
     case Asker::Outcome::kTimeout:
       return auth_error(cat(what, " was asked for, and nobody answered"), "answer, or use a key");
     case Asker::Outcome::kNobody:
       return auth_error(cat(what, " is wanted, and there is nobody to ask"), kNobodyRemedy);
+    case Asker::Outcome::kFailed:
+      return auth_error(cat(what, " is wanted, and ", answer.problem), kAskerRemedy);
     default:
       return auth_error(cat(what, " was asked for, and not given"), "answer, or use a key");
   }

@@ -75,6 +75,7 @@ const KeyFile& SshFacts::key(const std::string& path) {
   const Read read = read_file(path, kKeyFileMax);
   const Read beside = read_file(path + ".pub", kKeyFileMax);  // the private one may be in the key agent
   key.kind = kind_of_key_file(read.text);
+  key.is_encrypted = is_encrypted_key_file(read.text);
   if (key.kind == KeyKind::kUnknown) key.kind = kind_of_key_file(beside.text);
   if (key.kind == KeyKind::kUnknown && !read.readable)
     key.kind = read.exists ? KeyKind::kUnreadable : KeyKind::kMissing;

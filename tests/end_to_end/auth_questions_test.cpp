@@ -184,6 +184,69 @@ TEST_CASE("where nobody can be asked, nobody is waited for") {
   }
 }
 
+TEST_CASE("a program of SSH_ASKPASS that cannot be started is named, with why") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Sshd server(with_passwords());
+  const std::string no_program = server.folder() + "/not-executable";
+  std::ofstream(no_program) << "#!/bin/sh\necho x\n";
+  const struct {
+    std::string program;
+    const char* why;
+  } table[] = {{"/no/such/askpass", "No such file or directory"}, {no_program, "Permission denied"}};
+  for (const auto& row : table) {
+    for (const std::string back_end : kBackEnds) {
+      CAPTURE(row.program, back_end);
+      const Finished got = run_program(through(back_end, server, "ann@web", {"--json", "--", "true"}), {},
+                                       asking_with(row.program));
+      CAPTURE(got.out);
+      const auto fail = the_event(got.out, "fail");
+      REQUIRE(fail.is_object());
+      CHECK(fail["class"] == "auth");
+      CHECK(contains(fail["error"], row.program));
+      CHECK(contains(fail["error"], row.why));
+      CHECK(contains(fail["remedy"], "SSH_ASKPASS"));
+    }
+    const Finished common =
+        run_program(through("auto", server, "ann@web", {"-k", "--", "true"}), {}, asking_with(row.program));
+    CHECK(common.code == 2);
+    CHECK(contains(common.err, row.program));
+    CHECK(contains(common.err, row.why));
+  }
+}
+
+TEST_CASE("a key that is encrypted, and that nobody was asked to open, is named in the remedy") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const std::string key = make_key(server, "locked", "-t ed25519", "open sesame");
+  std::ofstream(server.folder() + "/authorized_keys", std::ios::app) << read_file(key + ".pub");
+  const std::string batch = server.folder() + "/batch", askpass = askpass_that_says(server, "wrong");
+  std::ofstream(batch) << "BatchMode yes\nInclude " << server.client_config() << "\n";
+  const struct {
+    Words words, environment;
+  } table[] = {{{"-F", server.client_config()}, {"SSH_ASKPASS_REQUIRE=never"}},
+               {{"-F", server.client_config(), "--no-ask"}, asking_with(askpass)},
+               {{"-F", batch}, asking_with(askpass)}};
+  for (const auto& row : table) {
+    for (const std::string back_end : kBackEnds) {
+      Words words = {"run", "--json", "--ssh", back_end, "--identity", key, "web"};
+      words.insert(words.end(), row.words.begin(), row.words.end());
+      words.insert(words.end(), {"--", "true"});
+      // Only this key is offered: --identity leaves those that the configuration names.
+      const std::string user_key = server.folder() + "/user_key";
+      std::filesystem::rename(user_key, user_key + "-away");
+      const Finished got = run_program(words, {}, row.environment);
+      std::filesystem::rename(user_key + "-away", user_key);
+      CAPTURE(back_end, got.out);
+      const auto fail = the_event(got.out, "fail");
+      REQUIRE(fail.is_object());
+      CHECK(fail["class"] == "auth");
+      CHECK((contains(fail["remedy"], key) || contains(fail["error"], key)));
+      CHECK((contains(fail["remedy"], "ssh-add") || contains(fail["error"], "ssh-add")));
+      if (back_end == "openssh") CHECK(contains(fail["remedy"], key + " is encrypted"));
+    }
+  }
+}
+
 TEST_CASE("with --no-ask nobody is asked, though there is somebody") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(with_passwords());

@@ -176,6 +176,40 @@ TEST_CASE("who cannot be reached is told in one line with the phase, the class a
   }
 }
 
+TEST_CASE("a key that was believed is said, also when nobody was let in then") {
+  if (!has_sshd()) return;
+  const Sshd server, other;
+  for (const char* back_end : kBackEnds) {
+    const std::string known = cat(server.folder(), "/new_", back_end);
+    std::ofstream(known).close();
+    const Finished got = run_program({"run", "--ssh", back_end, "-F", "none", "--port",
+                                      std::to_string(server.port()), "--known-hosts", known, "--accept-new",
+                                      "--identity", other.folder() + "/user_key", "127.0.0.1", "--", "true"});
+    CAPTURE(back_end, got.err);
+    CHECK(got.code == 255);
+    CHECK(contains(read_file(known), server.host_key()));
+    const std::string said = cat("Warning: Permanently added '[127.0.0.1]:", server.port(), "'");
+    const std::size_t at = got.err.find(said);
+    REQUIRE(at != got.err.npos);
+    CHECK(got.err.find(said, at + 1) == got.err.npos);
+  }
+}
+
+TEST_CASE("of a key that is not known is said how to check it, and how to believe it then") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const std::string empty = server.folder() + "/none_known";
+  std::ofstream(empty).close();
+  for (const char* back_end : kBackEnds) {
+    const Finished got = run_program({"run", "--ssh", back_end, "-F", server.client_config(), "--known-hosts",
+                                      empty, "--json", "web", "--", "true"});
+    CAPTURE(back_end, got.out);
+    const std::string remedy = the_event(got.out, "fail").value("remedy", "");
+    CHECK(contains(remedy, "ssh-keygen -lf"));
+    CHECK(contains(remedy, "--accept-new"));
+  }
+}
+
 TEST_CASE("a host behind a jump that fails is told with the way there") {
   if (!has_sshd()) return;
   const Sshd server;

@@ -87,6 +87,11 @@ FZ1XHLdpkXGG1nQcAyQW6c6MfHwn7v5gWhSRPKab7hyJLn22xJNSkjtEse8=
 )";
   CHECK(kind_of_key_file(ed25519) == KeyKind::kEd25519);
   CHECK(kind_of_key_file(encrypted_ecdsa) == KeyKind::kEcdsa);
+  CHECK(is_encrypted_key_file(encrypted_ecdsa));
+  CHECK(is_encrypted_key_file("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"));
+  CHECK(is_encrypted_key_file("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+  CHECK_FALSE(is_encrypted_key_file("-----BEGIN RSA PRIVATE KEY-----\nMII\n"));
+  CHECK_FALSE(is_encrypted_key_file("ssh-ed25519 AAAA ENCRYPTED\n"));
   CHECK(kind_of_key_file("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n") == KeyKind::kRsa);
   CHECK(kind_of_key_file("-----BEGIN EC PRIVATE KEY-----\r\n") == KeyKind::kEcdsa);
   CHECK(kind_of_key_file("-----BEGIN DSA PRIVATE KEY-----\n") == KeyKind::kDsa);

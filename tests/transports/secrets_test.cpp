@@ -86,7 +86,7 @@ struct World {
   }
   void have_common(const std::string& password) {
     person.answers.push_front(password);
-    secrets.ask_common([](Asker::Outcome) {});
+    secrets.ask_common([](const Asker::Answer&) {});
     settle();
     person.asked.clear();
   }
@@ -293,7 +293,7 @@ TEST_CASE("a host that keeps the password for all without a word holds up the ne
   Person person{loop};
   person.answers = {"common"};
   Secrets secrets{loop, person};
-  secrets.ask_common([](Asker::Outcome) {});
+  secrets.ask_common([](const Asker::Answer&) {});
   world.run_until_idle();
   std::vector<std::pair<std::string, Nanos>> given;
   const auto ask = [&](const std::string& name) {
