@@ -10,7 +10,6 @@
 #include <cstring>
 
 #include "core/fd.h"
-#include "transports/connector/keystream.h"
 
 namespace banyan::connector {
 namespace {
@@ -80,7 +79,6 @@ void* reallocate(void* memory, std::size_t bytes, void** abstract) {
 }  // namespace
 
 LIBSSH2_SESSION* new_session(Library& library) {
-  keystreams_made();  // so that it is linked
   LIBSSH2_SESSION* session = libssh2_session_init_ex(allocate, release, reallocate, &library);
   if (session == nullptr) return nullptr;
   libssh2_session_callback_set(session, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
