@@ -196,7 +196,7 @@ TEST_CASE("a program of SSH_ASKPASS that cannot be started is named, with why") 
   for (const auto& row : table) {
     for (const std::string back_end : kBackEnds) {
       CAPTURE(row.program, back_end);
-      const Finished got = run_program(through(back_end, server, "ann@web", {"--json", "--", "true"}), {},
+      const Finished got = run_program(over(server, "ann@web", {"--json", "--", "true"}, back_end), {},
                                        asking_with(row.program));
       CAPTURE(got.out);
       const auto fail = the_event(got.out, "fail");
@@ -207,7 +207,7 @@ TEST_CASE("a program of SSH_ASKPASS that cannot be started is named, with why") 
       CHECK(contains(fail["remedy"], "SSH_ASKPASS"));
     }
     const Finished common =
-        run_program(through("auto", server, "ann@web", {"-k", "--", "true"}), {}, asking_with(row.program));
+        run_program(over(server, "ann@web", {"-k", "--", "true"}, "auto"), {}, asking_with(row.program));
     CHECK(common.code == 2);
     CHECK(contains(common.err, row.program));
     CHECK(contains(common.err, row.why));

@@ -21,12 +21,6 @@ Sshd::Options with_password(const std::string& server_lines = "") {
           .pam = Sshd::kUsualPam};
 }
 
-std::size_t count_of(const std::string& text, std::string_view part) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
 // Both have come, and the server has hung up on them. Its log has no word of that everywhere.
 bool wait_until_hung_up(const Sshd& server, const DelayProxy& way) {
   const auto until = std::chrono::steady_clock::now() + kProgramDeadline;
