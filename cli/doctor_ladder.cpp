@@ -119,8 +119,11 @@ class Maker {
     if (journal_ == nullptr) return "settings";
     Phase phase = error.phase;
     // openssh's phases are one to the runner; its own words tell them apart.
-    if (is_openssh() && phase == Phase::kConnect && error.error_class == ErrorClass::kTimeout)
-      phase = log_.progress().phase();
+    const Phase told = log_.progress().phase();
+    if (is_openssh() && phase == Phase::kConnect && error.error_class == ErrorClass::kTimeout) phase = told;
+    // Of a connection that is reset it does not say whether keys had been exchanged, but the steps do.
+    if (is_openssh() && phase == Phase::kKex && error.error_class == ErrorClass::kLost)
+      phase = std::max(phase, told);
     if (error.error_class == ErrorClass::kCancelled) phase = furthest();
     switch (phase) {
       case Phase::kResolve:

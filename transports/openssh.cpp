@@ -231,7 +231,12 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"Timeout, server", P::kShell, C::kLost, kReach},
         {"closed by remote host", P::kShell, C::kLost, "the server's log says why"},
         {"Connection closed by", P::kAuth, C::kRefused, "the server's log says why"},
-        {"Connection reset by", P::kAuth, C::kLost, kCrowded},
+        // So it says only once it has been let in.
+        {"Read from remote host", P::kShell, C::kLost, kReach},
+        {"client_loop:", P::kShell, C::kLost, kReach},
+        // While keys are exchanged, or while it logs in: it does not say which. A server ends a login in
+        // order; who cuts it off without a word does so at what he does not like about the first packets.
+        {"Connection reset by", P::kKex, C::kLost, kCrowded},
         {"Broken pipe", P::kAuth, C::kLost, kReach},
     };
     std::vector<Symptom> made = symptoms_of(kFirst);

@@ -66,6 +66,18 @@ const LadderStep& step(const DoctorReport& report, std::string_view name) {
 
 }  // namespace
 
+TEST_CASE("a connection that was reset over ssh fails in the phase its steps had come to") {
+  const auto reset = [](const char* steps) {
+    return Case(BackEnd::kOpenssh)
+        .said(steps)
+        .fails(ErrorClass::kLost, Phase::kKex, "Connection reset by 192.0.2.7 port 22")
+        .failed();
+  };
+  CHECK(reset("") == "kex");
+  CHECK(reset("debug1: Connection established.\n") == "kex");
+  CHECK(reset("debug1: Connection established.\ndebug1: SSH2_MSG_NEWKEYS received\n") == "auth");
+}
+
 TEST_CASE("each phase that fails is its own step") {
   using C = ErrorClass;
   CHECK(Case().fails(C::kUnreachable, Phase::kResolve).failed() == "resolve");

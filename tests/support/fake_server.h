@@ -1,7 +1,9 @@
 // tests/support/fake_server.h -- a port of ours where something that is no SSH server listens.
 //
 // One thread of its own, ended with the object. To every connection it says its text once or without end;
-// then it is silent, or hangs up. It keeps the first bytes that it was sent.
+// then it is silent, or hangs up. It keeps the first bytes that it was sent. Who hangs up ends its sentence
+// and then reads to the other's end: a socket that is closed with bytes unread in it resets the connection,
+// and the other may never read what was said.
 #pragma once
 
 #include <netinet/in.h>
@@ -10,7 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <list>
 #include <mutex>
@@ -61,10 +65,14 @@ class FakeServer {
  private:
   static constexpr int kConnectionsMax = 256;
   static constexpr std::size_t kReceivedMax = 64 * 1024;
+  // The other has heard our end for so long, and keeps the connection: then it is closed all the same.
+  static constexpr std::chrono::seconds kLingerMax{5};
+  using Clock = std::chrono::steady_clock;
   struct Connection {
     Fd socket;
     std::size_t said = 0;
-    bool over = false;
+    bool over = false, hung_up = false;
+    Clock::time_point hung_up_at{};
   };
 
   void run() {
@@ -73,13 +81,14 @@ class FakeServer {
       std::vector<pollfd> wait = {{stop_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
       for (const Connection& one : open)
         wait.push_back({one.socket.get(), short(POLLIN | (one.said < text_.size() ? POLLOUT : 0)), 0});
-      retry([&] { return ::poll(wait.data(), wait.size(), -1); });
+      retry([&] { return ::poll(wait.data(), wait.size(), until_linger_ends(open)); });
       if (wait[0].revents != 0) return;
       std::size_t at = 2;
       for (Connection& one : open) {
         const short ready = wait[at++].revents;
         if ((ready & ~POLLOUT) != 0) take(one);
         if ((ready & POLLOUT) != 0) say(one);
+        one.over = one.over || (one.hung_up && Clock::now() - one.hung_up_at >= kLingerMax);
       }
       open.remove_if([](const Connection& one) { return one.over; });
       for (Fd fresh;
@@ -87,7 +96,7 @@ class FakeServer {
         ++connections_;
         Connection& one = open.emplace_back();
         one.socket = std::move(fresh);
-        if (text_.empty() && then_ == Then::kHangUp) open.pop_back();
+        if (text_.empty() && then_ == Then::kHangUp) hang_up(one);
       }
     }
   }
@@ -102,7 +111,22 @@ class FakeServer {
     one.said += std::size_t(put);
     if (one.said < text_.size()) return;
     if (then_ == Then::kAgain) one.said = 0;
-    if (then_ == Then::kHangUp) one.over = true;
+    if (then_ == Then::kHangUp) hang_up(one);
+  }
+
+  static void hang_up(Connection& one) {
+    ::shutdown(one.socket.get(), SHUT_WR);
+    one.hung_up = true;
+    one.hung_up_at = Clock::now();
+  }
+
+  // Milliseconds, for poll(); -1: nobody has been hung up on.
+  static int until_linger_ends(const std::list<Connection>& open) {
+    Clock::duration least = Clock::duration::max();
+    for (const Connection& one : open)
+      if (one.hung_up) least = std::min(least, one.hung_up_at + kLingerMax - Clock::now());
+    if (least == Clock::duration::max()) return -1;
+    return int(std::max<std::int64_t>(std::chrono::ceil<std::chrono::milliseconds>(least).count(), 0));
   }
 
   void take(Connection& one) {

@@ -176,7 +176,11 @@ TEST_CASE("what OpenSSH prints becomes a phase and a class") {
        "Permission denied (publickey).\r\n",
        Phase::kAuth, ErrorClass::kAuth},
       {"Connection closed by 127.0.0.1 port 2222\r\n", Phase::kAuth, ErrorClass::kRefused},
-      {"Connection reset by 127.0.0.1 port 2222\r\n", Phase::kAuth, ErrorClass::kLost},
+      {"Connection reset by 127.0.0.1 port 2222\r\n", Phase::kKex, ErrorClass::kLost},
+      {"Read from remote host 127.0.0.1: Connection reset by peer\r\nclient_loop: send disconnect: Broken "
+       "pipe\r\n",
+       Phase::kShell, ErrorClass::kLost},
+      {"client_loop: send disconnect: Broken pipe\r\n", Phase::kShell, ErrorClass::kLost},
       {"Received disconnect from 127.0.0.1 port 2222:11: Bye\r\n", Phase::kAuth, ErrorClass::kRefused},
       {"This account is currently not available.\n", Phase::kShell, ErrorClass::kRefused},
       {"This service allows sftp connections only.\n", Phase::kShell, ErrorClass::kRefused},
