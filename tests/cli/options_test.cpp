@@ -238,6 +238,18 @@ TEST_CASE("short options may stand together, and have their value beside them or
   CHECK_FALSE(parse_options({"run", "web1", "--", "x"}).fold.has_value());
 }
 
+// A library may hold an empty value for none, and take the next word.
+TEST_CASE("an empty value beside its option takes nothing from the words that follow") {
+  CHECK(complaint({"run", "-w", "web1", "--sh=", "reboot"}).starts_with("targets stand after the verb"));
+  CHECK(complaint({"run", "web1", "--sh="}).starts_with("--sh: the line is empty"));
+  CHECK(complaint({"run", "web1", "--exclude=", "--", "x"}).starts_with("-x: no targets"));
+}
+
+TEST_CASE("a value may begin with a dash, unless it is an option itself") {
+  CHECK(parse_options({"run", "web1", "--sh", "--x; ls"}).command == Words{"--x; ls"});
+  CHECK(complaint({"run", "web1", "--sh", "-n"}).starts_with("--sh: a value is missing"));
+}
+
 TEST_CASE("a slip is an error that says what to write") {
   struct {
     Words words;
