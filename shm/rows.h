@@ -95,7 +95,7 @@ class RowReader {
 };
 
 struct PrependOptions {
-  std::optional<std::uint64_t> start;  // the row before which they go; without: the first
+  std::optional<std::uint64_t> start = std::nullopt;  // the row before which they go; without: the first
   bool silently = false;               // written, but not yet readable: set_bounds() makes them so
 };
 
