@@ -7,10 +7,10 @@
 //   same->wait(same->bounds()->last, after(1s));
 //   for (const Iohlcv& row : *same->last(20)) ...
 //
-// Row numbers are absolute and of 64 bits; readable rows are [first, last). A ring overwrites its oldest rows for ever.
-// Whoever creates is the one writer: the kernel lets nobody else. A handle is a value; handles made from one another
-// are of the same array. A writing handle is used by one thread at a time, a reading one by any number.
-// docs/shared_memory.md has the rest.
+// Row numbers are absolute and of 64 bits; readable rows are [first, last). A ring overwrites its oldest rows
+// for ever. Whoever creates is the one writer: the kernel lets nobody else. A handle is a value; handles made
+// from one another are of the same array. A writing handle is used by one thread at a time, a reading one by
+// any number. docs/shared_memory.md has the rest.
 #pragma once
 
 #include <algorithm>
@@ -31,8 +31,8 @@
 namespace banyan::shm {
 
 struct ArrayOptions {
-  std::uint64_t capacity = 0;           // rows
-  std::uint64_t start = 0;              // the first row's number: so much can be prepended
+  std::uint64_t capacity = 0;  // rows
+  std::uint64_t start = 0;     // the first row's number: so much can be prepended
   Rewrites rewrites = Rewrites::kNever;
   bool ring = false;
 };
@@ -82,7 +82,8 @@ class Array {
   }
 
   // Attached if somebody has made it, created if nobody has; says which.
-  static Result<OpenedArray<Row>> maybe_open(Store& store, const std::string& name, const ArrayOptions& options);
+  static Result<OpenedArray<Row>> maybe_open(Store& store, const std::string& name,
+                                             const ArrayOptions& options);
 
   const Token& token() const { return token_; }
   Result<Descriptors> share() const { return segment_->share(); }
@@ -158,7 +159,8 @@ class Array {
   }
   // Rows [from, to).
   Result<std::vector<Row>> copy(std::uint64_t from, std::uint64_t to) const {
-    if (from > to || to - from > capacity()) return Error{ErrorKind::kOutOfRange, "more rows than there can be"};
+    if (from > to || to - from > capacity())
+      return Error{ErrorKind::kOutOfRange, "more rows than there can be"};
     std::vector<Row> rows(to - from);
     Result<Bounds> copied = reader_.copy(from, to, reinterpret_cast<std::byte*>(rows.data()));
     if (!copied) return copied.error();
@@ -179,7 +181,8 @@ class Array {
     return some;
   }
 
-  // All readable rows without a copy. kNotAllowed for rings and Rewrites::kAny, whose rows may change while one looks.
+  // All readable rows without a copy. kNotAllowed for rings and Rewrites::kAny, whose rows may change while
+  // one looks.
   Result<Snapshot<Row>> snapshot() const {
     Result<Bounds> found = bounds();
     if (!found) return found.error();
@@ -190,13 +193,15 @@ class Array {
     if (snapshot.rows.size() < found->size()) {
       snapshot.newest.emplace();
       auto* newest = reinterpret_cast<std::byte*>(&*snapshot.newest);
-      if (Result<Bounds> copied = reader_.copy(found->last - 1, found->last, newest); !copied) return copied.error();
+      if (Result<Bounds> copied = reader_.copy(found->last - 1, found->last, newest); !copied)
+        return copied.error();
     }
     return snapshot;
   }
 
   // Until row `number` can be read; bounds()->last is the next one that will come.
-  Result<Bounds> wait(std::uint64_t number, Deadline deadline = kForever, const std::stop_token& stop = {}) const {
+  Result<Bounds> wait(std::uint64_t number, Deadline deadline = kForever,
+                      const std::stop_token& stop = {}) const {
     return reader_.wait(number, deadline, stop);
   }
   // What Follower, Watch and loops that spin are made of.
@@ -211,8 +216,12 @@ class Array {
         token_(std::move(token)) {}
 
   static Shape shape_of(const ArrayOptions& options) {
-    return {options.ring ? Kind::kRing : Kind::kArray, std::uint32_t(sizeof(Row)), options.capacity, options.rewrites,
-            has_index<Row>(), false};
+    return {options.ring ? Kind::kRing : Kind::kArray,
+            std::uint32_t(sizeof(Row)),
+            options.capacity,
+            options.rewrites,
+            has_index<Row>(),
+            false};
   }
   static Result<Done> check(const Token& token) {
     const Shape& shape = token.identity.shape;
@@ -220,11 +229,13 @@ class Array {
       return Error{ErrorKind::kMismatch, token.identity.name + " is a " + std::string(name_of(shape.kind))};
     if (shape.row_bytes != sizeof(Row) || token.identity.descriptor != descriptor_of<Row>() ||
         shape.has_index != has_index<Row>())
-      return Error{ErrorKind::kMismatch,
-                   token.identity.name + " has rows of " + token.identity.descriptor + ", not " + descriptor_of<Row>()};
+      return Error{ErrorKind::kMismatch, token.identity.name + " has rows of " + token.identity.descriptor +
+                                             ", not " + descriptor_of<Row>()};
     return Done{};
   }
-  static Error read_only() { return {ErrorKind::kReadOnly, "only the process that created an array writes to it"}; }
+  static Error read_only() {
+    return {ErrorKind::kReadOnly, "only the process that created an array writes to it"};
+  }
 
   std::shared_ptr<Segment> segment_;
   RowReader reader_;
@@ -239,7 +250,8 @@ struct OpenedArray {
 };
 
 template <Record Row>
-Result<OpenedArray<Row>> Array<Row>::maybe_open(Store& store, const std::string& name, const ArrayOptions& options) {
+Result<OpenedArray<Row>> Array<Row>::maybe_open(Store& store, const std::string& name,
+                                                const ArrayOptions& options) {
   // Twice, because somebody may create it, or end, between our look and our own creation.
   for (int tries = 2;; --tries) {
     Result<Array> attached = attach(store, name);

@@ -41,7 +41,8 @@ bool wait_for_two(const std::atomic<std::uint32_t>& word, std::uint32_t expected
                   const std::atomic<std::uint32_t>& other, Deadline deadline) {
   const Waiter waiters[2] = {{expected, std::uint64_t(reinterpret_cast<std::uintptr_t>(&word)), kWord32, 0},
                              {0, std::uint64_t(reinterpret_cast<std::uintptr_t>(&other)), kWord32, 0}};
-  const auto since_boot = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
+  const auto since_boot =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
   const KernelTime until{since_boot / 1000000000, since_boot % 1000000000};
   return ::syscall(kFutexWaitv, waiters, 2, 0, &until, CLOCK_MONOTONIC) >= 0 ||
          (errno != ENOSYS && errno != EPERM && errno != EINVAL);
@@ -58,7 +59,8 @@ void Stop::Wake::operator()() const {
   wake_all(*word);
 }
 
-void sleep_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline, const Stop& stop) {
+void sleep_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline,
+              const Stop& stop) {
   const Deadline now = Clock::now();
   Deadline until = std::min(deadline, now + kLookAgain);
   if (until <= now || stop.requested()) return;
@@ -68,7 +70,8 @@ void sleep_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected, De
   }
   const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(until - now).count();
   timespec time{};
-  time.tv_nsec = static_cast<decltype(time.tv_nsec)>(left % 1000000000);  // less than kLookAgain, so below a second
+  time.tv_nsec =
+      static_cast<decltype(time.tv_nsec)>(left % 1000000000);  // less than kLookAgain, so below a second
   ::syscall(SYS_futex, address_of(word), FUTEX_WAIT, expected, &time, nullptr, 0);
 }
 

@@ -1,9 +1,10 @@
-// shm/futex.h -- sleeping until a word in shared memory changes, also one that may only be read; and barriers of
-// which the side that hurries pays nothing.
+// shm/futex.h -- sleeping until a word in shared memory changes, also one that may only be read; and barriers
+// of which the side that hurries pays nothing.
 //
-// Who sleeps says so in a flag first, and who changes the word wakes only if that flag is set. Between the store of
-// the word and the load of the flag the writer would need a full barrier, for each row, for a reader that nearly
-// never sleeps. Instead the reader makes every writer pass a barrier, by membarrier(), before it sleeps.
+// Who sleeps says so in a flag first, and who changes the word wakes only if that flag is set. Between the
+// store of the word and the load of the flag the writer would need a full barrier, for each row, for a reader
+// that nearly never sleeps. Instead the reader makes every writer pass a barrier, by membarrier(), before it
+// sleeps.
 #pragma once
 
 #include <atomic>
@@ -18,9 +19,12 @@ namespace banyan::shm {
 using Clock = std::chrono::steady_clock;
 using Deadline = Clock::time_point;
 constexpr Deadline kForever = Deadline::max();
-inline Deadline after(std::chrono::nanoseconds time) { return Clock::now() + time; }
+inline Deadline after(std::chrono::nanoseconds time) {
+  return Clock::now() + time;
+}
 
-// How long anybody sleeps at most before looking whether the other side still lives, which nobody wakes us for.
+// How long anybody sleeps at most before looking whether the other side still lives, which nobody wakes us
+// for.
 constexpr std::chrono::milliseconds kLookAgain{100};
 
 // A word that a stop_token's request changes and wakes, so that a sleeper hears of it.
@@ -43,9 +47,10 @@ class Stop {
   std::optional<std::stop_callback<Wake>> callback_;
 };
 
-// Sleeps while `word` is `expected`: until it is woken, `stop` is requested or the deadline has come. May return for
-// no reason at all; callers look for themselves.
-void sleep_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline, const Stop& stop);
+// Sleeps while `word` is `expected`: until it is woken, `stop` is requested or the deadline has come. May
+// return for no reason at all; callers look for themselves.
+void sleep_on(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline,
+              const Stop& stop);
 
 // Wakes all that sleep on it, in every process.
 void wake_all(const std::atomic<std::uint32_t>& word);
@@ -54,8 +59,8 @@ void wake_all(const std::atomic<std::uint32_t>& word);
 // barriers. False: it must fence.
 bool let_others_fence();
 
-// For a reader: what every such writer stored before is visible afterwards, and what we stored is to it. False: it
-// cannot be done from here, so a writer may miss that we sleep.
+// For a reader: what every such writer stored before is visible afterwards, and what we stored is to it.
+// False: it cannot be done from here, so a writer may miss that we sleep.
 bool fence_others();
 
 }  // namespace banyan::shm

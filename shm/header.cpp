@@ -24,18 +24,21 @@ std::string_view name_of(Kind kind) {
 Result<Done> check(const Shape& shape) {
   const auto bad = [](const char* why) { return Error{ErrorKind::kMismatch, why}; };
   if (shape.row_bytes == 0 || shape.row_bytes > kRowBytesMax) return bad("a row of an impossible size");
-  if (shape.capacity == 0 || shape.capacity > kRowsBytesMax / shape.row_bytes) return bad("an impossible number of rows");
+  if (shape.capacity == 0 || shape.capacity > kRowsBytesMax / shape.row_bytes)
+    return bad("an impossible number of rows");
   if (shape.has_index && (shape.row_bytes < 8 || shape.row_bytes % 8 != 0))
     return bad("rows with an index that has no room");
   if (shape.kind != Kind::kArray && shape.rewrites != Rewrites::kNever && shape.kind != Kind::kRing)
     return bad("a segment that says it is written in a way it has not");
   if (shape.kind == Kind::kRing && shape.rewrites == Rewrites::kAny)
     return bad("a ring overwrites rows, and does not rewrite them");
-  if (shape.kind == Kind::kByteRing && (shape.row_bytes != 1 || shape.has_index)) return bad("a byte ring whose rows are no bytes");
+  if (shape.kind == Kind::kByteRing && (shape.row_bytes != 1 || shape.has_index))
+    return bad("a byte ring whose rows are no bytes");
   return Done{};
 }
 
-Result<Shape> shape_of(std::uint32_t kind, std::uint32_t row_bytes, std::uint32_t flags, std::uint64_t capacity) {
+Result<Shape> shape_of(std::uint32_t kind, std::uint32_t row_bytes, std::uint32_t flags,
+                       std::uint64_t capacity) {
   if (kind < std::uint32_t(Kind::kArray) || kind > std::uint32_t(Kind::kList))
     return Error{ErrorKind::kMismatch, "a segment of an unknown kind"};
   if ((flags & ~kAllFlags) != 0 || (flags & kRewritesMask) > std::uint32_t(Rewrites::kAny))
@@ -92,10 +95,14 @@ Result<Identity> read_identity(const Header& header) {
   if (shape->kind == Kind::kArray || shape->kind == Kind::kRing) {
     Result<std::size_t> bytes = descriptor_bytes(descriptor);
     if (!bytes) return Error{ErrorKind::kMismatch, bytes.error().text};
-    if (*bytes != shape->row_bytes) return Error{ErrorKind::kMismatch, "rows of another size than their descriptor says"};
+    if (*bytes != shape->row_bytes)
+      return Error{ErrorKind::kMismatch, "rows of another size than their descriptor says"};
   }
-  return Identity{std::string(name), *shape, {header.owner_pid, header.owner_start, header.owner_space},
-                  header.generation, std::string(descriptor)};
+  return Identity{std::string(name),
+                  *shape,
+                  {header.owner_pid, header.owner_start, header.owner_space},
+                  header.generation,
+                  std::string(descriptor)};
 }
 
 }  // namespace banyan::shm

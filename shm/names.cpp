@@ -17,9 +17,9 @@
 namespace banyan::shm {
 namespace {
 
-constexpr const char* kNewFile = ".new";             // until it has its name; whoever has the lock has it alone
-constexpr std::chrono::seconds kLockPatience{5};     // it is held for as long as a small file is written
-constexpr int kNamesMax = 65536;                     // looked at in one sweep
+constexpr const char* kNewFile = ".new";          // until it has its name; whoever has the lock has it alone
+constexpr std::chrono::seconds kLockPatience{5};  // it is held for as long as a small file is written
+constexpr int kNamesMax = 65536;                  // looked at in one sweep
 
 template <class Call>
 auto retry(Call call) {
@@ -34,7 +34,8 @@ ErrorKind kind_of(int error) {
 }
 
 Result<std::string> read_file(const Fd& folder, const std::string& name) {
-  const Fd file(retry([&] { return ::openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); }));
+  const Fd file(retry(
+      [&] { return ::openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); }));
   if (!file) return system_error(name, errno, errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kSystem);
   char bytes[kTokenBytesMax + 1];
   const ssize_t count = retry([&] { return ::read(file.get(), bytes, sizeof bytes); });
@@ -86,7 +87,8 @@ Result<Fd> Names::open_folder(bool create) const {
   if (create && ::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST)
     return system_error("mkdir " + folder_, errno, kind_of(errno));
   Fd folder(retry([&] { return ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
-  if (!folder) return system_error(folder_, errno, errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kUnsafe);
+  if (!folder)
+    return system_error(folder_, errno, errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kUnsafe);
   struct stat status {};
   if (::fstat(folder.get(), &status) != 0) return system_error("fstat", errno);
   if (status.st_uid != ::geteuid() || (status.st_mode & 077) != 0)
@@ -115,9 +117,10 @@ Result<Fd> Names::lock_folder(bool create) const {
 }
 
 void Names::remove_if_empty(const Fd& folder) const {
-  struct stat ours {}, there {};
-  if (::fstat(folder.get(), &ours) == 0 && ::lstat(folder_.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
-      ours.st_dev == there.st_dev)
+  struct stat ours {
+  }, there{};
+  if (::fstat(folder.get(), &ours) == 0 && ::lstat(folder_.c_str(), &there) == 0 &&
+      ours.st_ino == there.st_ino && ours.st_dev == there.st_dev)
     ::rmdir(folder_.c_str());  // refuses one that is not empty
 }
 
@@ -137,7 +140,8 @@ Result<Done> Names::publish(const Token& token) const {
     remove_if_empty(*folder);
     return system_error("writing the name " + name + " in " + folder_, error, kind_of(error));
   };
-  const Fd file(retry([&] { return ::openat(folder->get(), kNewFile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); }));
+  const Fd file(retry(
+      [&] { return ::openat(folder->get(), kNewFile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); }));
   if (!file) return fail(errno);
   const ssize_t count = retry([&] { return ::write(file.get(), text.data(), text.size()); });
   if (count != ssize_t(text.size())) return fail(count < 0 ? errno : ENOSPC);
@@ -150,7 +154,8 @@ Result<Token> Names::find(std::string_view name) const {
   Result<Fd> folder = open_folder(false);
   if (!folder) return folder.error();
   Result<Token> token = read_token(*folder, std::string(name));
-  if (token && is_stale(token)) return Error{ErrorKind::kGone, "the owner of " + std::string(name) + " has ended"};
+  if (token && is_stale(token))
+    return Error{ErrorKind::kGone, "the owner of " + std::string(name) + " has ended"};
   return token;
 }
 

@@ -1,8 +1,8 @@
 // shm/names.h -- a folder in which owners write down the tokens of what they share, one small file a name.
 //
-// It holds no rows: those are memory that ends with its last user. So what a crash can leave is a few hundred bytes, and
-// whoever comes next sweeps them: each file says which process it belongs to, by number and start. The folder goes
-// with its last name. It belongs to one user, mode 0700: others see nothing of it.
+// It holds no rows: those are memory that ends with its last user. So what a crash can leave is a few hundred
+// bytes, and whoever comes next sweeps them: each file says which process it belongs to, by number and start.
+// The folder goes with its last name. It belongs to one user, mode 0700: others see nothing of it.
 #pragma once
 
 #include <string>

@@ -6,7 +6,7 @@
 namespace banyan::shm {
 namespace {
 
-constexpr std::size_t kFieldsMax = 4096;       // more than a header can hold the names of
+constexpr std::size_t kFieldsMax = 4096;          // more than a header can hold the names of
 constexpr std::size_t kRecordBytesMax = 1 << 24;  // far above any row that is worth sharing; keeps sums small
 
 void add_field(std::string& text, std::string_view name, char code, std::size_t bytes, std::size_t count) {
@@ -123,7 +123,8 @@ Result<std::size_t> descriptor_bytes(std::string_view text) {
     const char order = in.letter();
     const char code = in.letter();
     const std::size_t bytes = in.number();
-    if ((order != '<' && order != '>' && order != '|') || !is_width(code, bytes) || name.empty() != (code == 'V'))
+    if ((order != '<' && order != '>' && order != '|') || !is_width(code, bytes) ||
+        name.empty() != (code == 'V'))
       return bad("has a field of an unknown type");
     std::size_t count = 1;
     if (in.take("', (")) {

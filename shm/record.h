@@ -89,7 +89,8 @@ constexpr bool fit_in(const std::array<Field, N>& fields, std::size_t bytes) {
 
 template <class T>
 constexpr Field field_of(std::string_view name, std::size_t offset) {
-  static_assert(detail::FieldType<T>::kKnown, "a field is a number, bool, enum, char array, or an array of those");
+  static_assert(detail::FieldType<T>::kKnown,
+                "a field is a number, bool, enum, char array, or an array of those");
   Field field = detail::FieldType<T>::make();
   field.name = name;
   field.offset = offset;
@@ -98,8 +99,10 @@ constexpr Field field_of(std::string_view name, std::size_t offset) {
 
 template <class T>
 concept Record = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> &&
-                 std::is_default_constructible_v<T> && alignof(T) <= 64 &&
-                 requires { banyan_shm_fields(static_cast<const T*>(nullptr)); };
+                     std::is_default_constructible_v<T> && alignof(T) <= 64 &&
+                 requires {
+  banyan_shm_fields(static_cast<const T*>(nullptr));
+};
 
 template <Record T>
 constexpr auto fields_of() {
@@ -122,8 +125,8 @@ std::string descriptor_of() {
   return descriptor_text(kFields, sizeof(T));
 }
 
-// The bytes that a record of that descriptor takes. kBadToken for a text that descriptor_text() does not write,
-// or of more than 4096 fields.
+// The bytes that a record of that descriptor takes. kBadToken for a text that descriptor_text() does not
+// write, or of more than 4096 fields.
 Result<std::size_t> descriptor_bytes(std::string_view text);
 
 // Pairs of field names: from what is given, to what is wanted.
@@ -132,8 +135,8 @@ using FieldMap = std::span<const std::pair<std::string_view, std::string_view>>;
 // Copies of fields, record to record. Made once, applied to many.
 class FieldPlan {
  public:
-  // Each field of `to` from the one of that name in `from`; with a `map`, only those it names. kFields names the
-  // fields that are missing, or else those that are unknown, or whose type differs.
+  // Each field of `to` from the one of that name in `from`; with a `map`, only those it names. kFields names
+  // the fields that are missing, or else those that are unknown, or whose type differs.
   static Result<FieldPlan> make(std::span<const Field> from, std::span<const Field> to, FieldMap map = {});
   void apply(const std::byte* from, std::byte* to) const;
 
@@ -148,18 +151,22 @@ class FieldPlan {
 
 // The fields, one by one, through the preprocessor's own recursion: up to 256 of them.
 #define BANYAN_SHM_PARENTHESES ()
-#define BANYAN_SHM_EXPAND(...) BANYAN_SHM_EXPAND3(BANYAN_SHM_EXPAND3(BANYAN_SHM_EXPAND3(BANYAN_SHM_EXPAND3(__VA_ARGS__))))
-#define BANYAN_SHM_EXPAND3(...) BANYAN_SHM_EXPAND2(BANYAN_SHM_EXPAND2(BANYAN_SHM_EXPAND2(BANYAN_SHM_EXPAND2(__VA_ARGS__))))
-#define BANYAN_SHM_EXPAND2(...) BANYAN_SHM_EXPAND1(BANYAN_SHM_EXPAND1(BANYAN_SHM_EXPAND1(BANYAN_SHM_EXPAND1(__VA_ARGS__))))
+#define BANYAN_SHM_EXPAND(...) \
+  BANYAN_SHM_EXPAND3(BANYAN_SHM_EXPAND3(BANYAN_SHM_EXPAND3(BANYAN_SHM_EXPAND3(__VA_ARGS__))))
+#define BANYAN_SHM_EXPAND3(...) \
+  BANYAN_SHM_EXPAND2(BANYAN_SHM_EXPAND2(BANYAN_SHM_EXPAND2(BANYAN_SHM_EXPAND2(__VA_ARGS__))))
+#define BANYAN_SHM_EXPAND2(...) \
+  BANYAN_SHM_EXPAND1(BANYAN_SHM_EXPAND1(BANYAN_SHM_EXPAND1(BANYAN_SHM_EXPAND1(__VA_ARGS__))))
 #define BANYAN_SHM_EXPAND1(...) __VA_ARGS__
-#define BANYAN_SHM_EACH(Row, field, ...)                                            \
-  ::banyan::shm::field_of<decltype(Row::field)>(#field, offsetof(Row, field))       \
+#define BANYAN_SHM_EACH(Row, field, ...)                                      \
+  ::banyan::shm::field_of<decltype(Row::field)>(#field, offsetof(Row, field)) \
       __VA_OPT__(, BANYAN_SHM_AGAIN BANYAN_SHM_PARENTHESES(Row, __VA_ARGS__))
 #define BANYAN_SHM_AGAIN() BANYAN_SHM_EACH
 
-#define BANYAN_SHM_RECORD(Row, ...)                                                     \
-  [[maybe_unused]] constexpr auto banyan_shm_fields(const Row*) {                       \
-    return std::array{BANYAN_SHM_EXPAND(BANYAN_SHM_EACH(Row, __VA_ARGS__))};            \
-  }                                                                                     \
-  static_assert(::banyan::shm::detail::fit_in(banyan_shm_fields(static_cast<const Row*>(nullptr)), sizeof(Row)), \
-                "the fields of " #Row " stand in another order than in the struct")
+#define BANYAN_SHM_RECORD(Row, ...)                                                                    \
+  [[maybe_unused]] constexpr auto banyan_shm_fields(const Row*) {                                      \
+    return std::array{BANYAN_SHM_EXPAND(BANYAN_SHM_EACH(Row, __VA_ARGS__))};                           \
+  }                                                                                                    \
+  static_assert(                                                                                       \
+      ::banyan::shm::detail::fit_in(banyan_shm_fields(static_cast<const Row*>(nullptr)), sizeof(Row)), \
+      "the fields of " #Row " stand in another order than in the struct")

@@ -7,7 +7,8 @@
 
 namespace banyan::shm {
 
-// Open, high, low, close and volume of a period; `time` is its beginning, `bar_wap` its average price by volume.
+// Open, high, low, close and volume of a period; `time` is its beginning, `bar_wap` its average price by
+// volume.
 struct Ohlcv {
   std::int64_t time = 0;
   double open = 0, high = 0, low = 0, close = 0;

@@ -7,9 +7,9 @@ namespace banyan::shm {
 
 std::string_view name_of(ErrorKind kind) {
   static constexpr std::string_view kNames[] = {
-      "bad name", "bad token", "mismatch", "not found",   "exists", "gone",   "ended",   "owner died",
-      "read only", "full",     "out of range", "not allowed", "lost",   "fields", "corrupt", "unsafe",
-      "busy",      "timeout",  "cancelled",    "too long",    "no space", "system"};
+      "bad name",  "bad token", "mismatch",     "not found",   "exists",   "gone",   "ended",   "owner died",
+      "read only", "full",      "out of range", "not allowed", "lost",     "fields", "corrupt", "unsafe",
+      "busy",      "timeout",   "cancelled",    "too long",    "no space", "system"};
   static_assert(std::size(kNames) == std::size_t(ErrorKind::kSystem) + 1);
   return kNames[std::size_t(kind)];
 }

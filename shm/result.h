@@ -31,12 +31,12 @@ enum class ErrorKind : std::uint8_t {
   kFields,      // records whose fields do not match by name
   kCorrupt,     // the other side wrote what cannot be
   kUnsafe,      // memory that could be taken away beneath us, so it was not mapped
-  kBusy,        // the other side is in the middle of something for too long; or somebody has that place already
+  kBusy,  // the other side is in the middle of something for too long; or somebody has that place already
   kTimeout,
   kCancelled,
   kTooLong,
-  kNoSpace,     // no memory, or no room for the name
-  kSystem,      // anything else the kernel says
+  kNoSpace,  // no memory, or no room for the name
+  kSystem,   // anything else the kernel says
 };
 
 std::string_view name_of(ErrorKind kind);
@@ -55,8 +55,8 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   // Implicit, so that `return value;` and `return Error{...};` work.
-  Result(T value) : value_(std::move(value)) {}                                           // NOLINT
-  Result(Error error) : error_(std::make_unique<Error>(std::move(error))) {}              // NOLINT
+  Result(T value) : value_(std::move(value)) {}                               // NOLINT
+  Result(Error error) : error_(std::make_unique<Error>(std::move(error))) {}  // NOLINT
 
   explicit operator bool() const { return value_.has_value(); }
   T& operator*() {

@@ -1,5 +1,5 @@
-// check_room(): memory in files is given page by page, and a machine that has none left kills a process for it. So a
-// segment that cannot fit is refused before its first page is taken.
+// check_room(): memory in files is given page by page, and a machine that has none left kills a process for
+// it. So a segment that cannot fit is refused before its first page is taken.
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -38,7 +38,8 @@ std::uint64_t group_has_left() {
     if (!line.starts_with("0::/")) continue;
     for (std::string path = line.substr(3);; path.erase(path.rfind('/'))) {
       const std::string folder = "/sys/fs/cgroup" + path;
-      const std::uint64_t most = number_in(folder + "/memory.max"), taken = number_in(folder + "/memory.current");
+      const std::uint64_t most = number_in(folder + "/memory.max"),
+                          taken = number_in(folder + "/memory.current");
       if (most != kUnlimited && taken != kUnlimited) least = std::min(least, most - std::min(most, taken));
       if (path.rfind('/') == path.npos || path.empty()) break;
     }

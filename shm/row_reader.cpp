@@ -23,7 +23,8 @@ Error not_readable(std::uint64_t from, std::uint64_t to, const Bounds& bounds) {
 
 }  // namespace
 
-// Tries again while the writer is in the middle of something: at once, then politely, then asks whether it lives.
+// Tries again while the writer is in the middle of something: at once, then politely, then asks whether it
+// lives.
 class RowReader::Patience {
  public:
   explicit Patience(const RowReader& reader) : reader_(reader) {}
@@ -36,7 +37,8 @@ class RowReader::Patience {
     if (reader_.memory_.owner_lives && !reader_.memory_.owner_lives())
       return Error{ErrorKind::kOwnerDied, "the owner died while it changed rows"};
     if (now - *since_ > kPatience)
-      return Error{ErrorKind::kBusy, "the owner has been changing rows all the time, or has stopped while it did"};
+      return Error{ErrorKind::kBusy,
+                   "the owner has been changing rows all the time, or has stopped while it did"};
     return Done{};
   }
 
@@ -67,7 +69,8 @@ Result<Bounds> RowReader::bounds() const {
       found.last = header().last.load(std::memory_order_acquire);
       if (is_ring()) {
         const std::uint64_t reserved = header().reserved.load(std::memory_order_acquire);
-        if (reserved > memory_.shape.capacity) found.first = std::max(found.first, reserved - memory_.shape.capacity);
+        if (reserved > memory_.shape.capacity)
+          found.first = std::max(found.first, reserved - memory_.shape.capacity);
       }
       std::atomic_thread_fence(std::memory_order_acquire);
       const bool still = header().rebase.load(std::memory_order_relaxed) == version;
@@ -92,7 +95,8 @@ Result<Done> RowReader::copy_newest(std::uint64_t number, std::byte* out) const 
 }
 
 // Rows that cannot change, but for the newest.
-Result<Done> RowReader::copy_settled(const Bounds& bounds, std::uint64_t from, std::uint64_t to, std::byte* out) const {
+Result<Done> RowReader::copy_settled(const Bounds& bounds, std::uint64_t from, std::uint64_t to,
+                                     std::byte* out) const {
   if (from == to) return Done{};
   const std::size_t size = memory_.shape.row_bytes;
   const bool newest_changes = memory_.shape.rewrites != Rewrites::kNever && to == bounds.last;
@@ -133,7 +137,8 @@ Result<Bounds> RowReader::copy_chosen(Choose choose, std::byte* out) const {
       if (*gone > 0) return lost(*gone);
       return chosen;
     }
-    if (Result<Done> copied = copy_settled(*found, chosen->first, chosen->last, out); !copied) return copied.error();
+    if (Result<Done> copied = copy_settled(*found, chosen->first, chosen->last, out); !copied)
+      return copied.error();
     return chosen;
   }
 
@@ -150,7 +155,8 @@ Result<Bounds> RowReader::copy_chosen(Choose choose, std::byte* out) const {
         const std::uint64_t others = chosen->size() - (with_newest ? 1 : 0);
         load_shared(out, slot(chosen->first), others * size, size);
         if (with_newest)
-          if (Result<Done> copied = copy_newest(chosen->last - 1, out + others * size); !copied) return copied.error();
+          if (Result<Done> copied = copy_newest(chosen->last - 1, out + others * size); !copied)
+            return copied.error();
       }
       std::atomic_thread_fence(std::memory_order_acquire);
       if (header().rebase.load(std::memory_order_relaxed) == version) return chosen;
@@ -162,7 +168,8 @@ Result<Bounds> RowReader::copy_chosen(Choose choose, std::byte* out) const {
 Result<Bounds> RowReader::copy(std::uint64_t from, std::uint64_t to, std::byte* out) const {
   return copy_chosen(
       [&](const Bounds& found) -> Result<Bounds> {
-        if (is_ring() && from < found.first && from <= to && to <= found.last) return lost(std::min(found.first, to) - from);
+        if (is_ring() && from < found.first && from <= to && to <= found.last)
+          return lost(std::min(found.first, to) - from);
         if (from > to || from < found.first || to > found.last) return not_readable(from, to, found);
         return Bounds{from, to, found.rewritten};
       },
@@ -191,7 +198,8 @@ Result<RowReader::Batch> RowReader::copy_from(std::uint64_t from, std::uint64_t 
         },
         out);
     if (!copied) return copied.error();
-    return Batch{copied->first, copied->size(), copied->first > from ? copied->first - from : 0};
+    return Batch{copied->first, copied->size(), copied->first > from ? copied->first - from : 0,
+                 copied->rewritten};
   }
   const std::size_t size = memory_.shape.row_bytes;
   Result<Bounds> found = bounds();
@@ -202,7 +210,7 @@ Result<RowReader::Batch> RowReader::copy_from(std::uint64_t from, std::uint64_t 
   if (!gone) return gone.error();
   std::memmove(out, out + *gone * size, (end - begin - *gone) * size);
   const std::uint64_t first = begin + *gone;
-  return Batch{first, end - first, first > from ? first - from : 0};
+  return Batch{first, end - first, first > from ? first - from : 0, 0};
 }
 
 Result<std::span<const std::byte>> RowReader::settled(const Bounds& bounds) const {
@@ -263,7 +271,8 @@ Result<Bounds> RowReader::wait(std::uint64_t number, Deadline deadline, const st
   return found;
 }
 
-Result<Done> RowReader::wait_change(std::uint32_t seen, Deadline deadline, const std::stop_token& stop) const {
+Result<Done> RowReader::wait_change(std::uint32_t seen, Deadline deadline,
+                                    const std::stop_token& stop) const {
   return wait_until([&]() -> Result<bool> { return changes() != seen; }, deadline, stop);
 }
 

@@ -9,11 +9,19 @@ namespace {
 constexpr std::uint64_t kRingRowMax = std::uint64_t(1) << 62;  // row numbers that no sum overflows
 }
 
-RowWriter::RowWriter(const Memory& memory) : memory_(memory) {
+void Bell::rouse() {
+  // In this order: a reader that set the flag before we clear it sees the next change, or is woken by what
+  // follows; one that sees the change first finds the flag cleared, and sets it again.
+  page_->asleep.store(0, std::memory_order_seq_cst);
+  header_->wake.store(header_->wake.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
+  wake_all(header_->wake);
+}
+
+RowWriter::RowWriter(const Memory& memory)
+    : memory_(memory), bell_(*memory.header, *memory.page, memory.shape.writer_fences) {
   const Header& header = *memory_.header;
   first_ = header.first.load(std::memory_order_relaxed);
   last_ = header.last.load(std::memory_order_relaxed);
-  wake_ = header.wake.load(std::memory_order_relaxed);
   written_from_ = first_;
   written_to_ = last_;
   note_published();
@@ -21,14 +29,6 @@ RowWriter::RowWriter(const Memory& memory) : memory_(memory) {
 
 Result<std::uint64_t> RowWriter::fail(ErrorKind kind, std::string text) const {
   return Error{kind, std::move(text)};
-}
-
-void RowWriter::rouse() {
-  // In this order: a reader that set the flag before we clear it sees the next change, or is woken by what follows; one
-  // that sees the change first finds the flag cleared, and sets it again.
-  memory_.page->asleep.store(0, std::memory_order_seq_cst);
-  memory_.header->wake.store(++wake_, std::memory_order_seq_cst);
-  wake_all(memory_.header->wake);
 }
 
 void RowWriter::begin_rebase() {
@@ -45,7 +45,7 @@ void RowWriter::end_rebase(std::uint64_t first, std::uint64_t last, bool rewrote
   memory_.header->last.store(last, std::memory_order_release);
   memory_.header->rebase.store(++rebase_, std::memory_order_release);
   note_published();
-  bump();
+  bell_.ring();
 }
 
 // Called before anything looks at what was published, and after each change that append_one() did not make.
@@ -55,7 +55,8 @@ void RowWriter::note_published() {
     published_to_ = std::max(published_to_, last_);
   }
   written_to_ = std::max(written_to_, last_);
-  const bool fresh = !is_ring() && last_ >= published_to_ && memory_.header->ended.load(std::memory_order_relaxed) == 0;
+  const bool fresh =
+      !is_ring() && last_ >= published_to_ && memory_.header->ended.load(std::memory_order_relaxed) == 0;
   fresh_end_ = fresh ? memory_.shape.capacity : 0;
 }
 
@@ -82,7 +83,8 @@ void RowWriter::write(std::uint64_t at, const std::byte* rows, std::uint64_t cou
 
 Result<std::uint64_t> RowWriter::append_to_ring(const std::byte* rows, std::uint64_t count,
                                                 std::optional<std::uint64_t> start) {
-  if (start && *start != last_) return fail(ErrorKind::kNotAllowed, "a ring goes on where it is, so it takes no start");
+  if (start && *start != last_)
+    return fail(ErrorKind::kNotAllowed, "a ring goes on where it is, so it takes no start");
   if (count > memory_.shape.capacity)
     return fail(ErrorKind::kFull, "a ring of " + std::to_string(memory_.shape.capacity) + " rows takes no " +
                                       std::to_string(count) + " at once");
@@ -94,9 +96,11 @@ Result<std::uint64_t> RowWriter::append_to_ring(const std::byte* rows, std::uint
   return last_;
 }
 
-Result<std::uint64_t> RowWriter::append(const std::byte* rows, std::uint64_t count, std::optional<std::uint64_t> start) {
+Result<std::uint64_t> RowWriter::append(const std::byte* rows, std::uint64_t count,
+                                        std::optional<std::uint64_t> start) {
   note_published();
-  if (memory_.header->ended.load(std::memory_order_relaxed) != 0) return fail(ErrorKind::kEnded, "a push after the end");
+  if (memory_.header->ended.load(std::memory_order_relaxed) != 0)
+    return fail(ErrorKind::kEnded, "a push after the end");
   if (is_ring()) return append_to_ring(rows, count, start);
 
   const std::uint64_t capacity = memory_.shape.capacity;
@@ -105,12 +109,15 @@ Result<std::uint64_t> RowWriter::append(const std::byte* rows, std::uint64_t cou
   const bool rewrites = at < last_;
   if (at > capacity || (!empty && (at < first_ || at > last_)))
     return fail(ErrorKind::kOutOfRange, "row " + std::to_string(at) + " is not between the first row, " +
-                                            std::to_string(first_) + ", and the end, " + std::to_string(last_));
+                                            std::to_string(first_) + ", and the end, " +
+                                            std::to_string(last_));
   if (rewrites && !empty && memory_.shape.rewrites != Rewrites::kAny)
-    return fail(ErrorKind::kNotAllowed, "this array was not created with Rewrites::kAny, so rows stay as they are");
+    return fail(ErrorKind::kNotAllowed,
+                "this array was not created with Rewrites::kAny, so rows stay as they are");
   if (count > capacity - at)
-    return fail(ErrorKind::kFull, std::to_string(count) + " rows do not fit: " + std::to_string(capacity - at) +
-                                      " of " + std::to_string(capacity) + " are free behind row " + std::to_string(at));
+    return fail(ErrorKind::kFull,
+                std::to_string(count) + " rows do not fit: " + std::to_string(capacity - at) + " of " +
+                    std::to_string(capacity) + " are free behind row " + std::to_string(at));
   if (at == last_) {
     write(at, rows, count);
     written_to_ = std::max(written_to_, at + count);
@@ -129,17 +136,20 @@ Result<std::uint64_t> RowWriter::append(const std::byte* rows, std::uint64_t cou
   return last_;
 }
 
-Result<std::uint64_t> RowWriter::prepend(const std::byte* rows, std::uint64_t count, const PrependOptions& options) {
+Result<std::uint64_t> RowWriter::prepend(const std::byte* rows, std::uint64_t count,
+                                         const PrependOptions& options) {
   note_published();
-  if (memory_.header->ended.load(std::memory_order_relaxed) != 0) return fail(ErrorKind::kEnded, "a push after the end");
+  if (memory_.header->ended.load(std::memory_order_relaxed) != 0)
+    return fail(ErrorKind::kEnded, "a push after the end");
   if (is_ring()) return fail(ErrorKind::kNotAllowed, "a ring has nothing before its rows");
   const std::uint64_t before = options.start.value_or(first_);
   const bool empty = first_ == last_;
   if (before > memory_.shape.capacity || (!empty && before > last_))
     return fail(ErrorKind::kOutOfRange, "row " + std::to_string(before) + " is behind the end");
   if (count > before)
-    return fail(ErrorKind::kFull, std::to_string(count) + " rows do not fit before row " + std::to_string(before) + ": " +
-                                      std::to_string(count - before) + " too many");
+    return fail(ErrorKind::kFull, std::to_string(count) + " rows do not fit before row " +
+                                      std::to_string(before) + ": " + std::to_string(count - before) +
+                                      " too many");
   const std::uint64_t at = before - count;
   const bool elsewhere = empty && before != first_;
   if (!elsewhere && before < written_from_)
@@ -147,7 +157,8 @@ Result<std::uint64_t> RowWriter::prepend(const std::byte* rows, std::uint64_t co
                                             std::to_string(written_from_) + " would be without contents");
   const bool rewrites = !empty && before > first_;
   if (rewrites && (options.silently || memory_.shape.rewrites != Rewrites::kAny))
-    return fail(ErrorKind::kNotAllowed, "this array was not created with Rewrites::kAny, so rows stay as they are");
+    return fail(ErrorKind::kNotAllowed,
+                "this array was not created with Rewrites::kAny, so rows stay as they are");
 
   if (rewrites) begin_rebase();
   write(at, rows, count);
@@ -166,9 +177,11 @@ Result<std::uint64_t> RowWriter::prepend(const std::byte* rows, std::uint64_t co
 Result<Done> RowWriter::update_newest(const std::byte* row) {
   note_published();
   if (memory_.shape.rewrites == Rewrites::kNever)
-    return Error{ErrorKind::kNotAllowed, "this array was created with Rewrites::kNever, so its newest row stays as it is"};
+    return Error{ErrorKind::kNotAllowed,
+                 "this array was created with Rewrites::kNever, so its newest row stays as it is"};
   if (first_ == last_) return Error{ErrorKind::kOutOfRange, "there is no newest row"};
-  if (memory_.header->ended.load(std::memory_order_relaxed) != 0) return Error{ErrorKind::kEnded, "an update after the end"};
+  if (memory_.header->ended.load(std::memory_order_relaxed) != 0)
+    return Error{ErrorKind::kEnded, "an update after the end"};
   const std::size_t size = memory_.shape.row_bytes;
   const std::size_t skipped = memory_.shape.has_index ? 8 : 0;
   std::byte* slot = memory_.rows + (last_ - 1) % memory_.shape.capacity * size;
@@ -176,7 +189,7 @@ Result<Done> RowWriter::update_newest(const std::byte* row) {
   std::atomic_thread_fence(std::memory_order_release);
   store_shared(slot + skipped, row + skipped, size - skipped, size);
   memory_.header->update.store(++update_, std::memory_order_release);
-  bump();
+  bell_.ring();
   return Done{};
 }
 
@@ -196,7 +209,8 @@ Result<Done> RowWriter::set_bounds(std::uint64_t first, std::uint64_t last) {
   // What is taken back could be written again, in its old place.
   const bool takes_back = first_ != last_ && (first > first_ || last < last_);
   if (takes_back && memory_.shape.rewrites != Rewrites::kAny)
-    return Error{ErrorKind::kNotAllowed, "this array was not created with Rewrites::kAny, so no row is taken back"};
+    return Error{ErrorKind::kNotAllowed,
+                 "this array was not created with Rewrites::kAny, so no row is taken back"};
   begin_rebase();
   end_rebase(first, last, takes_back);
   return Done{};
@@ -205,7 +219,7 @@ Result<Done> RowWriter::set_bounds(std::uint64_t first, std::uint64_t last) {
 void RowWriter::end() {
   fresh_end_ = 0;
   memory_.header->ended.store(1, std::memory_order_release);
-  bump();
+  bell_.ring();
 }
 
 }  // namespace banyan::shm

@@ -44,7 +44,8 @@ Result<Fd> make_memory(const std::string& name, std::uint64_t bytes) {
 
 Result<Mapping> map(int fd, std::uint64_t bytes, int protection) {
   void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
-  if (address == MAP_FAILED) return system_error("mmap", errno, errno == EPERM ? ErrorKind::kUnsafe : ErrorKind::kSystem);
+  if (address == MAP_FAILED)
+    return system_error("mmap", errno, errno == EPERM ? ErrorKind::kUnsafe : ErrorKind::kSystem);
   return Mapping(address, bytes);
 }
 
@@ -57,19 +58,19 @@ std::uint64_t random_number() {
 
 // Memory that cannot be taken away: truncated, or given holes, it would kill whoever looks there.
 Result<Done> check_memory(int fd, std::uint64_t bytes, int seals, const char* what) {
-  const auto unsafe = [&](const char* why) {
-    return Error{ErrorKind::kUnsafe, std::string(what) + why};
-  };
+  const auto unsafe = [&](const char* why) { return Error{ErrorKind::kUnsafe, std::string(what) + why}; };
   struct stat status {};
   if (::fstat(fd, &status) != 0) return system_error("fstat", errno);
   struct statfs system {};
   if (::fstatfs(fd, &system) != 0) return system_error("fstatfs", errno);
   if (!S_ISREG(status.st_mode) || std::uint64_t(system.f_type) != TMPFS_MAGIC) return unsafe(" is no memory");
   const int found = ::fcntl(fd, F_GET_SEALS);
-  if (found < 0 || (found & seals) != seals) return unsafe(" is not sealed: its owner could take it away beneath us");
+  if (found < 0 || (found & seals) != seals)
+    return unsafe(" is not sealed: its owner could take it away beneath us");
   if (std::uint64_t(status.st_size) != bytes)
     return Error{ErrorKind::kMismatch, std::string(what) + " of another size than was said"};
-  if (std::uint64_t(status.st_blocks) * 512 < bytes) return unsafe(" has holes, which may not get memory later");
+  if (std::uint64_t(status.st_blocks) * 512 < bytes)
+    return unsafe(" has holes, which may not get memory later");
   return Done{};
 }
 
@@ -84,7 +85,7 @@ Result<Done> read_start(int fd, T& out) {
   return Done{};
 }
 
-struct flock owners_lock(short type) {
+struct flock whole_lock(short type) {
   struct flock lock {};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
@@ -157,7 +158,7 @@ Result<std::shared_ptr<Segment>> Segment::create(std::string name, Shape shape, 
   if (::fcntl(segment->rows_fd(), F_ADD_SEALS, kRowsSeals) != 0 ||
       ::fcntl(segment->page_fd(), F_ADD_SEALS, kPageSeals) != 0)
     return system_error("sealing memory, which takes Linux 5.1", errno);
-  struct flock lock = owners_lock(F_WRLCK);
+  struct flock lock = whole_lock(F_WRLCK);
   if (::fcntl(segment->rows_fd(), F_OFD_SETLK, &lock) != 0) return system_error("the owner's lock", errno);
 
   Header& header = segment->own_header();
@@ -170,8 +171,8 @@ Result<std::shared_ptr<Segment>> Segment::create(std::string name, Shape shape, 
       std::memcpy(segment->own_rows() + number * shape.row_bytes, &number, sizeof number);
   segment->page().generation = segment->identity_.generation;
   if (shape.kind == Kind::kArray || shape.kind == Kind::kRing)
-    segment->writer_ = std::make_unique<RowWriter>(
-        RowWriter::Memory{&header, &segment->page(), segment->own_rows(), shape});
+    segment->writer_ =
+        std::make_unique<RowWriter>(RowWriter::Memory{&header, &segment->page(), segment->own_rows(), shape});
   return segment;
 }
 
@@ -179,7 +180,8 @@ Result<std::shared_ptr<Segment>> Segment::open(Descriptors descriptors, const Id
   const int rows = descriptors.rows.get(), page = descriptors.page.get();
   const std::uint64_t bytes = expected.shape.segment_bytes();
   if (Result<Done> safe = check_memory(rows, bytes, kRowsSeals, "the segment"); !safe) return safe.error();
-  if (Result<Done> safe = check_memory(page, kPageBytes, kPageSeals, "the readers' page"); !safe) return safe.error();
+  if (Result<Done> safe = check_memory(page, kPageBytes, kPageSeals, "the readers' page"); !safe)
+    return safe.error();
 
   alignas(Header) std::byte start[kHeaderBytes];
   if (Result<Done> read = read_start(rows, start); !read) return read.error();
@@ -188,7 +190,8 @@ Result<std::shared_ptr<Segment>> Segment::open(Descriptors descriptors, const Id
   if (*found != expected) return Error{ErrorKind::kMismatch, "another segment than the token says"};
   std::uint64_t generation = 0;
   if (Result<Done> read = read_start(page, generation); !read) return read.error();
-  if (generation != expected.generation) return Error{ErrorKind::kMismatch, "a readers' page of another segment"};
+  if (generation != expected.generation)
+    return Error{ErrorKind::kMismatch, "a readers' page of another segment"};
 
   std::shared_ptr<Segment> segment(new Segment);
   segment->made_by_ = ::getpid();
@@ -215,12 +218,30 @@ void Segment::end() {
   if (header.ended.load(std::memory_order_relaxed) != 0) return;
   if (writer_) return writer_->end();
   header.ended.store(1, std::memory_order_seq_cst);
-  header.wake.fetch_add(1, std::memory_order_seq_cst);
-  wake_all(header.wake);
+  Bell(header, page(), identity_.shape.writer_fences).rouse();
+}
+
+bool Segment::claim_reading() {
+  if (reading_.exchange(true)) return false;
+  struct flock lock = whole_lock(F_WRLCK);
+  if (::fcntl(page_fd(), F_OFD_SETLK, &lock) == 0) return true;
+  reading_ = false;
+  return false;
+}
+
+void Segment::release_reading() {
+  struct flock lock = whole_lock(F_UNLCK);
+  ::fcntl(page_fd(), F_OFD_SETLK, &lock);
+  reading_ = false;
+}
+
+bool Segment::reader_lives() const {
+  struct flock lock = whole_lock(F_WRLCK);
+  return ::fcntl(page_fd(), F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
 bool Segment::owner_lives() const {
-  struct flock lock = owners_lock(F_RDLCK);
+  struct flock lock = whole_lock(F_RDLCK);
   return ::fcntl(rows_fd(), F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 

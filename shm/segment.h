@@ -1,16 +1,18 @@
 // shm/segment.h -- memory that processes share: sealed, so that nobody can take it away beneath a reader.
 //
-// An owner makes two anonymous files in memory (memfd). The first, header and rows, is sealed against shrinking,
-// growing, holes, and any further mapping or description that could write: only the mapping that the owner made before
-// can, and no child of a fork inherits that one. The second is the readers' page. Others reach both through
-// descriptors: passed to them, or opened through the owner's folder in /proc. So there is nothing in a file system
-// that could be left behind, and who has it mapped keeps it after the owner is gone.
+// An owner makes two anonymous files in memory (memfd). The first, header and rows, is sealed against
+// shrinking, growing, holes, and any further mapping or description that could write: only the mapping that
+// the owner made before can, and no child of a fork inherits that one. The second is the readers' page.
+// Others reach both through descriptors: passed to them, or opened through the owner's folder in /proc. So
+// there is nothing in a file system that could be left behind, and who has it mapped keeps it after the owner
+// is gone.
 //
 // docs/design/004-shared-memory.md says why it is not shm_open().
 #pragma once
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -73,12 +75,13 @@ struct Descriptors {
 
 class Segment {
  public:
-  // A new one, owned by this process. kNoSpace when the machine has no memory for all of it now: it is taken at once.
+  // A new one, owned by this process. kNoSpace when the machine has no memory for all of it now: it is taken
+  // at once.
   static Result<std::shared_ptr<Segment>> create(std::string name, Shape shape, std::string descriptor,
                                                  std::uint64_t start);
 
-  // Somebody else's. Everything is checked before anything is mapped: that it is memory, sealed and whole, and that
-  // the header says what is expected of it. kUnsafe, kMismatch.
+  // Somebody else's. Everything is checked before anything is mapped: that it is memory, sealed and whole,
+  // and that the header says what is expected of it. kUnsafe, kMismatch.
   static Result<std::shared_ptr<Segment>> open(Descriptors descriptors, const Identity& expected);
 
   Segment(const Segment&) = delete;
@@ -103,6 +106,12 @@ class Segment {
   // By a lock that ends with the owner's last descriptor; also across PID namespaces.
   bool owner_lives() const;
 
+  // The one reader's place, of a byte ring: false when somebody has it.
+  bool claim_reading();
+  void release_reading();
+  // For the owner: false once a reader that had the place is gone.
+  bool reader_lives() const;
+
   // Says that nothing more will come, and wakes who waits. For the owner; more than once does nothing.
   void end();
 
@@ -115,6 +124,7 @@ class Segment {
   Fd rows_fd_, page_fd_;
   Mapping rows_map_, page_map_;
   bool ours_ = false;
+  std::atomic<bool> reading_{false};
   pid_t made_by_ = 0;
   std::unique_ptr<RowWriter> writer_;
 };
@@ -122,8 +132,8 @@ class Segment {
 // kNoSpace when so many bytes more are beyond what this machine, or our control group, has left now.
 Result<Done> check_room(std::uint64_t bytes);
 
-// A description of its own of the file behind `fd`, opened anew: what it can do, and its locks, are not shared.
-// kUnsafe when it is no plain file: opening anything else might have effects.
+// A description of its own of the file behind `fd`, opened anew: what it can do, and its locks, are not
+// shared. kUnsafe when it is no plain file: opening anything else might have effects.
 Result<Fd> reopen(const std::string& path, bool to_write);
 
 }  // namespace banyan::shm

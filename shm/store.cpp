@@ -10,7 +10,8 @@
 namespace banyan::shm {
 namespace {
 
-constexpr std::size_t kKnownMax = 1024;  // names remembered; beyond, those no longer in use here are forgotten
+constexpr std::size_t kKnownMax =
+    1024;  // names remembered; beyond, those no longer in use here are forgotten
 
 Result<Descriptors> open_owners(const Token& token) {
   const Owner& owner = token.identity.owner;
@@ -104,7 +105,8 @@ Result<Token> Store::find(std::string_view name) {
   {
     const std::lock_guard lock(mutex_);
     const auto known = known_.find(name);
-    if (known != known_.end() && may_live(known->second.token.identity.owner) && !known->second.segment.expired())
+    if (known != known_.end() && may_live(known->second.token.identity.owner) &&
+        !known->second.segment.expired())
       return known->second.token;
   }
   return names_.find(name);

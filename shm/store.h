@@ -1,9 +1,9 @@
 // shm/store.h -- what a context has of shared memory: what it owns, and what it has attached.
 //
-// One for a process, made by main and handed on; any thread may use it. What is created through it lives until the
-// store does, or until end(): scopes and handles inside the process come and go. The last made ends first. Ending
-// says so to readers, wakes them, and takes the name away; memory goes with the last process that looks at it.
-// A store copied by fork() is not one: the child has to make its own.
+// One for a process, made by main and handed on; any thread may use it. What is created through it lives
+// until the store does, or until end(): scopes and handles inside the process come and go. The last made ends
+// first. Ending says so to readers, wakes them, and takes the name away; memory goes with the last process
+// that looks at it. A store copied by fork() is not one: the child has to make its own.
 #pragma once
 
 #include <map>
@@ -27,8 +27,8 @@ class Store {
   ~Store();
 
   // What Array, ByteRing and List are made of; programs use those.
-  Result<std::shared_ptr<Segment>> create(const std::string& name, const Shape& shape, const std::string& descriptor,
-                                          std::uint64_t start = 0);
+  Result<std::shared_ptr<Segment>> create(const std::string& name, const Shape& shape,
+                                          const std::string& descriptor, std::uint64_t start = 0);
   // A token that is known, and whose segment is still in use here, gives the very same one.
   Result<std::shared_ptr<Segment>> attach(const Token& token);
   // By descriptors that somebody passed to us (passing.h), which the kernel gives also where /proc does not.

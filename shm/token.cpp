@@ -54,7 +54,10 @@ Result<Token> make(std::string_view name, const Numbers& numbers, std::string_vi
       if (c < ' ' || c > '~') return bad("the descriptor");
   }
   Token token;
-  token.identity = {std::string(name), *shape, {std::uint32_t(numbers[5]), numbers[6], numbers[7]}, numbers[4],
+  token.identity = {std::string(name),
+                    *shape,
+                    {std::uint32_t(numbers[5]), numbers[6], numbers[7]},
+                    numbers[4],
                     std::string(descriptor)};
   token.rows_fd = std::uint32_t(numbers[8]);
   token.page_fd = std::uint32_t(numbers[9]);
@@ -64,7 +67,11 @@ Result<Token> make(std::string_view name, const Numbers& numbers, std::string_vi
 // --- MessagePack, as much of it as a token needs ---
 
 void put_number(std::vector<std::uint8_t>& out, std::uint64_t number) {
-  const int width = number < 0x80 ? 0 : number <= 0xff ? 1 : number <= 0xffff ? 2 : number <= 0xffffffff ? 4 : 8;
+  const int width = number < 0x80          ? 0
+                    : number <= 0xff       ? 1
+                    : number <= 0xffff     ? 2
+                    : number <= 0xffffffff ? 4
+                                           : 8;
   if (width == 0) return out.push_back(std::uint8_t(number));
   out.push_back(std::uint8_t(width == 1 ? 0xcc : width == 2 ? 0xcd : width == 4 ? 0xce : 0xcf));
   for (int shift = 8 * (width - 1); shift >= 0; shift -= 8) out.push_back(std::uint8_t(number >> shift));

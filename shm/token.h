@@ -1,9 +1,9 @@
 // shm/token.h -- what another process needs to attach: which segment, whose, and what it must look like.
 //
-// A value. It travels as text (in a file, a log, an environment variable; a Python script splits it at the colons), or
-// as a message: a MessagePack array of the same fields. Both are checked when they are read: a name outside the
-// allow-list, a descriptor of another size, a number too large is kBadToken, and nothing has been opened.
-// A token is no secret and grants nothing: whether a process may attach is the kernel's to say.
+// A value. It travels as text (in a file, a log, an environment variable; a Python script splits it at the
+// colons), or as a message: a MessagePack array of the same fields. Both are checked when they are read: a
+// name outside the allow-list, a descriptor of another size, a number too large is kBadToken, and nothing has
+// been opened. A token is no secret and grants nothing: whether a process may attach is the kernel's to say.
 #pragma once
 
 #include <cstdint>

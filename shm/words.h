@@ -1,7 +1,7 @@
 // shm/words.h -- copies of memory that the other side may change meanwhile: word by word, each word atomic.
 //
-// Such a copy may be torn, and the counter beside it says so afterwards; but it is no data race. Rows begin at
-// a page, so a row whose size is a multiple of eight is copied in words of eight.
+// Such a copy may be torn, and the counter beside it says so afterwards; but it is no data race. Rows begin
+// at a page, so a row whose size is a multiple of eight is copied in words of eight.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,8 @@ inline void store_words(std::byte* to, const std::byte* from, std::size_t bytes)
   }
 }
 
-// Out of shared memory. REQUIRES: both stand at a multiple of `step` from a page's beginning, and step divides bytes.
+// Out of shared memory. REQUIRES: both stand at a multiple of `step` from a page's beginning, and step
+// divides bytes.
 inline void load_shared(std::byte* to, const std::byte* from, std::size_t bytes, std::size_t step) {
   if (step % 8 == 0)
     load_words<std::uint64_t>(to, from, bytes);

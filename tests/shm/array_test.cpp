@@ -31,7 +31,8 @@ using Rows = std::vector<CheckRow>;
 
 Rows rows_from(std::uint64_t from, std::uint64_t count, std::uint64_t version = 0) {
   Rows rows;
-  for (std::uint64_t number = from; number < from + count; ++number) rows.push_back(check_row(number, version));
+  for (std::uint64_t number = from; number < from + count; ++number)
+    rows.push_back(check_row(number, version));
   return rows;
 }
 
@@ -239,7 +240,8 @@ TEST_CASE("fields are picked by name, renamed, and named when they do not match"
   Result<Array<Iohlcv>> bars = Array<Iohlcv>::create(store, "bars", {16});
   REQUIRE(bars);
   std::vector<Ohlcv> given(3);
-  for (std::size_t i = 0; i < given.size(); ++i) given[i] = {std::int64_t(i), 1, 2, 3, 4.5, double(10 * i), 7};
+  for (std::size_t i = 0; i < given.size(); ++i)
+    given[i] = {std::int64_t(i), 1, 2, 3, 4.5, double(10 * i), 7};
   REQUIRE(bars->append_as<Ohlcv>(given));
   CHECK(bars->last(1)->front().index == 2);
   CHECK(bars->last(1)->front().volume == 20);

@@ -1,5 +1,5 @@
-// tests/shm/check_row.h -- a row that knows what it must hold: a reader that gets one that was never written, or half of
-// two, can tell.
+// tests/shm/check_row.h -- a row that knows what it must hold: a reader that gets one that was never written,
+// or half of two, can tell.
 #pragma once
 
 #include <cstdint>

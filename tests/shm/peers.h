@@ -1,5 +1,5 @@
-// tests/shm/peers.h -- other processes for these tests: a program of its own (peer/peer.cpp) that is told by its
-// arguments and by lines what to do, and answers in lines.
+// tests/shm/peers.h -- other processes for these tests: a program of its own (peer/peer.cpp) that is told by
+// its arguments and by lines what to do, and answers in lines.
 #pragma once
 
 #include <fcntl.h>
@@ -29,7 +29,8 @@ constexpr seconds kAnswerIn{30};
 class Peer {
  public:
   // `kept` is a descriptor that it has as number 3.
-  explicit Peer(const std::vector<std::string>& arguments, int kept = -1, const char* program = BANYAN_SHM_PEER) {
+  explicit Peer(const std::vector<std::string>& arguments, int kept = -1,
+                const char* program = BANYAN_SHM_PEER) {
     int to[2], from[2];
     if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0) return;
     std::vector<char*> words{const_cast<char*>(program)};

@@ -76,6 +76,17 @@ std::set<std::string> images() {
   return found;
 }
 
+// What of banyan's shared memory is mapped (shm/segment.h).
+std::multiset<std::string> shared_memory() {
+  std::multiset<std::string> found;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const std::size_t name = line.find("/memfd:banyan-shm");
+    if (name != line.npos) found.insert(line.substr(name));
+  }
+  return found;
+}
+
 }  // namespace
 
 LeakCheck::LeakCheck() {
@@ -98,6 +109,7 @@ LeakCheck::~LeakCheck() {
 void LeakCheck::start() {
   descriptors_ = open_descriptors();
   images_ = images();
+  shared_memory_ = shared_memory();
 }
 
 std::vector<std::string> LeakCheck::finish() {
@@ -107,6 +119,9 @@ std::vector<std::string> LeakCheck::finish() {
       leaks.push_back("descriptor " + std::to_string(descriptor) + ", " + target_of(descriptor));
     }
   }
+
+  for (const std::string& name : shared_memory())
+    if (!shared_memory_.contains(name)) leaks.push_back("shared memory " + name);
 
   const auto deadline = Clock::now() + kEndIn;
   for (;;) {

@@ -1,4 +1,4 @@
-// tests/support/leaks.h -- what a test left behind: descriptors, processes, temporary files.
+// tests/support/leaks.h -- what a test left behind: descriptors, processes, temporary files, shared memory.
 //
 // The test program's main asks after every test, so no test has to. TMPDIR and XDG_RUNTIME_DIR lead to a
 // private folder while the program runs, and the program adopts orphans of its children: so a file, or a
@@ -27,6 +27,7 @@ class LeakCheck {
   std::string folder_;
   std::set<int> descriptors_;
   std::set<std::string> images_;
+  std::multiset<std::string> shared_memory_;
 };
 
 }  // namespace banyan::test

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <cstdio>
+#include <cstring>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -17,7 +17,9 @@
 #include <vector>
 
 #include "shm/array.h"
+#include "shm/byte_ring.h"
 #include "shm/header.h"
+#include "shm/passing.h"
 #include "tests/shm/check_row.h"
 
 namespace {
@@ -62,7 +64,8 @@ ArrayOptions options_of(const std::string& mode, std::uint64_t capacity) {
   return options;
 }
 
-// Tells what it reads: each line asks for the newest N rows, and is answered with how many are as they should be.
+// Tells what it reads: each line asks for the newest N rows, and is answered with how many are as they should
+// be.
 void read_frames(const Words& words) {
   Store store;
   const Array<CheckRow> array = attach(store, words.at(0));
@@ -71,7 +74,8 @@ void read_frames(const Words& words) {
     const Bounds bounds = expect(array.bounds());
     const std::vector<CheckRow> rows = expect(array.last(number(line)));
     std::uint64_t legal = 0;
-    for (std::size_t i = 0; i < rows.size(); ++i) legal += is_legal(rows[i], bounds.last - rows.size() + i) ? 1 : 0;
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      legal += is_legal(rows[i], bounds.last - rows.size() + i) ? 1 : 0;
     say(std::to_string(legal) + " " + std::to_string(bounds.last));
   }
 }
@@ -111,8 +115,8 @@ void scribble(const Words& words) {
   } else if (words.at(1) == "counters") {
     const_cast<Header&>(array.segment()->header()).last.store(1000);
   } else {
-    const std::string path =
-        "/proc/" + std::to_string(array.token().identity.owner.pid) + "/fd/" + std::to_string(array.token().rows_fd);
+    const std::string path = "/proc/" + std::to_string(array.token().identity.owner.pid) + "/fd/" +
+                             std::to_string(array.token().rows_fd);
     const int fd = ::open(path.c_str(), O_RDWR);
     void* map = ::mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     const bool wrote = ::pwrite(fd, "x", 1, 0) == 1;
@@ -123,7 +127,8 @@ void scribble(const Words& words) {
 // Owns an array and does as it is told: "append N", "end", "leave" (without a farewell), "crash".
 void own(const Words& words) {
   Store store;
-  Array<CheckRow> array = expect(Array<CheckRow>::create(store, words.at(0), options_of(words.at(1), number(words.at(2)))));
+  Array<CheckRow> array =
+      expect(Array<CheckRow>::create(store, words.at(0), options_of(words.at(1), number(words.at(2)))));
   say(array.token().to_text());
   for (std::string line; std::getline(std::cin, line);) {
     if (line == "end") {
@@ -167,7 +172,8 @@ void write_for_ever(const Words& words) {
       else if (bounds.last + 5 <= kRows)
         expect(array.append(rows_from(bounds.last, 5)));
       else
-        expect(array.append(rows_from(bounds.first + (bounds.size() / 2), 3), bounds.first + (bounds.size() / 2)));
+        expect(array.append(rows_from(bounds.first + (bounds.size() / 2), 3),
+                            bounds.first + (bounds.size() / 2)));
       expect(array.update_newest(check_row(expect(array.bounds()).last - 1, ++version)));
     } else {
       if (bounds.last < kRows && turn % 16 == 0) expect(array.append(check_row(bounds.last, ++version)));
@@ -179,13 +185,73 @@ void write_for_ever(const Words& words) {
   }
 }
 
+// An owner that means harm to its readers: says what the kernel let it do, then does the rest as it is told.
+void harm(const Words& words) {
+  Store store;
+  Array<CheckRow> array = expect(Array<CheckRow>::create(store, words.at(0), options_of(words.at(1), 64)));
+  for (std::uint64_t row = expect(array.bounds()).last; row < 40; ++row) expect(array.append(check_row(row)));
+  say(array.token().to_text());
+  const Segment& segment = *array.segment();
+  auto& header = const_cast<Header&>(segment.header());
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line == "truncate") {
+      bool done = ::ftruncate(segment.rows_fd(), 0) == 0;
+      done = ::ftruncate(segment.page_fd(), 0) == 0 || done;
+      done = ::fallocate(segment.rows_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPageBytes) == 0 ||
+             done;
+      done = ::madvise(&header, kPageBytes, MADV_REMOVE) == 0 || done;
+      done = ::fcntl(segment.rows_fd(), F_ADD_SEALS, 0) == 0 || done;
+      say(done ? "done" : "refused");
+      continue;
+    }
+    if (line == "last") header.last.store(1000000);
+    if (line == "first") header.first.store(50);
+    if (line == "last back") header.last.store(0);
+    if (line == "rebase") header.rebase.store(7);
+    if (line == "reserved") header.reserved.store(~std::uint64_t(0));
+    if (line == "update") header.update.store(3);
+    if (line == "constants") std::memset(static_cast<void*>(&header), 0xff, 128);
+    if (line == "noise") std::memset(static_cast<void*>(&header), 0xa5, kPageBytes);
+    say("done");
+  }
+}
+
+// What comes over descriptor 3.
+void receive_passed(const Words&) {
+  Store store;
+  Passed passed = expect(receive(3, after(std::chrono::seconds(30))));
+  const Array<CheckRow> array =
+      expect(Array<CheckRow>::attach(store, passed.token, std::move(passed.descriptors)));
+  const Bounds bounds = expect(array.bounds());
+  std::uint64_t legal = 0;
+  for (const CheckRow& row : expect(array.last(1000)))
+    legal += is_legal(row, std::uint64_t(row.index)) ? 1 : 0;
+  say(std::to_string(legal) + " of " + std::to_string(bounds.size()));
+}
+
+// Sends messages of growing lengths through a ring of WORDS[1] bytes, as many as WORDS[2]; then ends, or
+// dies.
+void send_messages(const Words& words) {
+  Store store;
+  const auto ring = expect(ByteRingWriter::create(store, words.at(0), number(words.at(1))));
+  say(ring->token().to_text());
+  for (std::uint64_t i = 0; i < number(words.at(2)); ++i) {
+    const std::vector<std::byte> message(i % 3000, std::byte(i));
+    expect(ring->write_message(message));
+  }
+  say("sent");
+  if (words.at(3) == "die") ::raise(SIGKILL);
+  ring->close();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const std::map<std::string, std::function<void(const Words&)>> jobs = {
-      {"read", read_frames}, {"wait", wait_for_rows}, {"push", push},
-      {"scribble", scribble}, {"own", own},           {"write", write_for_ever}};
+      {"read", read_frames},  {"wait", wait_for_rows},   {"push", push}, {"scribble", scribble},
+      {"own", own},           {"write", write_for_ever}, {"harm", harm}, {"receive", receive_passed},
+      {"send", send_messages}};
   const auto job = argc > 1 ? jobs.find(argv[1]) : jobs.end();
   if (job == jobs.end()) return 2;
   job->second(Words(argv + 2, argv + argc));
