@@ -31,6 +31,8 @@ constexpr Group kGroups[] = {
     {"ssh/phases", banyan::bench::measure_ssh_phases},
     {"ssh/stream", banyan::bench::measure_ssh_stream},
     {"ssh/warm", banyan::bench::measure_ssh_warm},
+    {"shm/push", banyan::bench::measure_shm_push},
+    {"shm/latency", banyan::bench::measure_shm_latency},
     {"bytes", banyan::bench::measure_bytes},
 };
 
@@ -50,7 +52,7 @@ int main(int argc, char** argv) {
                     [&](const Group& g) { return is_meant(g, name); }))
       continue;
     std::fprintf(stderr,
-                 "usage: banyan_bench [GROUP...], the groups being local frames ssh bytes, or one of:\n");
+                 "usage: banyan_bench [GROUP...], the groups being local frames ssh shm bytes, or one of:\n");
     for (const Group& group : kGroups) std::fprintf(stderr, "  %s\n", std::string(group.name).c_str());
     return 2;
   }

@@ -42,8 +42,8 @@ Result<Fd> make_memory(const std::string& name, std::uint64_t bytes) {
   return fd;
 }
 
-Result<Mapping> map(int fd, std::uint64_t bytes, int protection) {
-  void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+Result<Mapping> map(int fd, std::uint64_t bytes, int protection, int flags = 0) {
+  void* address = ::mmap(nullptr, bytes, protection, MAP_SHARED | flags, fd, 0);
   if (address == MAP_FAILED)
     return system_error("mmap", errno, errno == EPERM ? ErrorKind::kUnsafe : ErrorKind::kSystem);
   return Mapping(address, bytes);
@@ -140,7 +140,8 @@ Result<std::shared_ptr<Segment>> Segment::create(std::string name, Shape shape, 
 
   Result<Fd> rows = make_memory(name, bytes);
   if (!rows) return rows.error();
-  Result<Mapping> rows_map = map(rows->get(), bytes, PROT_READ | PROT_WRITE);
+  // Pages that are there are mapped at once, so that no push meets a page fault.
+  Result<Mapping> rows_map = map(rows->get(), bytes, PROT_READ | PROT_WRITE, MAP_POPULATE);
   if (!rows_map) return rows_map.error();
   Result<Fd> page = make_memory(name + "-readers", kPageBytes);
   if (!page) return page.error();
