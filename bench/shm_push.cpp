@@ -28,7 +28,54 @@ Ohlcv row_of(std::uint64_t number) {
   return {std::int64_t(number), price, price, price, price, 1, price};
 }
 
-// Memory as an array has it: shared, and mapped before it is written.
+// Into memory that was made as ours is.
+double plain_rate(std::uint64_t block, const std::vector<Ohlcv>& rows, shm::Store& store) {
+  auto array = shm::Array<Ohlcv>::create(store, "bench", {kRows});
+  if (!array) die(array.error().text);
+  std::byte* const memory = array->segment()->own_rows();
+  std::atomic<std::uint64_t>& counter = array->segment()->own_header().last;
+  const double began = cpu_us(kOurselves);
+  for (std::uint64_t last = 0; last < kRows; last += block) {
+    if (block == 1) {
+      const Ohlcv row = row_of(last);
+      std::memcpy(memory + last * sizeof row, &row, sizeof row);
+    } else {
+      std::memcpy(memory + last * sizeof(Ohlcv), rows.data(), block * sizeof(Ohlcv));
+    }
+    counter.store(last + block, std::memory_order_release);
+  }
+  const double took = cpu_us(kOurselves) - began;
+  store.end("bench");
+  return double(kRows) / took;
+}
+
+double our_rate(std::uint64_t block, const std::vector<Ohlcv>& rows, const shm::ArrayOptions& options,
+                shm::Store& store) {
+  auto array = shm::Array<Ohlcv>::create(store, "bench", options);
+  if (!array) die(array.error().text);
+  const double began = cpu_us(kOurselves);
+  bool pushed = true;
+  for (std::uint64_t last = 0; last < kRows; last += block)
+    pushed = bool(block == 1 ? array->append(row_of(last)) : array->append(rows)) && pushed;
+  const double took = cpu_us(kOurselves) - began;
+  store.end("bench");
+  if (!pushed) die("a push was refused");
+  return double(kRows) / took;
+}
+
+double update_rate(shm::Store& store) {
+  auto array = shm::Array<Ohlcv>::create(store, "bench", {16, 0, shm::Rewrites::kNewest});
+  if (!array || !array->append(row_of(0))) die("no array to update");
+  const double began = cpu_us(kOurselves);
+  bool updated = true;
+  for (std::uint64_t i = 0; i < kRows; ++i) updated = bool(array->update_newest(row_of(i))) && updated;
+  const double took = cpu_us(kOurselves) - began;
+  store.end("bench");
+  if (!updated) die("an update was refused");
+  return double(kRows) / took;
+}
+
+// Shared memory that is mapped before it is written, as an array's is.
 class Plain {
  public:
   explicit Plain(std::size_t bytes) : bytes_(bytes) {
@@ -39,70 +86,23 @@ class Plain {
   Plain(const Plain&) = delete;
   Plain& operator=(const Plain&) = delete;
   ~Plain() { ::munmap(memory_, bytes_); }
-  std::byte* at(std::size_t offset) const { return static_cast<std::byte*>(memory_) + offset; }
+  void* at() const { return memory_; }
 
  private:
   std::size_t bytes_;
   void* memory_;
 };
 
-double plain_rate(std::uint64_t block, const std::vector<Ohlcv>& rows) {
-  const Plain memory(64 + kRows * sizeof(Ohlcv));
-  auto& counter = *new (memory.at(0)) std::atomic<std::uint64_t>(0);
-  const double began = now_us();
-  for (std::uint64_t last = 0; last < kRows; last += block) {
-    if (block == 1) {
-      const Ohlcv row = row_of(last);
-      std::memcpy(memory.at(64 + last * sizeof row), &row, sizeof row);
-    } else {
-      std::memcpy(memory.at(64 + last * sizeof(Ohlcv)), rows.data(), block * sizeof(Ohlcv));
-    }
-    counter.store(last + block, std::memory_order_release);
-  }
-  return double(kRows) / (now_us() - began);
-}
-
-double our_rate(std::uint64_t block, const std::vector<Ohlcv>& rows, const shm::ArrayOptions& options,
-                shm::Store& store) {
-  auto array = shm::Array<Ohlcv>::create(store, "bench", options);
-  if (!array) die(array.error().text);
-  const double began = now_us();
-  bool pushed = true;
-  for (std::uint64_t last = 0; last < kRows; last += block)
-    pushed = bool(block == 1 ? array->append(row_of(last)) : array->append(rows)) && pushed;
-  const double took = now_us() - began;
-  store.end("bench");
-  if (!pushed) die("a push was refused");
-  return double(kRows) / took;
-}
-
-double update_rate(shm::Store& store) {
-  auto array = shm::Array<Ohlcv>::create(store, "bench", {16, 0, shm::Rewrites::kNewest});
-  if (!array || !array->append(row_of(0))) die("no array to update");
-  const double began = now_us();
-  bool updated = true;
-  for (std::uint64_t i = 0; i < kRows; ++i) updated = bool(array->update_newest(row_of(i))) && updated;
-  const double took = now_us() - began;
-  store.end("bench");
-  if (!updated) die("an update was refused");
-  return double(kRows) / took;
-}
-
-// Emptied by ourselves in between, when nobody looks at the clock.
+// Filled once, as the array is; nobody takes anything out.
 double queue_rate(std::uint64_t block, const std::vector<Ohlcv>& rows) {
-  constexpr std::size_t kRoom = 50000;
-  using Queue = boost::lockfree::spsc_queue<Ohlcv, boost::lockfree::capacity<kRoom>>;
+  using Queue = boost::lockfree::spsc_queue<Ohlcv, boost::lockfree::capacity<kRows>>;
   const Plain memory(sizeof(Queue));
-  auto* queue = new (memory.at(0)) Queue;
-  double took = 0;
-  for (std::uint64_t done = 0; done < kRows; done += kRoom) {
-    const double began = now_us();
-    for (std::uint64_t i = 0; i < kRoom; i += block)
-      if (block == 1 ? !queue->push(row_of(i)) : queue->push(rows.data(), block) != block)
-        die("the queue is full");
-    took += now_us() - began;
-    queue->reset();
-  }
+  auto* queue = new (memory.at()) Queue;
+  const double began = cpu_us(kOurselves);
+  for (std::uint64_t i = 0; i < kRows; i += block)
+    if (block == 1 ? !queue->push(row_of(i)) : queue->push(rows.data(), block) != block)
+      die("the queue is full");
+  const double took = cpu_us(kOurselves) - began;
   queue->~Queue();
   return double(kRows) / took;
 }
@@ -124,10 +124,11 @@ std::vector<double> numpy_rates() {
 }  // namespace
 
 void measure_shm_push() {
-  Table table("Shared memory: pushes", format("Rows of 56 bytes, %d of them, nobody asleep; the peer stores "
-                                              "the same bytes into shared memory and then a "
-                                              "counter (release). Medians of %d runs, in turns.",
-                                              int(kRows), kRuns));
+  Table table("Shared memory: pushes",
+              format("Rows of 56 bytes, %d of them, nobody asleep; the peer stores "
+                     "the same bytes into shared memory and then a "
+                     "counter (release). Processor time; medians of %d runs, in turns.",
+                     int(kRows), kRuns));
   const TemporaryFolder folder;
   shm::Store store(folder.path() + "/names");
   const std::vector<double> numpy = numpy_rates();
@@ -136,7 +137,7 @@ void measure_shm_push() {
     for (std::uint64_t i = 0; i < block; ++i) rows.push_back(row_of(i));
     Samples plain, ours, ring, queue;
     for (int run = 0; run < kRuns; ++run) {
-      plain.add(plain_rate(block, rows));
+      plain.add(plain_rate(block, rows, store));
       ours.add(our_rate(block, rows, {kRows}, store));
       ring.add(our_rate(block, rows, {.capacity = 65536, .ring = true}, store));
       queue.add(queue_rate(block, rows));
@@ -158,7 +159,7 @@ void measure_shm_push() {
   Samples updates, plain;
   for (int run = 0; run < kRuns; ++run) {
     updates.add(update_rate(store));
-    plain.add(plain_rate(1, {}));
+    plain.add(plain_rate(1, {}, store));
   }
   table.plain("the newest row, in its place", in_millions(updates), in_millions(plain),
               plain.median() / updates.median());
