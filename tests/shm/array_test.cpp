@@ -289,6 +289,13 @@ TEST_CASE("a push through what was attached is refused, by us and by the kernel"
   CHECK(has(array, 0, 1));
 }
 
+TEST_CASE("a push makes no system call while nobody sleeps") {
+  Peer writer({"confined", "rows"});
+  CHECK(writer.line() == "pushed");
+  CHECK(writer.wait() == 0);
+  CHECK(*Store().sweep() == 1);
+}
+
 TEST_CASE("maybe_open creates what nobody has made, and attaches what somebody has") {
   Store store;
   Result<OpenedArray<CheckRow>> first = Array<CheckRow>::maybe_open(store, "rows", {100});

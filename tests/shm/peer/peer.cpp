@@ -3,9 +3,11 @@
 // Answers in lines; what went wrong is the name of the error's kind.
 
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -62,6 +64,22 @@ ArrayOptions options_of(const std::string& mode, std::uint64_t capacity) {
   if (mode == "any") options.start = capacity / 2;
   if (mode == "ring") options.ring = true;
   return options;
+}
+
+// Pushes where the kernel kills whoever makes a system call other than read, write and exit.
+void push_confined(const Words& words) {
+  Store store;
+  Array<CheckRow> array = expect(Array<CheckRow>::create(store, words.at(0), options_of("newest", 100)));
+  std::vector<CheckRow> rows(10, check_row(0));
+  ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+  bool pushed = true;
+  for (std::uint64_t row = 0; row < 50; ++row) {
+    pushed = bool(array.append(check_row(row))) && pushed;
+    pushed = bool(array.update_newest(check_row(row, 1))) && pushed;
+  }
+  pushed = bool(array.append(rows)) && pushed;
+  say(pushed ? "pushed" : "refused");
+  ::syscall(SYS_exit, 0);
 }
 
 // Tells what it reads: each line asks for the newest N rows, and is answered with how many are as they should
@@ -249,10 +267,16 @@ void send_messages(const Words& words) {
 
 int main(int argc, char** argv) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const std::map<std::string, std::function<void(const Words&)>> jobs = {
-      {"read", read_frames},  {"wait", wait_for_rows},   {"push", push}, {"scribble", scribble},
-      {"own", own},           {"write", write_for_ever}, {"harm", harm}, {"receive", receive_passed},
-      {"send", send_messages}};
+  const std::map<std::string, std::function<void(const Words&)>> jobs = {{"read", read_frames},
+                                                                         {"wait", wait_for_rows},
+                                                                         {"push", push},
+                                                                         {"scribble", scribble},
+                                                                         {"own", own},
+                                                                         {"write", write_for_ever},
+                                                                         {"harm", harm},
+                                                                         {"receive", receive_passed},
+                                                                         {"send", send_messages},
+                                                                         {"confined", push_confined}};
   const auto job = argc > 1 ? jobs.find(argv[1]) : jobs.end();
   if (job == jobs.end()) return 2;
   job->second(Words(argv + 2, argv + argc));
