@@ -118,7 +118,7 @@ Result<Fd> reopen(const std::string& path, bool to_write) {
   return fd;
 }
 
-Result<std::shared_ptr<Segment>> Segment::create(std::string name, Shape shape, std::string descriptor,
+Result<std::shared_ptr<Segment>> Segment::create(const std::string& name, Shape shape, std::string descriptor,
                                                  std::uint64_t start) {
   if (!is_name(name))
     return Error{ErrorKind::kBadName,

@@ -77,7 +77,7 @@ class Segment {
  public:
   // A new one, owned by this process. kNoSpace when the machine has no memory for all of it now: it is taken
   // at once.
-  static Result<std::shared_ptr<Segment>> create(std::string name, Shape shape, std::string descriptor,
+  static Result<std::shared_ptr<Segment>> create(const std::string& name, Shape shape, std::string descriptor,
                                                  std::uint64_t start);
 
   // Somebody else's. Everything is checked before anything is mapped: that it is memory, sealed and whole,

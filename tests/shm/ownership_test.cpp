@@ -210,6 +210,23 @@ TEST_CASE("the child of a fork owns nothing of its parent's") {
   CHECK_FALSE(Array<CheckRow>::attach(other, "rows")->reader().has_ended());
 }
 
+TEST_CASE("the child of a fork that pushes into its parent's array dies of it, and the array is as it was") {
+  Store store;
+  Result<Array<CheckRow>> array = Array<CheckRow>::create(store, "rows", {16});
+  REQUIRE(array);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGSEGV, SIG_DFL);
+    (void)array->append(check_row(0));
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status));
+  CHECK(array->bounds()->last == 0);
+  CHECK(*array->append(check_row(0)) == 1);
+}
+
 TEST_CASE("memory that the machine does not have is refused before any is taken") {
   Store store;
   const std::size_t before = descriptors();
