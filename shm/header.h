@@ -60,13 +60,15 @@ struct Header {
   std::atomic<std::uint64_t> first;               // readable rows are [first, last)
   std::atomic<std::uint64_t> rewritten;  // how often rows that had been readable were changed or taken back
 
+  // Alone with what only rings use: a reader that spins looks here, and must not be in the writer's way
+  // elsewhere.
   alignas(64) std::atomic<std::uint64_t> last;
   std::atomic<std::uint64_t>
-      reserved;                      // of a ring: rows below this, less the capacity, are being overwritten
-  std::atomic<std::uint32_t> wake;   // changes with whatever a reader may wait for
-  std::atomic<std::uint32_t> ended;  // 1: the owner has said that nothing more will come
+      reserved;  // of a ring: rows below this, less the capacity, are being overwritten
 
   alignas(64) std::atomic<std::uint64_t> update;  // odd while the newest row is being changed
+  std::atomic<std::uint32_t> wake;                // changes with whatever a reader may wait for
+  std::atomic<std::uint32_t> ended;               // 1: the owner has said that nothing more will come
   std::atomic<std::uint32_t> writer_waits;        // of a byte ring: 1 while its writer sleeps
 
   alignas(64) char unused[64];

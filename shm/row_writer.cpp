@@ -13,7 +13,7 @@ void Bell::rouse() {
   // In this order: a reader that set the flag before we clear it sees the next change, or is woken by what
   // follows; one that sees the change first finds the flag cleared, and sets it again.
   page_->asleep.store(0, std::memory_order_seq_cst);
-  header_->wake.store(header_->wake.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
+  header_->wake.store(++wake_, std::memory_order_seq_cst);
   wake_all(header_->wake);
 }
 

@@ -99,15 +99,18 @@ class RowReader {
   Memory memory_;
 };
 
-// How a writer tells readers that something has changed.
+// How a writer tells readers that something has changed. One at a time.
 class Bell {
  public:
   Bell(Header& header, ReaderPage& page, bool writer_fences)
-      : header_(&header), page_(&page), fences_(writer_fences) {}
+      : header_(&header),
+        page_(&page),
+        wake_(header.wake.load(std::memory_order_relaxed)),
+        fences_(writer_fences) {}
 
   // After what has changed was stored. No system call, unless a reader sleeps.
   void ring() {
-    header_->wake.store(header_->wake.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    header_->wake.store(++wake_, std::memory_order_release);
     // Between this store and this load a barrier is needed: the reader's, or ours (futex.h).
     if (fences_) [[unlikely]]
       std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -121,6 +124,7 @@ class Bell {
  private:
   Header* header_;
   ReaderPage* page_;
+  std::uint32_t wake_;  // as in the header, without a look there
   bool fences_;
 };
 
