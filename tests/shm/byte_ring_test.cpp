@@ -140,6 +140,7 @@ TEST_CASE("what a dead writer wrote is read, and then its death is told") {
   Peer sender({"send", "ring", "65536", "20", "die"});
   const auto ring = attach(store, *Token::from_text(sender.line()));
   CHECK(sender.line() == "sent");
+  sender.say("now");
   CHECK(sender.wait() == -SIGKILL);
   for (std::uint64_t i = 0; i < 20; ++i) REQUIRE(ring->read_message()->value().size() == i);
   CHECK(ring->read_message().error().kind == ErrorKind::kOwnerDied);

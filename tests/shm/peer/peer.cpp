@@ -249,7 +249,7 @@ void receive_passed(const Words&) {
 }
 
 // Sends messages of growing lengths through a ring of WORDS[1] bytes, as many as WORDS[2]; then ends, or
-// dies.
+// dies when told to.
 void send_messages(const Words& words) {
   Store store;
   const auto ring = expect(ByteRingWriter::create(store, words.at(0), number(words.at(1))));
@@ -259,7 +259,11 @@ void send_messages(const Words& words) {
     expect(ring->write_message(message));
   }
   say("sent");
-  if (words.at(3) == "die") ::raise(SIGKILL);
+  if (words.at(3) == "die") {
+    std::string line;
+    std::getline(std::cin, line);  // until it is told to
+    ::raise(SIGKILL);
+  }
   ring->close();
 }
 
