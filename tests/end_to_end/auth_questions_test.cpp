@@ -51,6 +51,30 @@ TEST_CASE("a wrong password is asked for again, three times in all") {
   }
 }
 
+TEST_CASE(
+    "of the tries that a server counts none is lost: two keys, then three passwords, where it takes five") {
+  if (!has_sshd() || !has_namespaces()) return;
+  Sshd::Options options = with_passwords("PreferredAuthentications publickey,password\n");
+  options.pam.clear();
+  // The account's usual key is offered too.
+  options.server_lines = "PasswordAuthentication yes\nMaxAuthTries 5\nAuthorizedKeysFile none\n";
+  const Sshd server(options);
+  const std::string key = make_key(server, "stranger", "-t ed25519", "");
+  for (const std::string back_end : kBackEnds) {
+    CAPTURE(back_end);
+    OnTerminal program(
+        over(server, "ann@web", {"--identity", key, "--json", "--", "echo", "here"}, back_end));
+    for (const char* password : {"wrong", "wrong as well", kPassword}) {
+      const bool asked = program.wait_for("'s password: ");
+      INFO(program.shown() << server.log());
+      REQUIRE(asked);
+      program.type(cat(password, "\n"));
+    }
+    CHECK(program.wait_for("here"));
+    CHECK(program.finish() == 0);
+  }
+}
+
 TEST_CASE("an expired password is told as that, with what to do") {
   if (!has_sshd() || !has_namespaces()) return;
   const Sshd server(with_passwords());

@@ -69,6 +69,11 @@ class Client final : private connector::Session::Owner {
     session_->start();
   }
   void stop() { session_.reset(); }
+  void answer(std::string_view secret) {
+    std::vector<Secret> secrets;
+    secrets.push_back(Secret::copy_of(as_bytes(secret)));
+    session_->answer({.id = 1, .number = std::exchange(question, {})->number, .secrets = std::move(secrets)});
+  }
   // False: the deadline passed.
   bool run_until(const Function<bool()>& is_so, Nanos deadline = kDeadline) {
     const Nanos over = loop_.now() + deadline;
@@ -85,13 +90,14 @@ class Client final : private connector::Session::Owner {
   Phase phase = Phase::kResolve;
   std::optional<SessionEnd> end;
   std::optional<SessionQuestion> question;
+  int refusals = 0;
 
  private:
   using Owner = connector::Session::Owner;
   void on_phase(connector::Session&, Phase now) override { phase = now; }
   void on_text(connector::Session&, std::string_view) override {}
   void on_question(connector::Session&, SessionQuestion asked) override { question = std::move(asked); }
-  void on_refused(connector::Session&) override {}
+  void on_refused(connector::Session&) override { ++refusals; }
   void on_end(connector::Session&, SessionEnd ended) override { end = std::move(ended); }
 
   EpollLoop loop_;
@@ -305,6 +311,100 @@ TEST_CASE("packets of a kind that does not exist are taken up to a bound, then t
   CHECK(client.end->error->error_class == ErrorClass::kProtocol);
   CHECK(client.end->error->text.find("nobody asked for") != std::string::npos);
   CHECK(sent < 64 * 1024 * 1024);  // the bound, and what sockets hold
+}
+
+// sshd counts each request to log in that fails, but for one that asks what there is if it is the first.
+TEST_CASE("what a server takes is asked once at the beginning, or not at all: each refusal says it") {
+  const struct {
+    const char* name;
+    std::vector<std::string> methods;
+    int keys;
+    const char* takes;
+    const char* requests;
+  } table[] = {
+      {"no key", {"publickey", "password"}, 0, "publickey,password", "none password password password "},
+      {"a key", {"publickey", "password"}, 1, "publickey,password", "publickey password password password "},
+      {"a server that takes no keys",
+       {"publickey", "password"},
+       2,
+       "password",
+       "publickey password password password "},
+      {"keys last",
+       {"password", "publickey"},
+       1,
+       "publickey,password",
+       "none password password password publickey "},
+      {"keys alone", {"publickey"}, 2, "publickey,password", "publickey publickey "},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.name);
+    std::string requests;
+    std::optional<SessionEnd> end;
+    {
+      HostileServer server(
+          [&](HostileServer& peer, std::string_view method) {
+            requests += cat(method, " ");
+            Buffer refused = {51};
+            put_string(refused, row.takes);
+            refused.push_back(0);
+            peer.send(refused);
+            return false;
+          },
+          [](HostileServer&) {});
+      Client client(server);
+      client.settings.methods = row.methods;
+      client.settings.may_ask = true;
+      for (int i = 0; i < row.keys; ++i) {
+        REQUIRE(client.folder.run(cat("ssh-keygen -q -t ed25519 -N '' -f key", i)).code == 0);
+        client.settings.identities.push_back(client.folder.path(cat("key", i)));
+      }
+      client.start();
+      for (int i = 0; i < 3; ++i) {
+        REQUIRE(client.run_until([&] { return client.question.has_value() || client.end.has_value(); }));
+        if (client.question) client.answer("wrong");
+      }
+      REQUIRE(client.run_to_end());
+      end = client.end;
+    }
+    CHECK(requests == row.requests);
+    REQUIRE(end->error);
+    CHECK(end->error->error_class == ErrorClass::kAuth);
+    CHECK(end->error->text.find(cat("(the server takes: ", row.takes, ")")) != std::string::npos);
+  }
+}
+
+TEST_CASE("who is right and has to give something else too is not told that it was refused") {
+  std::string requests;
+  std::optional<SessionEnd> end;
+  int refusals = 0;
+  {
+    HostileServer server(
+        [&](HostileServer& peer, std::string_view method) {
+          requests += cat(method, " ");
+          const bool is_half_way = method == "password";
+          if (method == "keyboard-interactive") return true;
+          Buffer refused = {51};
+          // A way that was gone may be offered again.
+          put_string(refused, is_half_way ? "keyboard-interactive,password" : "password");
+          refused.push_back(is_half_way ? 1 : 0);
+          peer.send(refused);
+          return false;
+        },
+        [](HostileServer& peer) { peer.send(peer.opened_with(97)); });
+    Client client(server);
+    client.settings.methods = {"keyboard-interactive", "password"};
+    client.settings.may_ask = true;
+    client.start();
+    REQUIRE(client.run_until([&] { return client.question.has_value() || client.end.has_value(); }));
+    REQUIRE(client.question);
+    client.answer("right");
+    REQUIRE(client.run_until([&] { return client.phase == Phase::kShell || client.end.has_value(); }));
+    client.run_to_end();
+    end = client.end;
+    refusals = client.refusals;
+  }
+  CHECK(requests == "none password keyboard-interactive ");
+  CHECK(refusals == 0);
 }
 
 TEST_CASE("an account is not charged for a question that nobody answered") {

@@ -10,11 +10,13 @@
 #include <cstring>
 
 #include "core/fd.h"
+#include "transports/connector/wire.h"
 
 namespace banyan::connector {
 namespace {
 
 constexpr std::size_t kFarewellMax = 512;
+constexpr std::size_t kMethodsMax = 1024;  // sshd has five methods, and names of thirty letters
 
 Library& library_of(void* const* abstract) {
   return *static_cast<Library*>(*abstract);
@@ -58,12 +60,29 @@ void* allocate(std::size_t bytes, void** abstract) {
   return counted(std::malloc(bytes), library_of(abstract));
 }
 
+// If that is the packet of one. Asking for the list instead would be a request that the server counts, and a
+// round trip.
+void note_refusal(Library& library, Bytes memory) {
+  constexpr std::uint8_t kUserauthFailure = 51;
+  if (memory.empty() || memory[0] != kUserauthFailure) return;
+  WireReader reader(memory.subspan(1));
+  const std::string_view methods = reader.text();
+  const std::uint8_t partial = reader.byte();
+  const auto is_of_a_list = [](char c) { return c > ' ' && c <= '~'; };
+  if (!reader.ok() || partial > 1 || methods.size() > kMethodsMax ||
+      !std::ranges::all_of(methods, is_of_a_list))
+    return;
+  library.refusal = Refusal{std::string(methods), partial == 1};
+}
+
 // What others have made with malloc() for libssh2 to free was not counted.
 void release(void* memory, void** abstract) {
   if (memory == nullptr) return;
   const std::size_t bytes = ::malloc_usable_size(memory);
   std::size_t& held = library_of(abstract).held;
   held -= std::min(held, bytes);
+  if (library_of(abstract).notes_refusals)
+    note_refusal(library_of(abstract), {static_cast<const std::uint8_t*>(memory), bytes});
   if (wipes(abstract)) ::explicit_bzero(memory, bytes);
   std::free(memory);
 }

@@ -8,6 +8,7 @@
 #include <libssh2.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "transports/connector/key_request.h"
@@ -24,6 +25,12 @@ constexpr std::size_t kCarryRoundMax = 1024 * 1024;  // as much as is carried on
 constexpr std::size_t kHeldPerWindow = 3;
 constexpr std::size_t kHeldBesidesMax = 4 * 1024 * 1024;  // a round of small packets, and what it works with
 
+// The server's no to a request to log in.
+struct Refusal {
+  std::string methods;      // that can continue, with commas between
+  bool is_partial = false;  // the request was right, and one of another kind has to follow
+};
+
 // What hangs on the session. Thread: that of the session.
 struct Library {
   bool wipes = false;             // what is freed
@@ -37,6 +44,9 @@ struct Library {
   std::size_t held = 0, held_max = SIZE_MAX;
   bool is_overfull = false;
   std::string farewell;  // what the server said when it hung up
+  // While logging in: the last one. libssh2 gives its packet back unread.
+  bool notes_refusals = false;
+  std::optional<Refusal> refusal;
 };
 
 // Null: no memory. `library` outlives it.

@@ -48,7 +48,9 @@ Login::Login(Loop& loop, KeyRing& ring, const SessionSettings& settings, LIBSSH2
             question.kind = SessionQuestion::Kind::kPassphrase;
             question.file = file;
             ask(std::move(question));
-          }) {}
+          }) {
+  library_->notes_refusals = true;
+}
 
 bool Login::is_wanted(std::string_view method) const {
   return std::ranges::find(settings_.methods, method) != settings_.methods.end();
@@ -67,7 +69,7 @@ Login::Progress Login::run() {
   waits_for_keys_ = false;
   Progress progress = Progress::kGoOn;
   while (progress == Progress::kGoOn) progress = step();
-  if (progress != Progress::kWait) library_->wipes = false;
+  if (progress != Progress::kWait) library_->wipes = library_->notes_refusals = false;
   if (progress == Progress::kDone) tell_done();
   return progress;
 }
@@ -106,8 +108,8 @@ Login::Progress Login::step() {
 
 Login::Progress Login::choose() {
   const bool wants_keys = is_wanted(kKeys) && !keys_are_over_ && !identities_.is_over();
-  // With the list unasked for: keys first, if they come first.
-  if (wants_keys && !has_list_ && !wants_list_ && settings_.methods.front() == kKeys) {
+  // Without the list: keys first, if they come first; a refusal brings it.
+  if (wants_keys && !has_list_ && settings_.methods.front() == kKeys) {
     method_ = Method::kKeys;
     return Progress::kGoOn;
   }
@@ -143,23 +145,24 @@ Login::Progress Login::ask_what_is_offered() {
   return Progress::kGoOn;
 }
 
+// Each refusal says what the server takes now. To ask for it once more would be a request that fails too, and
+// sshd counts those beyond the first.
+void Login::take_refusal() {
+  was_taken_ = library_->refusal && library_->refusal->is_partial;
+  if (!library_->refusal) return;
+  offered_ = std::move(std::exchange(library_->refusal, {})->methods);
+  has_list_ = true;
+  if (settings_.tells_steps) owner_.on_step(cat("Authentications that can continue: ", offered_));
+}
+
 // After what the person gave. Where two ways have to be gone one after the other, a server that took the
-// first says no as well; but then it does not offer that way again.
-Login::Progress Login::was_refused() {
-  const std::string_view method = method_ == Method::kPassword ? kPassword : kInteractive;
-  if (!std::exchange(listed_after_refusal_, true)) has_list_ = false;
-  if (!has_list_) {
-    if (const Progress progress = ask_what_is_offered(); progress != Progress::kGoOn) {
-      if (progress == Progress::kWait) listed_after_refusal_ = false;
-      return progress;
-    }
-  }
-  const std::string what = *std::exchange(refusal_, {});
+// first says no as well.
+void Login::was_refused(std::string_view what) {
+  take_refusal();
   method_ = Method::kNone;
-  if (!is_offered(method)) return Progress::kGoOn;
+  if (was_taken_) return;
   if (refused_.find(what) == refused_.npos) add(refused_, what);
   owner_.on_refused();
-  return Progress::kGoOn;
 }
 
 Login::Progress Login::no_way_left() {
@@ -228,7 +231,6 @@ int Login::sign(LIBSSH2_SESSION*, unsigned char** signature, std::size_t* signat
     case Identities::Status::kDone:
       break;
   }
-  self.signed_ = true;
   self.tell_key("Server accepts key");  // else it would not have come to this
   // libssh2 frees it, with the session's own function: of what the C library gave.
   *signature = static_cast<unsigned char*>(std::malloc(made.size()));
@@ -271,13 +273,13 @@ Login::Progress Login::try_keys() {
       return Progress::kFailed;
     }
     if (const std::optional<Progress> cut_off = if_cut_off()) return *cut_off;
-    if (!identities_.has_failed()) add(refused_, identities_.name());
+    const bool was_offered = !identities_.has_failed();
+    take_refusal();
+    if (was_offered && !was_taken_) add(refused_, identities_.name());
     identities_.next();
-    // It let us sign and then said no: it wants something more, as a rule. Its list tells.
-    if (std::exchange(signed_, false)) {
+    // It wants something more, or takes no keys at all.
+    if (was_taken_ || (has_list_ && !is_offered(kKeys))) {
       method_ = Method::kNone;
-      has_list_ = false;
-      wants_list_ = true;
       return Progress::kGoOn;
     }
   }
@@ -321,7 +323,6 @@ void Login::answer(SessionAnswer answer) {
 }
 
 Login::Progress Login::try_password() {
-  if (refusal_) return was_refused();
   if (was_declined_) return failed("a password was asked for, and not given");
   if (!password_) {
     SessionQuestion question;
@@ -345,12 +346,11 @@ Login::Progress Login::try_password() {
     if (!library_->farewell.empty()) owner_.on_refused();
     return *cut_off;
   }
-  refusal_ = "the password";
+  was_refused("the password");
   return Progress::kGoOn;
 }
 
 Login::Progress Login::try_interactive() {
-  if (refusal_) return was_refused();
   if (was_declined_) return failed("an answer was asked for, and not given");
   if (!interactive_ && !interactive_code_) {
     was_answered_ = false;
@@ -383,7 +383,7 @@ Login::Progress Login::try_interactive() {
   }
   // A server that refuses without having asked would go on doing so.
   if (!was_answered_) exchanges_ = settings_.password_prompts;
-  refusal_ = "what was answered";
+  was_refused("what was answered");
   return Progress::kGoOn;
 }
 

@@ -1,9 +1,10 @@
 // transports/connector/login.h -- logging in on one server: which ways are tried, in which order, and who is
 // asked.
 //
-// Keys come first without asking what the server takes, which saves a round trip; then its list and the
-// order's decide. Each step asks libssh2 until it would block. Thread: the loop's. What it is given outlives
-// it.
+// Keys come first without asking what the server takes, which saves a round trip; each refusal says it. Only
+// who has nothing to try asks, as the first request, which sshd does not count. Then the server's list and
+// the order's decide. Each step asks libssh2 until it would block. Thread: the loop's. What it is given
+// outlives it.
 #pragma once
 
 #include <libssh2.h>
@@ -69,7 +70,8 @@ class Login {
   Progress try_password();
   Progress try_interactive();
   Progress ask_what_is_offered();
-  Progress was_refused();
+  void take_refusal();
+  void was_refused(std::string_view what);
   Progress failed(std::string_view text, std::string_view remedy = {});
   Progress no_way_left();
   std::optional<Progress> if_cut_off();
@@ -88,18 +90,17 @@ class Login {
   Identities identities_;
 
   Method method_ = Method::kNone;
-  bool keys_are_over_ = false, has_list_ = false, wants_list_ = false, listed_after_refusal_ = false;
+  bool keys_are_over_ = false, has_list_ = false;
+  bool was_taken_ = false;                       // what was refused last, but more is wanted
   std::string offered_;                          // what the server takes, with commas between
   std::string refused_;                          // what it did not take, for people
   std::uint32_t passwords_ = 0, exchanges_ = 0;  // tries
   std::optional<KeyRequest> request_;            // of the key that is being tried
-  bool signed_ = false;                          // with the key that is being tried
   std::uint32_t question_ = 0;                   // number of the last
   bool asking_ = false, waits_for_keys_ = false;
   std::optional<Secret> password_;
   bool was_answered_ = false;  // in the exchange that goes on
   bool was_declined_ = false;
-  std::optional<std::string> refusal_;  // what was refused, and has not been dealt with
   std::unique_ptr<Interactive> interactive_;
   std::optional<int> interactive_code_;
   Error error_;
