@@ -187,6 +187,9 @@ Result<std::unique_ptr<Connectors::Connector>> Connectors::Connector::start(Loop
   SpawnOptions options;
   options.new_session = true;
   options.die_with_parent = true;
+  // Else the dynamic linker, asked for a function at its first call, leaves the processor's registers on the
+  // stack, and in them what was copied last: a password.
+  options.environment = {{"LD_BIND_NOW", "1"}};
   const Spawned spawned =
       SpawnPlan({program}, std::move(options)).run({.in = theirs.get(), .out = -1, .err = STDERR_FILENO});
   if (spawned.pid < 0) {
