@@ -103,6 +103,30 @@ TEST_CASE("two hundred hosts come up cold, and memory, descriptors and connector
   }
 }
 
+TEST_CASE("sessions of many hosts share what may be on its way to us: each window is its part of 64 MiB") {
+  if (!has_sshd()) return;
+  const Sshd server({.server_lines = "LogLevel DEBUG2\n"});
+  // What a session gives the server at first, its channel opened, says how wide its window is.
+  const auto widest = [&](const std::string& log) {
+    std::size_t most = 0;
+    const std::string word = "rcvd adjust ";
+    for (std::size_t at = log.find(word); at != log.npos; at = log.find(word, at + 1))
+      most = std::max(most, std::size_t(std::strtoull(log.c_str() + at + word.size(), nullptr, 10)));
+    return most;
+  };
+  const Finished one = run_program(over(server, "db1", {"--", "true"}, "libssh2"));
+  CAPTURE(one.err);
+  CHECK(one.code == 0);
+  const std::string before = server.log();
+  CHECK(widest(before) > 1024 * 1024);
+  const Finished many = run_program(over(server, "db[1-64]", {"-f", "64", "--", "true"}, "libssh2"));
+  CAPTURE(many.err);
+  CHECK(many.code == 0);
+  const std::size_t most = widest(server.log().substr(before.size()));
+  CHECK(most > 512 * 1024);
+  CHECK(most <= 1024 * 1024);
+}
+
 TEST_CASE("a hundred dead hosts of two hundred hold up none of the others") {
   if (!has_sshd()) return;
   const Sshd server;
