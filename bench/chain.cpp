@@ -30,7 +30,8 @@ RouterConfig config_of(ContextId id) {
 
 void add_child(Loop& loop, Router& router, int fd, ContextId child, ContextId last) {
   router.add_child(make_link(loop, router, fd, false), child, {});
-  for (ContextId behind = child + 1; behind <= last; ++behind) router.add_route(behind, child);
+  if (last > child) router.grant(child, {child + 1, last - child});
+  for (ContextId behind = child + 1; behind <= last; ++behind) router.add_route(behind, behind - 1, child);
 }
 
 // What a context beneath us does until its parent goes.

@@ -11,7 +11,9 @@ constexpr Nanos kFarewell = 2 * kSecond;
 Root::Root()
     : router_(loop_, RouterConfig{.id = 0, .sideways = Sideways::kVertical, .ancestors = {}, .inbox = {}}),
       connectors_(loop_, beside_us("../banyan-connector")),
-      runner_(loop_, router_, embedded_images()) {}
+      ids_(router_, kAllIds),
+      routes_(router_, ids_),
+      runner_(loop_, router_, embedded_images(), ids_, routes_) {}
 
 Root::Times Root::bring_up(std::vector<Recipe> recipes,
                            const std::function<void(const std::vector<Child>&)>& while_up) {

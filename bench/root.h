@@ -33,6 +33,8 @@ class Root {
   EpollLoop loop_;
   Router router_;
   Connectors connectors_;
+  IdSource ids_;
+  RouteMonitor routes_;
   Runner runner_;
 };
 

@@ -84,7 +84,9 @@ class Program {
         secrets_(loop_, ask_),
         connectors_(loop_, Connectors::default_program(), &secrets_),
         askpass_(loop_, secrets_, own_path(), [this](const std::string& text) { output_.notice(text); }),
-        runner_(loop_, router_, embedded_images()),
+        ids_(router_, kAllIds),
+        routes_(router_, ids_),
+        runner_(loop_, router_, embedded_images(), ids_, routes_),
         cache_(ArchCache::default_folder()),
         output_(loop_, Output::style_for(options_), [this](int error) { on_stdout_failed(error); }),
         log_(router_, [this](ContextId origin, LogLevel level,
@@ -209,6 +211,8 @@ class Program {
   Secrets secrets_;
   Connectors connectors_;  // outlives the children
   Askpass askpass_;        // as well
+  IdSource ids_;
+  RouteMonitor routes_;
   Runner runner_;
   ArchCache cache_;
   Output output_;

@@ -81,9 +81,6 @@ class ExecService::Command final : private Guard::Owner {
   void kill() {
     if (guard_) guard_->kill();
   }
-  bool is_call(ContextId source, Handle handle) const {
-    return call_.source == source && call_.reply_to == handle;
-  }
   bool has_processes() const { return guard_ != nullptr; }
   // The caller's end of an output is gone, and with it the caller, unless he only stopped listening.
   void on_output_dead(const Dead& dead) {
@@ -360,13 +357,11 @@ void ExecService::Command::close_input() {
 ExecService::ExecService(Loop& loop, Router& router, std::size_t commands_max)
     : loop_(loop), router_(router), commands_max_(commands_max) {
   router_.add_handler(kExec, Access::ancestors(), [this](Incoming& request) { on_request(request); });
-  router_.on_cancel = [this](ContextId source, Handle call) { on_cancel(source, call); };
 }
 
 ExecService::~ExecService() {
   *alive_ = false;
   router_.remove_handler(kExec);
-  router_.on_cancel = nullptr;
   for (auto& [id, command] : commands_) command->kill();  // all at once; each then waits for its own
 }
 
@@ -381,12 +376,11 @@ void ExecService::on_request(Incoming& request) {
   const std::uint64_t id = next_++;
   auto& command = commands_[id];
   command = std::make_unique<Command>(*this, id, request.header, *decoded);
+  router_.on_cancel(request.header, [this, alive = alive_, id] {
+    const auto found = commands_.find(id);
+    if (*alive && found != commands_.end()) found->second->terminate(ExecOutcome::Ended::kCancelled);
+  });
   command->start(std::move(*decoded));
-}
-
-void ExecService::on_cancel(ContextId source, Handle call) {
-  for (auto& [id, command] : commands_)
-    if (command->is_call(source, call)) return command->terminate(ExecOutcome::Ended::kCancelled);
 }
 
 Bytes ExecService::read_some(int fd, std::size_t max, IoResult& result) {

@@ -64,7 +64,7 @@ struct ExecOutcome {
 
 class ExecService {
  public:
-  // Registers itself for kExec (ancestors only) and for on_cancel.
+  // Registers itself for kExec, ancestors only.
   ExecService(Loop& loop, Router& router, std::size_t commands_max = kExecMax);
   ExecService(const ExecService&) = delete;
   ExecService& operator=(const ExecService&) = delete;
@@ -80,7 +80,6 @@ class ExecService {
   class Command;
 
   void on_request(Incoming& request);
-  void on_cancel(ContextId source, Handle call);
   Bytes read_some(int fd, std::size_t max, IoResult& result);
   void remove_soon(std::uint64_t command);
 

@@ -82,7 +82,8 @@ std::string_view name_of_handle(Handle handle) {
                                                 "allocate-id",
                                                 "log",
                                                 "exec",
-                                                "info"};
+                                                "info",
+                                                "introduce"};
   if (handle == kIsDead) return "is-dead";
   return handle < sizeof kNames / sizeof kNames[0] ? kNames[handle] : std::string_view();
 }

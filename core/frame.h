@@ -54,6 +54,7 @@ constexpr Handle kAllocateId = 14;    // to the parent: [count]; answered [first
 constexpr Handle kLog = 15;           // [level, text]
 constexpr Handle kExec = 16;          // core/exec.h
 constexpr Handle kInfo = 17;          // core/info.h
+constexpr Handle kIntroduce = 18;     // from the parent: [one, other], who may talk to each other
 constexpr Handle kIsDead = 999;       // as reply_to: "there will be no other answer"
 constexpr Handle kFirstDynamicHandle = 1000;
 

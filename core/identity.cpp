@@ -95,7 +95,7 @@ Result<Identity> Identity::decode(Bytes bytes) {
   if (depth == 0 || depth > kAncestorsMax) return malformed("an identity without ancestors");
   for (std::uint32_t i = 0; i < depth; ++i) identity.ancestors.push_back(ContextId(in.number(UINT32_MAX)));
   identity.name = short_text(in);
-  identity.sideways = in.number(1) == 0 ? Sideways::kVertical : Sideways::kPeers;
+  identity.sideways = Sideways(in.number(std::uint64_t(Sideways::kPeers)));
   identity.message_max = std::uint32_t(in.number(UINT32_MAX));
   identity.log_level = std::uint8_t(in.number(UINT8_MAX));
   identity.limits.heartbeat_every = std::max(duration(in), kMillisecond);

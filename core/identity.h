@@ -12,7 +12,6 @@
 namespace banyan {
 
 constexpr std::size_t kNameMax = 255;       // of contexts; for display only
-constexpr std::size_t kAncestorsMax = 128;  // how deep a tree may be
 
 // What a new context says of itself. Nothing in it is trusted: it is shown to people and compared.
 struct Hello {

@@ -268,15 +268,24 @@ void Inbox::erase_window(Table<FlowKey, Window>::Iterator window) {
 }
 
 void Inbox::cut(std::uint32_t link) {
+  cut_flows([link](std::uint32_t of, const FlowKey&) { return of == link; });
+  shares_.erase(link);
+}
+
+void Inbox::cut(const Function<bool(ContextId)>& is_gone) {
+  cut_flows([&is_gone](std::uint32_t, const FlowKey& flow) { return is_gone(flow.source); });
+}
+
+void Inbox::cut_flows(const Function<bool(std::uint32_t link, const FlowKey&)>& is_cut) {
   std::list<FlowKey> half_arrived;
   for (const auto& [flow, assembly] : assemblies_)
-    if (assembly.link == link) half_arrived.push_back(flow);
+    if (is_cut(assembly.link, flow)) half_arrived.push_back(flow);
   for (const FlowKey& flow : half_arrived) forget(flow);
 
-  std::list<Header> cut_off;
+  std::list<std::pair<std::uint32_t, Header>> cut_off;
   for (auto window = windows_.begin(); window != windows_.end();) {
     const auto here = window++;
-    if (here->second.link != link) continue;
+    if (!is_cut(here->second.link, here->first)) continue;
     const FlowKey& flow = here->first;
     if (is_stream(flow) && !here->second.ended) {
       Header header;
@@ -285,12 +294,11 @@ void Inbox::cut(std::uint32_t link) {
       header.destination = flow.destination;
       header.stream = flow.stream;
       header.handle = here->second.handle;
-      cut_off.push_back(header);
+      cut_off.emplace_back(here->second.link, header);
     }
     erase_window(here);
   }
-  shares_.erase(link);
-  for (const Header& header : cut_off) {
+  for (const auto& [link, header] : cut_off) {
     Charge none;
     owner_.on_message(link, header, {}, none);
   }

@@ -77,6 +77,8 @@ class Inbox {
   void on_blocked(const FlowKey& flow);
   // Everything from behind that link is cut off: half-arrived messages are dropped, streams end aborted.
   void cut(std::uint32_t link);
+  // The same for what comes from these contexts, whatever the link.
+  void cut(const Function<bool(ContextId)>& is_gone);
 
   std::size_t streams() const { return windows_.size(); }
   std::uint64_t assembly_used() const { return assembly_used_; }
@@ -127,6 +129,7 @@ class Inbox {
   void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
   std::uint32_t grow(Window& window);
   void end_stream(const FlowKey& flow);
+  void cut_flows(const Function<bool(std::uint32_t link, const FlowKey&)>& is_cut);
   void erase_window(Table<FlowKey, Window>::Iterator window);
 
   Owner& owner_;

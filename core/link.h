@@ -101,6 +101,9 @@ class Link {
   void set_serial(std::uint32_t serial) { serial_ = serial; }
   Nanos round_trip() const { return round_trip_; }  // of the last heartbeat; 0: not known yet
   std::size_t queued_bytes() const { return scheduler_.bytes(); }
+  std::size_t queued_frames_of(ContextId source) const { return scheduler_.frames_of(source); }
+  // They never leave, and on_sent is not told of them.
+  FrameQueue discard_frames_of(ContextId source) { return scheduler_.remove(source); }
   bool has_unsent() const { return staged_bytes() > 0 || !control_.empty() || !scheduler_.empty(); }
   std::uint32_t held() const { return held_; }  // bytes that came in and were not released
 

@@ -22,24 +22,28 @@ bool is_end_to_end(const Header& header) {
 
 std::string_view name_of(DeadReason reason) {
   static constexpr std::string_view kNames[kDeadReasonCount] = {
-      "no-route", "no-handle", "refused", "policy", "too-large", "busy", "gone", "quota", "ending"};
+      "no-route", "no-handle", "refused", "policy", "too-large",
+      "busy",     "gone",      "quota",   "ending", "cancelled"};
   return kNames[static_cast<std::uint8_t>(reason)];
 }
 
 Router::Router(Loop& loop, RouterConfig config)
     : loop_(loop),
       config_(std::move(config)),
+      served_(config_.served_max),
       inbox_(*this, window_budget_, config_.inbox),
       outbox_(*this, config_.inbox.stream_window) {}
 
 Router::~Router() {
   *alive_ = false;
+  for (auto& [key, farewell] : farewells_) loop_.cancel(farewell.timer);
 }
 
 void Router::configure(RouterConfig config) {
   ASSERT(peers_.empty());
   config_ = std::move(config);
   inbox_.set_limits(config_.inbox);
+  served_.set_max(config_.served_max);
   outbox_.set_stream_window(config_.inbox.stream_window);
 }
 
@@ -55,32 +59,43 @@ Link& Router::set_parent(std::unique_ptr<Link> link, OnLinkDown on_down) {
 Link& Router::add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down) {
   ASSERT(child != config_.id && !routes_.contains(child));
   Link& adopted = adopt(std::move(link), child, false, std::move(on_down));
-  routes_[child] = adopted.serial();
+  routes_[child] = {adopted.serial(), config_.id};
+  peer(adopted.serial())->authority = child;
   return adopted;
+}
+
+void Router::lend_authority(ContextId child) {
+  Peer* found = child_peer(child);
+  ASSERT(found != nullptr);
+  found->authority = config_.id;
 }
 
 Link& Router::adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, OnLinkDown on_down) {
   Link& adopted = *link;
   adopted.set_serial(next_serial_++);
   adopted.set_owner(*this);
-  peers_[adopted.serial()] = Peer{std::move(link), id, is_parent, std::move(on_down)};
+  Peer& neighbour = peers_[adopted.serial()];
+  neighbour.link = std::move(link);
+  neighbour.id = id;
+  neighbour.is_parent = is_parent;
+  neighbour.on_down = std::move(on_down);
   return adopted;
 }
 
 void Router::drop_child(ContextId child, const Error& why) {
-  for (auto& [serial, peer] : peers_)
-    if (!peer.is_parent && peer.id == child) return peer.link->fail(why);
-}
-
-void Router::add_route(ContextId id, ContextId child) {
-  auto route = routes_.find(child);
-  ASSERT(route != routes_.end() && id != config_.id && !routes_.contains(id));
-  routes_[id] = route->second;
+  if (Peer* found = child_peer(child)) found->link->fail(why);
 }
 
 Router::Peer* Router::peer(std::uint32_t serial) {
   auto found = peers_.find(serial);
   return found == peers_.end() ? nullptr : &found->second;
+}
+
+// A child of ours is the only one with its id on its own link.
+Router::Peer* Router::child_peer(ContextId child) {
+  const auto route = routes_.find(child);
+  Peer* found = route == routes_.end() ? nullptr : peer(route->second.link);
+  return found != nullptr && found->id == child ? found : nullptr;
 }
 
 Link* Router::link_to(ContextId context) {
@@ -100,13 +115,11 @@ void Router::for_each_child(const Function<void(ContextId, Link&)>& visit) {
 
 std::uint32_t Router::next_hop(ContextId destination) const {
   auto route = routes_.find(destination);
-  return route == routes_.end() ? parent_ : route->second;
+  return route == routes_.end() ? parent_ : route->second.link;
 }
 
 bool Router::lies_beneath(const Peer& child, ContextId id) const {
-  if (id == child.id) return true;
-  auto route = routes_.find(id);
-  return route != routes_.end() && route->second == child.link->serial();
+  return id == child.id || child.granted.contains(id);
 }
 
 // --- every frame ---
@@ -115,12 +128,12 @@ bool Router::lies_beneath(const Peer& child, ContextId id) const {
 const char* Router::check_origin(const Peer& from, Header& header) const {
   if (from.is_parent) {
     for (const ContextId id : {header.source, header.authority})
-      if (id == config_.id || routes_.contains(id)) return "the parent speaks in the name of our own subtree";
+      if (id == config_.id || own_.contains(id)) return "the parent speaks in the name of our own subtree";
     return nullptr;
   }
   if (!lies_beneath(from, header.source)) return "a child speaks in the name of a stranger";
   if (header.source == from.id) {
-    header.authority = header.source;
+    header.authority = from.authority;
   } else if (!lies_beneath(from, header.authority)) {
     return "a child claims an authority it does not have";
   }
@@ -136,6 +149,12 @@ void Router::on_frame(Link& link, const Header& received, Bytes payload) {
     ++counters_.refused;
     return link.fail(Error{ErrorClass::kProtocol, Phase::kLink, wrong, {}});
   }
+  // Not announced, or ended: of him nobody would ever be told that he is gone.
+  if (!from->is_parent && !routes_.contains(header.source)) {
+    ++counters_.refused;
+    if (!header.has(kControl)) drop(link.serial(), header);
+    return;
+  }
   if (header.destination == config_.id) {
     deliver(link.serial(), header, payload);
   } else {
@@ -147,8 +166,8 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
   const std::uint32_t in = from.link->serial();
   auto route = routes_.find(header.destination);
   // What came from the parent is never passed back up, as if the parent knew better.
-  const std::uint32_t out = route != routes_.end() ? route->second : from.is_parent ? 0 : parent_;
-  const bool sideways = out != 0 && out != parent_ && !from.is_parent;
+  const bool is_lost = route == routes_.end() && (from.is_parent || own_.contains(header.destination));
+  const std::uint32_t out = route != routes_.end() ? route->second.link : is_lost ? 0 : parent_;
   DeadReason reason = DeadReason::kNoRoute;
   std::string text;
   if (out == 0) {
@@ -156,7 +175,7 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
   } else if (out == in) {
     reason = DeadReason::kGone;
     text = cat("the route to ", header.destination, " leads back to where this came from");
-  } else if (sideways && config_.sideways == Sideways::kVertical) {
+  } else if (!may_pass(from, *peer(out), header)) {
     reason = DeadReason::kPolicy;
     text = cat("contexts ", header.source, " and ", header.destination, " may not talk to each other");
   }
@@ -176,6 +195,13 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
   if (entry != half_way_.end() && header.has(kLast)) finish_half_way(entry);
   if (header.has(kFirst)) answer_dead(in, header, reason, text);
   drop(in, header);
+}
+
+// Only where a message turns from one child's link to another's is the policy asked.
+bool Router::may_pass(const Peer& from, const Peer& to, const Header& header) const {
+  if (from.is_parent || to.is_parent || config_.sideways == Sideways::kPeers) return true;
+  return config_.sideways == Sideways::kIntroduced &&
+         introductions_.contains(pair_of(header.source, header.destination));
 }
 
 // Control has no window, so what waits of a child's is limited for each link it came in on: a flood never
@@ -221,7 +247,12 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
     }
   }
   ++counters_.forwarded;
-  peer(to)->link->send(in, header, payload);
+  Peer& onward = *peer(to);
+  if (config_.sideways != Sideways::kVertical) {
+    if (!from.is_parent) note_contact(from, header.destination);
+    if (!onward.is_parent) note_contact(onward, header.source);
+  }
+  onward.link->send(in, header, payload);
 }
 
 void Router::finish_half_way(Table<FlowKey, HalfWay>::Iterator entry) {
@@ -238,299 +269,13 @@ void Router::release_link(std::uint32_t link, std::size_t bytes) {
   if (Peer* from = peer(link)) from->link->release(bytes);
 }
 
-void Router::on_sent(Link&, std::uint32_t origin, const Header& header) {
+void Router::on_sent(Link& link, std::uint32_t origin, const Header& header) {
+  if (!farewells_.empty()) frame_has_left(link, header);
   if (origin == 0) return outbox_.on_sent(header);
   release_link(origin, header.wire_bytes());
 }
 
-// --- for us ---
-
-void Router::deliver(std::uint32_t from, const Header& header, Bytes payload) {
-  ++counters_.delivered;
-  if (header.has(kControl)) return deliver_control(from, header, payload);
-  inbox_.accept(from, header, payload);
-}
-
-void Router::deliver_control(std::uint32_t from, const Header& header, Bytes payload) {
-  if (header.is_dead()) return on_dead_message(from, header, payload);
-  Unpacker in(payload);
-  switch (header.handle) {
-    case kStreamCredit: {
-      if (in.array() != 2) return;
-      const auto stream = StreamId(in.number(UINT32_MAX));
-      const std::uint64_t bytes = in.number();
-      if (in.finish()) outbox_.on_credit({config_.id, header.source, stream}, bytes);
-      return;
-    }
-    case kStreamBlocked: {
-      if (in.array() != 1) return;
-      const auto stream = StreamId(in.number(UINT32_MAX));
-      if (in.finish()) inbox_.on_blocked({header.source, config_.id, stream});
-      return;
-    }
-    case kCancel: {
-      if (in.array() != 1) return;
-      const Handle call = in.number();
-      if (in.finish() && on_cancel) on_cancel(header.source, call);
-      return;
-    }
-    case kShutdown: {
-      // The parent's alone to say.
-      if (from != parent_ || in.array() != 1) return;
-      const std::uint64_t milliseconds = in.number(UINT32_MAX);
-      if (in.finish() && on_shutdown) on_shutdown(Nanos(milliseconds) * kMillisecond);
-      return;
-    }
-    case kAddRoute:
-    case kDelRoute:
-    case kAllocateId: {
-      Peer* neighbour = peer(from);
-      if (neighbour != nullptr && on_route_control)
-        return on_route_control(*neighbour->link, neighbour->id, header, payload);
-      break;
-    }
-    default:
-      break;
-  }
-  answer_dead(from, header, DeadReason::kNoHandle, cat("no handle ", header.handle, " for control"));
-}
-
-void Router::on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) {
-  auto waiting = pending_.find(header.handle);
-  if (waiting != pending_.end()) {
-    // A reply counts only from the callee and by the way the call went.
-    const Pending& pending = waiting->second;
-    if (pending.link == link && pending.callee == header.source && !pending.deaths_only &&
-        !header.has(kAborted))
-      return complete(header.handle, Reply{payload});
-    ++counters_.refused;
-    return;
-  }
-  auto found = handlers_.find(header.handle);
-  if (found == handlers_.end())
-    return answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
-  const std::shared_ptr<HandlerEntry> handler = found->second;  // it may remove itself while it runs
-  const Access& access = handler->access;
-  const bool allowed = access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
-                       (access.kind == Access::Kind::kOnly && header.authority == access.context) ||
-                       (access.kind == Access::Kind::kAncestors &&
-                        std::find(config_.ancestors.begin(), config_.ancestors.end(), header.authority) !=
-                            config_.ancestors.end());
-  if (!allowed) {
-    ++counters_.refused;
-    return answer_dead(link, header, DeadReason::kRefused,
-                       cat("context ", header.authority, " may not speak to this handle"));
-  }
-  Incoming incoming{header, payload, charge, link};
-  handler->run(incoming);
-}
-
-void Router::refuse_too_large(std::uint32_t link, const Header& header) {
-  answer_dead(link, header, DeadReason::kTooLarge,
-              cat("messages end at ", config_.inbox.message_max, " bytes"));
-}
-
-void Router::refuse_stream(std::uint32_t link, const Header& header, bool overrun) {
-  ++counters_.refused;
-  Peer* from = peer(link);
-  // The neighbour itself knows better; of somebody behind it only the stream suffers.
-  if (overrun && from != nullptr && from->id == header.source)
-    return from->link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "a stream window was overrun", {}});
-  answer_dead(link, header, DeadReason::kQuota, overrun ? "a stream window was overrun" : "too many streams");
-}
-
-void Router::add_handler(Handle handle, Access access, Handler handler) {
-  ASSERT(!handlers_.contains(handle));
-  handlers_[handle] = std::make_shared<HandlerEntry>(HandlerEntry{access, std::move(handler)});
-}
-
-Handle Router::add_handler(Access access, Handler handler) {
-  const Handle handle = fresh_handle();
-  add_handler(handle, access, std::move(handler));
-  return handle;
-}
-
-void Router::remove_handler(Handle handle) {
-  handlers_.erase(handle);
-}
-
-Handle Router::fresh_handle() {
-  for (;;) {
-    const Handle handle = loop_.random();
-    if (handle >= kFirstDynamicHandle && !handlers_.contains(handle) && !pending_.contains(handle))
-      return handle;
-  }
-}
-
-// --- dead ---
-
-std::string Router::no_route_text(ContextId destination) const {
-  return cat("no route to ", destination, ", this is ", config_.id);
-}
-
-// To whoever sent `header`, back through the link it came in on (0: it was ourselves).
-void Router::answer_dead(std::uint32_t through, const Header& header, DeadReason reason,
-                         std::string_view text) {
-  if (header.reply_to == kNoReply || header.is_dead()) return;
-  ++counters_.dead_sent;
-  const Buffer payload =
-      Packer().array(2).number(std::uint8_t(reason)).text(text.substr(0, kDeadTextMax)).take();
-  Header dead;
-  dead.flags = kControl | kFirst | kLast;
-  dead.length = std::uint32_t(payload.size());
-  dead.destination = header.source;
-  dead.source = dead.authority = config_.id;
-  dead.handle = header.reply_to;
-  dead.reply_to = kIsDead;
-  if (Peer* back = peer(through)) return back->link->send_control(dead, payload);
-  if (header.source == config_.id) transmit(dead, payload);
-}
-
-void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes payload) {
-  auto waiting = pending_.find(header.handle);
-  if (waiting == pending_.end()) return;
-  // News of a death counts from the callee, from us, from an ancestor, or from who lies on the way; a way
-  // that leads up is not known here, so there the link and the unguessable handle decide.
-  const Pending& pending = waiting->second;
-  const Peer* neighbour = peer(from);
-  const bool from_us = from == 0;
-  const bool by_the_way =
-      neighbour != nullptr && pending.link == from &&
-      (neighbour->is_parent || header.source == pending.callee || lies_beneath(*neighbour, header.source));
-  const bool believed = from_us || by_the_way;
-  Unpacker in(payload);
-  const bool well_formed = in.array() == 2;
-  const auto reason = std::uint8_t(in.number(kDeadReasonCount - 1));
-  const std::string_view text = in.text();
-  if (!believed || !well_formed || !in.finish()) {
-    ++counters_.refused;
-    return;
-  }
-  const Dead dead{DeadReason(reason), std::string(text.substr(0, kDeadTextMax)), header.source};
-  // What went that way reached no window that could give it back; and ids are never reused, so nothing else
-  // will.
-  const bool never_arrives = dead.reason == DeadReason::kNoRoute || dead.reason == DeadReason::kGone ||
-                             dead.reason == DeadReason::kPolicy;
-  if (never_arrives && header.source != pending.callee) outbox_.refill(pending.callee);
-  complete(header.handle, Reply{{}, &dead});
-}
-
-void Router::complete(Handle handle, const Reply& reply) {
-  auto waiting = pending_.find(handle);
-  if (waiting == pending_.end()) return;
-  const OnReply on_reply = std::move(waiting->second.on_reply);
-  pending_.erase(waiting);
-  on_reply(reply);
-}
-
-void Router::fail_pending(std::uint32_t link, const Dead& dead) {
-  std::list<Handle> failed;
-  for (const auto& [handle, pending] : pending_)
-    if (pending.link == link) failed.push_back(handle);
-  for (const Handle handle : failed) complete(handle, Reply{{}, &dead});
-}
-
-void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
-  const std::uint32_t serial = link.serial();
-  auto found = peers_.find(serial);
-  ASSERT(found != peers_.end());
-  // Out of the tables first: what follows calls strangers, who may call us.
-  Peer gone = std::move(found->second);
-  peers_.erase(found);
-  std::list<ContextId> lost;
-  for (const auto& [id, by] : routes_)
-    if (by == serial) lost.push_back(id);
-  for (const ContextId id : lost) routes_.erase(id);
-  if (parent_ == serial) parent_ = 0;
-  const std::string text = cat("the link to ", gone.id, " broke: ", error.text);
-
-  // Half-way through us: onward an aborted end, in the order of its frames; backward one dead message.
-  for (auto entry = half_way_.begin(); entry != half_way_.end();) {
-    const auto here = entry++;
-    HalfWay& half_way = here->second;
-    if (half_way.to == serial && !half_way.dropping) {
-      half_way.dropping = true;
-      Header header;
-      header.source = here->first.source;
-      header.reply_to = half_way.reply_to;
-      answer_dead(half_way.from, header, DeadReason::kGone, text);
-    } else if (half_way.from == serial) {
-      Peer* onward = half_way.dropping ? nullptr : peer(half_way.to);
-      if (onward != nullptr) {
-        Header header;
-        header.flags = kAborted | kLast;
-        header.source = header.authority = here->first.source;
-        header.destination = here->first.destination;
-        header.stream = here->first.stream;
-        header.handle = half_way.handle;
-        onward->link->send(serial, header, {});
-      }
-      half_way_.erase(here);
-    }
-  }
-  for (const QueuedFrame& frame : unsent) {
-    if (frame.origin == 0) continue;  // ours: the calls below are told
-    if (frame.header.has(kLast)) answer_dead(frame.origin, frame.header, DeadReason::kGone, text);
-    drop(frame.origin, frame.header);
-  }
-
-  const Dead dead{DeadReason::kGone, text, config_.id};
-  outbox_.drop([&](const FlowKey& flow) {
-    if (gone.is_parent) return flow.destination != config_.id && !routes_.contains(flow.destination);
-    return std::find(lost.begin(), lost.end(), flow.destination) != lost.end();
-  });
-  inbox_.cut(serial);
-  fail_pending(serial, dead);
-  if (gone.on_down) gone.on_down(error);
-
-  graveyard_.push_back(std::move(gone.link));
-  loop_.post([this, alive = alive_] {
-    if (*alive) graveyard_.clear();
-  });
-}
-
 // --- sending ---
-
-Router::CallId Router::expect(ContextId callee, OnReply on_reply, bool deaths_only) {
-  const Handle handle = fresh_handle();
-  pending_[handle] =
-      Pending{callee, callee == config_.id ? 0 : next_hop(callee), std::move(on_reply), deaths_only};
-  return handle;
-}
-
-Router::CallId Router::call(ContextId destination, Handle handle, Buffer payload, OnReply on_reply) {
-  const bool is_full = pending_.size() >= config_.calls_max;
-  const CallId id = expect(destination, std::move(on_reply), false);
-  if (is_full) {
-    // Answered like everybody else: later, from the loop.
-    loop_.post([this, alive = alive_, id] {
-      const Dead dead{DeadReason::kBusy, "too many calls are waiting here", config_.id};
-      if (*alive) complete(id, Reply{{}, &dead});
-    });
-    return id;
-  }
-  send(destination, handle, std::move(payload), kCallStream, id);
-  return id;
-}
-
-void Router::cancel(CallId call) {
-  auto waiting = pending_.find(call);
-  if (waiting != pending_.end())
-    send_control(waiting->second.callee, kCancel, Packer().array(1).number(call).buffer());
-}
-
-void Router::abandon(CallId call) {
-  cancel(call);
-  pending_.erase(call);
-}
-
-void Router::reply(const Header& to, Buffer payload) {
-  if (to.reply_to != kNoReply) send(to.source, to.reply_to, std::move(payload), kReplyStream);
-}
-
-void Router::reply_dead(const Header& to, DeadReason reason, std::string_view text) {
-  answer_dead(to.source == config_.id ? 0 : next_hop(to.source), to, reason, text);
-}
 
 void Router::send(ContextId destination, Handle handle, Buffer payload, StreamId stream, Handle reply_to) {
   Header header;

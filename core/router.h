@@ -12,17 +12,22 @@
 // with an aborted frame, backward with one dead message; every call waiting on it completes here and now.
 //
 // Thread: the loop's, all of it. Lifetime: outlives every Charge, StreamSender and call made through it.
-// The whole account: docs/protocol.md.
+// router.cpp has the ways, router_routes.cpp what a route's beginning and end mean, router_calls.cpp what is for
+// us: handlers, calls, dead messages. The whole account: docs/protocol.md.
 #pragma once
 
+#include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/alive.h"
+#include "core/id_set.h"
 #include "core/inbox.h"
 #include "core/link.h"
 #include "core/outbox.h"
+#include "core/served_calls.h"
 
 namespace banyan {
 
@@ -37,8 +42,9 @@ enum class DeadReason : std::uint8_t {
   kGone,      // it was there, and its link broke
   kQuota,     // ids, table entries
   kEnding,    // we are shutting down
+  kCancelled,  // the call, before it began
 };
-constexpr std::uint8_t kDeadReasonCount = 9;
+constexpr std::uint8_t kDeadReasonCount = 10;
 std::string_view name_of(DeadReason reason);
 
 struct Dead {
@@ -47,8 +53,12 @@ struct Dead {
   ContextId from = 0;  // who says so
 };
 
-// Who may talk sideways, from one child of ours to another: nobody, or all (docs/protocol.md).
-enum class Sideways : std::uint8_t { kVertical, kPeers };
+// Who may talk sideways, from one child of ours to another (docs/protocol.md).
+enum class Sideways : std::uint8_t {
+  kVertical,    // nobody
+  kIntroduced,  // two that an ancestor of both has introduced
+  kPeers,       // all
+};
 
 // A whole message, as a handler sees it. `header` is its first frame's; `payload` is valid during the call.
 struct Incoming {
@@ -82,8 +92,13 @@ struct RouterConfig {
   std::vector<ContextId> ancestors;  // nearest first; empty for the root
   InboxLimits inbox;
   std::uint32_t calls_max = 65'536;     // waiting here for a reply
+  std::uint32_t served_max = 65'536;    // calls being served here; a quarter of them for one link
   std::uint32_t half_way_max = 65'536;  // unfinished messages one link may have in us: 6 MiB of table
+  std::uint32_t contacts_max = 65'536;  // strangers one link may have dealt with: told of every end beyond
+  std::uint32_t introductions_max = 65'536;
 };
+
+constexpr std::size_t kAncestorsMax = 128;  // how deep a tree may be
 
 class Router final : private Link::Owner, private Inbox::Owner, private Outbox::Owner {
  public:
@@ -103,9 +118,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   using OnLinkDown = Function<void(const Error&)>;
   Link& set_parent(std::unique_ptr<Link> link, OnLinkDown on_down);  // its id: ancestors.front()
   Link& add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down);
-  // What lies behind a child: the way to `id` leads through `child`.
-  // REQUIRES: `child` is a child; `id` has no route.
-  void add_route(ContextId id, ContextId child);
+  // The child speaks with our own authority: it came to us through a door of ours (parent/unix_listener.h).
+  void lend_authority(ContextId child);
   // Closes the link to a child as if it had broken; unknown ids are harmless.
   void drop_child(ContextId child, const Error& why);
   Link* link_to(ContextId context);  // the link its route names; nullptr without one
@@ -113,25 +127,59 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   WindowBudget& window_budget() { return window_budget_; }
   void for_each_child(const Function<void(ContextId, Link&)>& visit);
 
+  // --- routes, for whoever keeps them (parent/route_monitor.h) ---
+  // Ids that were given to us, of which we give to children: nobody above can be one of them.
+  void own(IdRange ids) { own_.add(ids); }
+  bool owns_any(IdRange ids) const { return own_.overlaps(ids); }
+  // Ids that only `child` and what lies beneath it can have. REQUIRES: a child of ours; ids granted to nobody else.
+  void grant(ContextId child, IdRange ids);
+  std::uint64_t granted(ContextId child);  // how many
+  bool was_granted(ContextId child, ContextId id);
+  // The way to `id`, a child of `parent`, leads through `child`.
+  // REQUIRES: `child` is a child; `id` was granted to it and has no route.
+  void add_route(ContextId id, ContextId parent, ContextId child);
+  // They are no more, here or (unknown to us) elsewhere: their routes go, calls to them and from them end, their
+  // streams end aborted, what is half-way to them is answered dead.
+  void remove_routes(const std::vector<ContextId>& ids, std::string_view text);
+  // The child the route leads through; nullopt without a route. The parent of one that has a route.
+  std::optional<ContextId> way_to(ContextId id);
+  std::optional<ContextId> parent_of(ContextId id) const;
+  std::size_t routes() const { return routes_.size(); }
+  // A child's link has broken: these routes led through it and are gone, its own first.
+  Function<void(const std::vector<ContextId>& ids)> on_routes_lost;
+  // Children with whom somebody from beneath has dealt with `id`, from elsewhere in the tree.
+  std::vector<ContextId> contacts_of(ContextId id) const;
+  // Runs `then` when no data frame of `source` waits for the link to `neighbour` any more: they have left, or a
+  // fifth of a second is over and they are thrown away. So what somebody said last goes before the news of his
+  // end, and cannot hold it up. False: nothing waits there, and `then` is not run.
+  bool after_frames_of(ContextId source, ContextId neighbour, Function<void()> then);
+  // Two from beneath us may talk to each other from now on, until either ends: it is noted where their ways
+  // part, by us or beneath us.
+  void introduce(ContextId one, ContextId other);
+
   // --- receiving ---
   // REQUIRES: the handle is free.
   void add_handler(Handle handle, Access access, Handler handler);
   // A fresh random handle.
   Handle add_handler(Access access, Handler handler);
   void remove_handler(Handle handle);
-  // `cancel` frames: `handle` is the reply_to the cancelled call carried. Last one set wins.
-  Function<void(ContextId source, Handle handle)> on_cancel;
+  // What to do when the call is cancelled, or its caller is gone; at most once, and the outcome is still owed.
+  // REQUIRES: the call is being served: it came with a reply_to and was not replied to.
+  void on_cancel(const Header& call, Function<void()> act) { served_.on_cancel(call, std::move(act)); }
   // SHUTDOWN from the parent.
   Function<void(Nanos remaining)> on_shutdown;
-  // Route news from a child or the parent, for whoever keeps the routes; without one they are answered dead.
+  // Route news and requests for ids from a neighbour himself, for whoever keeps the routes; without one they are
+  // answered dead.
   Function<void(Link&, ContextId neighbour, const Header&, Bytes)> on_route_control;
 
   // --- sending ---
   // One request, one reply: exactly one completion, whatever breaks. The id names it for cancel().
   using CallId = Handle;
   CallId call(ContextId destination, Handle handle, Buffer payload, OnReply on_reply);
-  // Asks the callee to end it; the reply still decides. Unknown ids are harmless.
-  void cancel(CallId call);
+  // Asks the callee to end it; the reply still decides. `on_acknowledged`, if given, exactly once: after the
+  // outcome, when nothing of the call is left at the callee. Unknown ids are harmless, and acknowledged by
+  // ourselves.
+  void cancel(CallId call, OnReply on_acknowledged = nullptr);
   // Stops waiting at once, tells the callee, and never completes the call.
   void abandon(CallId call);
   void reply(const Header& to, Buffer payload);
@@ -140,6 +188,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void send(ContextId destination, Handle handle, Buffer payload, StreamId stream = kCallStream,
             Handle reply_to = kNoReply);
   void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) override;
+  // A request to a neighbour that is itself control, as is its reply.
+  CallId control_call(ContextId neighbour, Handle handle, Bytes payload, OnReply on_reply);
   // SHUTDOWN to every child, each told how long it has.
   void shut_down_children(Nanos remaining);
 
@@ -156,7 +206,28 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     ContextId id = 0;
     bool is_parent = false;
     OnLinkDown on_down;
+    ContextId authority = 0;     // a child's: what it speaks with
     std::uint32_t half_way = 0;  // entries of half_way_ that came in here
+    IdSet granted;               // beneath a child
+    // Who from elsewhere has sent to somebody beneath this child, or been sent to. Only where talk may go sideways.
+    Table<ContextId, Nothing> contacts;
+    bool knows_everybody = false;  // more than contacts_max
+  };
+  struct Route {
+    std::uint32_t link = 0;  // serial
+    ContextId parent = 0;
+  };
+  struct Pair {  // lower id first
+    ContextId one, other;
+  };
+  struct FarewellKey {
+    ContextId source;
+    std::uint32_t link;  // serial
+  };
+  struct Farewell {
+    std::uint32_t frames = 0;  // that still wait
+    Loop::TimerId timer = 0;
+    std::list<Function<void()>> then;
   };
   struct HalfWay {                   // a long message of which some frames have passed
     std::uint32_t from = 0, to = 0;  // serials
@@ -187,20 +258,33 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
 
   Link& adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, OnLinkDown on_down);
   Peer* peer(std::uint32_t serial);
+  Peer* child_peer(ContextId child);
   std::uint32_t next_hop(ContextId destination) const;  // serial; 0: none
   bool lies_beneath(const Peer& child, ContextId id) const;
+  bool lies_on_the_way(ContextId id, ContextId callee) const;
   const char* check_origin(const Peer& from, Header& header) const;  // what is wrong, or nullptr
+  bool may_pass(const Peer& from, const Peer& to, const Header& header) const;
+  void note_contact(Peer& child, ContextId id);
+  void forget_contacts(ContextId id);
+  static Pair pair_of(ContextId one, ContextId other);
+  void end_introductions(const Function<bool(ContextId)>& is_gone);
   void forward(Peer& from, const Header& header, Bytes payload);
   void forward_control(Peer& from, Peer& to, const Header& header, Bytes payload);
   void forward_data(Peer& from, std::uint32_t to, const Header& header, Bytes payload);
   void deliver(std::uint32_t from, const Header& header, Bytes payload);
   void deliver_control(std::uint32_t from, const Header& header, Bytes payload);
   void on_dead_message(std::uint32_t from, const Header& header, Bytes payload);
+  void answer_half_way(const FlowKey& flow, const HalfWay& half_way, std::string_view text);
+  bool is_answer(const Pending& pending, std::uint32_t link, const Header& header) const;
+  void on_cancel_message(const Header& header, Bytes payload);
+  void acknowledge(ContextId caller, Handle acknowledge_to);
+  void frame_has_left(Link& link, const Header& header);
+  void say_farewell(Table<FarewellKey, Farewell>::Iterator farewell);
   void finish_half_way(Table<FlowKey, HalfWay>::Iterator entry);
 
   CallId expect(ContextId callee, OnReply on_reply, bool deaths_only);
   void complete(Handle handle, const Reply& reply);
-  void fail_pending(std::uint32_t link, const Dead& dead);
+  void fail_pending(const Function<bool(const Pending&)>& is_lost, const Dead& dead);
   void answer_dead(std::uint32_t through, const Header& header, DeadReason reason, std::string_view text);
   void drop(std::uint32_t from, const Header& header);
   std::string no_route_text(ContextId destination) const;
@@ -210,12 +294,16 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   RouterConfig config_;
   WindowBudget window_budget_;
   Table<std::uint32_t, Peer> peers_;        // by serial
-  Table<ContextId, std::uint32_t> routes_;  // id -> serial
+  Table<ContextId, Route> routes_;
+  IdSet own_;
   std::uint32_t parent_ = 0;                // serial
   std::uint32_t next_serial_ = 1;
   StreamId next_stream_ = kFirstFreeStream;
   Table<Handle, std::shared_ptr<HandlerEntry>> handlers_;
   Table<Handle, Pending> pending_;
+  ServedCalls served_;
+  Table<Pair, Nothing> introductions_;
+  Table<FarewellKey, Farewell> farewells_;
   Table<FlowKey, HalfWay> half_way_;
   Inbox inbox_;
   Outbox outbox_;

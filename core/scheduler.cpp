@@ -89,6 +89,28 @@ QueuedFrame FrameScheduler::pop() {
   return frame;
 }
 
+std::size_t FrameScheduler::frames_of(ContextId source) const {
+  std::size_t frames = 0;
+  for (const auto& [serial, origin] : origins_)
+    for (const auto& [key, flow] : origin.flows)
+      if (key.source == source) frames += flow.frames.size();
+  return frames;
+}
+
+FrameQueue FrameScheduler::remove(ContextId source) {
+  FrameQueue all = drain(), removed;
+  while (!all.empty()) {
+    const auto frame = all.begin();
+    if (frame->header.source == source) {
+      removed.splice(removed.end(), all, frame);
+    } else {
+      push(std::move(*frame));
+      all.pop_front();
+    }
+  }
+  return removed;
+}
+
 FrameQueue FrameScheduler::drain() {
   FrameQueue all;
   while (!empty()) all.push_back(pop());

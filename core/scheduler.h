@@ -42,6 +42,9 @@ class FrameScheduler {
   QueuedFrame pop();
   bool empty() const { return bytes_ == 0; }
   std::size_t bytes() const { return bytes_; }  // wire bytes queued
+  std::size_t frames_of(ContextId source) const;
+  // Takes those of one source out, in order within each stream.
+  FrameQueue remove(ContextId source);
   // Takes everything out, in no particular order between streams.
   FrameQueue drain();
 

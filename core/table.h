@@ -36,6 +36,14 @@ class TableBase {
   };
 
   explicit TableBase(std::size_t key_bytes) : key_bytes_(key_bytes) {}
+  TableBase(TableBase&& other) noexcept
+      : key_bytes_(other.key_bytes_),
+        size_(std::exchange(other.size_, 0)),
+        bucket_count_(std::exchange(other.bucket_count_, 0)),
+        buckets_(std::move(other.buckets_)),
+        first_(std::exchange(other.first_, nullptr)),
+        last_(std::exchange(other.last_, nullptr)),
+        secret_(other.secret_) {}
   ~TableBase() = default;
   Node* first() const { return first_; }
   Node* find_node(const void* key) const;
@@ -55,6 +63,8 @@ class TableBase {
   Node* last_ = nullptr;
   std::uint64_t secret_ = 0;
 };
+
+struct Nothing {};  // the value of a table that is a set
 
 template <class Key, class Value>
 class Table : public TableBase {
@@ -95,6 +105,7 @@ class Table : public TableBase {
   };
 
   Table() : TableBase(sizeof(Key)) {}
+  Table(Table&& other) noexcept = default;
   ~Table() { clear(); }
 
   Iterator begin() const { return Iterator(first()); }

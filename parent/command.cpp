@@ -24,6 +24,9 @@ Error error_of(const Dead& dead, Phase phase, bool begun) {
     case DeadReason::kTooLarge:
       error.error_class = ErrorClass::kRefused;
       break;
+    case DeadReason::kCancelled:
+      error.error_class = ErrorClass::kCancelled;
+      break;
     case DeadReason::kBusy:
     case DeadReason::kQuota:
       error.error_class = ErrorClass::kResource;

@@ -1,37 +1,71 @@
-// parent/ids.h -- the ids a context may give away: a range, used from the bottom, never twice.
+// parent/ids.h -- the ids a context may give away: from its own range while that lasts, then from its parent's.
+//
+// Each context gets a small range with its identity and asks its parent for more (ALLOCATE_ID) before it runs out;
+// the parent serves it from its own range, or asks on, up to the root. Whoever passes a grant down has recorded it
+// on that link first, so it knows what may be announced from beneath. No id is given twice, or given back. Nothing
+// here blocks: who must wait is called when the ids have come.
+//
+// Thread: the loop's. Lifetime: the router outlives it.
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <optional>
 
-#include "core/result.h"
+#include "core/router.h"
 
 namespace banyan {
 
-struct IdRange {
-  ContextId first = 0;
-  std::uint32_t count = 0;
-};
+constexpr IdRange kAllIds{1, UINT32_MAX - 1};     // the root's; 0 is the root itself
+constexpr std::uint32_t kFirstGrant = 16;         // ids a new context gets with its identity
+constexpr std::uint32_t kAskedMin = 64;           // fewer are not asked for: a request costs a round trip
+constexpr std::uint32_t kAskedMax = 8'192;        // nor more: a quota should not go to somebody who was merely busy
+constexpr std::uint32_t kIdsPerLink = 65'536;     // the quota: what may be granted beneath one link
+constexpr std::size_t kIdRequestsMax = 16'384;    // that wait here, one of each link, and our own
 
-constexpr IdRange kAllIds{1, UINT32_MAX - 1};  // the root's; 0 is the root itself
-constexpr std::uint32_t kFirstGrant = 16;      // ids a new context gets with its identity
-
-class IdAllocator {
+class IdSource {
  public:
-  explicit IdAllocator(IdRange range) : left_(range) {}
+  // The ids; nullptr with what came instead: no route, quota...
+  using OnIds = Function<void(const IdRange* ids, const Dead& dead)>;
 
-  // `count` ids in a row; nothing when the range does not hold that many.
-  std::optional<IdRange> take(std::uint32_t count) {
-    if (count == 0 || count > left_.count) return std::nullopt;
-    const IdRange taken{left_.first, count};
-    left_.first += count;
-    left_.count -= count;
-    return taken;
-  }
-  std::uint32_t left() const { return left_.count; }
+  // The root's `ids` are kAllIds; anybody else's those of its identity, and its router has, or will have, a
+  // parent.
+  IdSource(Router& router, IdRange ids, std::uint32_t ids_per_link = kIdsPerLink);
+  IdSource(const IdSource&) = delete;
+  IdSource& operator=(const IdSource&) = delete;
+  ~IdSource();
+
+  // `count` ids in a row, for ourselves: once, perhaps before this returns. REQUIRES: 0 < count <= kAskedMax.
+  void take(std::uint32_t count, OnIds on_ids);
+  // ALLOCATE_ID from a child.
+  void serve(Link& link, ContextId child, const Header& header, Bytes payload);
+
+  std::uint64_t left() const { return left_.count; }
+  std::size_t waiting() const { return waiting_.size(); }
 
  private:
-  IdRange left_;
+  struct Request {
+    std::uint32_t count = 0;
+    ContextId child = 0;  // 0: our own
+    Header header;        // the child's
+    OnIds on_ids;         // ours
+  };
+  std::optional<IdRange> cut(std::uint32_t count);
+  void answer(Request& request, const IdRange* ids, const Dead& dead);
+  void serve_waiting();
+  void prefetch();
+  void ask(std::uint32_t count);
+  void on_granted(std::uint32_t asked, const Reply& reply);
+  bool is_root() const { return router_.config().ancestors.empty(); }
+
+  Router& router_;
+  const std::uint32_t ids_per_link_;
+  IdRange left_;                   // what is not given yet
+  std::uint32_t block_;            // size of the last range: at half of it more is asked for
+  std::list<Request> waiting_;     // in order
+  Router::CallId asking_ = 0;      // 0: nothing is asked of the parent just now
+  bool is_refused_ = false;        // the last time: then only what somebody waits for is asked for
+  Alive alive_;
 };
 
 }  // namespace banyan

@@ -4,8 +4,8 @@
 
 namespace banyan {
 
-Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdRange ids)
-    : loop_(loop), router_(router), images_(images), ids_(ids) {}
+Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes)
+    : loop_(loop), router_(router), images_(images), ids_(ids), routes_(routes) {}
 
 Runner::~Runner() {
   *alive_ = false;

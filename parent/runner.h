@@ -13,6 +13,7 @@
 #include "parent/ids.h"
 #include "parent/image.h"
 #include "parent/recipe.h"
+#include "parent/route_monitor.h"
 
 namespace banyan {
 
@@ -32,8 +33,8 @@ class Runner {
   using OnLost = Function<void(ContextId, const Error&)>;
   using StartId = std::uint64_t;
 
-  // `ids` is what this context may give to its children and they to theirs.
-  Runner(Loop& loop, Router& router, ImageStore& images, IdRange ids = kAllIds);
+  // `ids` are for its children; `routes` is told of each that comes up.
+  Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes);
   ~Runner();
 
   // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking:
@@ -72,7 +73,8 @@ class Runner {
   Loop& loop_;
   Router& router_;
   ImageStore& images_;
-  IdAllocator ids_;
+  IdSource& ids_;
+  RouteMonitor& routes_;
   std::uint8_t log_level_ = 0;
   LinkLimits limits_;
   FrameWatcher frame_watcher_;

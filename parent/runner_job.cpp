@@ -191,25 +191,29 @@ void Runner::Job::make_link(Bytes early) {
 }
 
 void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
-  if (failure_ || is_up()) return;
+  if (failure_ || has_said_hello_) return;
   if (!header.has(kControl) || header.handle != kHello)
     return fail(Error{ErrorClass::kProtocol, Phase::kHello, "its first frame was not a hello", {}});
   const Result<Hello> hello = Hello::decode(payload);
   if (!hello) return fail(hello.error());
   if (hello->nonce != recipe_.nonce)
     return fail(Error{ErrorClass::kProtocol, Phase::kHello, "it is not the process that was started", {}});
-  welcome(*hello);
+  has_said_hello_ = true;
+  child_.hello = *hello;
+  // One for it, the rest for its children. They may have to come from further up.
+  runner_.ids_.take(1 + kFirstGrant, [this, alive = alive_](const IdRange* ids, const Dead& dead) {
+    if (!*alive || failure_ || !greeting_ || !greeting_->is_open()) return;
+    if (ids != nullptr) return welcome(*ids);
+    fail(Error{ErrorClass::kResource, Phase::kHello, cat("no id for it: ", dead.text), {}});
+  });
 }
 
-void Runner::Job::welcome(const Hello& hello) {
-  const auto ids = runner_.ids_.take(1 + kFirstGrant);
-  if (!ids)
-    return fail(Error{ErrorClass::kResource, Phase::kHello, "this context has no more ids to give", {}});
+void Runner::Job::welcome(IdRange ids) {
   Router& router = runner_.router_;
   Identity identity;
-  identity.id = ids->first;
-  identity.first_id = ids->first + 1;
-  identity.id_count = kFirstGrant;
+  identity.id = ids.first;
+  identity.first_id = ids.first + 1;
+  identity.id_count = ids.count - 1;
   identity.ancestors = router.config().ancestors;
   identity.ancestors.insert(identity.ancestors.begin(), router.id());
   identity.name = recipe_.name.substr(0, kNameMax);
@@ -223,7 +227,6 @@ void Runner::Job::welcome(const Hello& hello) {
   phase_ = Phase::kLink;
   note_phase(phase_);
   child_.id = identity.id;
-  child_.hello = hello;
   child_.took = runner_.loop_.now() - began_;
   carrier_->read_text();
   complaints_.append(asides_.finish());
@@ -233,6 +236,8 @@ void Runner::Job::welcome(const Hello& hello) {
   router.add_child(std::move(greeting_), identity.id, [this, alive = alive_](const Error& error) {
     if (*alive) on_link_down(error);
   });
+  router.grant(identity.id, {identity.first_id, identity.id_count});
+  runner_.routes_.announce(identity.id, identity.name);
   handshake_.reset();
   upload_ = Buffer();
   // From the loop: we are in the middle of the link's own reading.

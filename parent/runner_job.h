@@ -47,7 +47,7 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   void advance();          // after each of its steps
   void write_upload();
   void make_link(Bytes early);
-  void welcome(const Hello& hello);
+  void welcome(IdRange ids);
   void on_link_down(const Error& error);
 
   void enter(Phase phase, Nanos deadline);
@@ -93,6 +93,7 @@ class Runner::Job final : private Link::Owner, private Carrier::Owner {
   std::string complaints_;  // the end of what was said on the transport's stderr
   AsideFilter asides_;
 
+  bool has_said_hello_ = false;
   std::unique_ptr<Link> greeting_;  // the link until it is the router's
   std::optional<Error> failure_;
   std::optional<Error> loss_;  // what the link said when it broke, unless we asked for it

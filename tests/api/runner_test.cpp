@@ -25,7 +25,9 @@ const bool kOpened = bool(embedded_images().local_image());
 struct Root {
   EpollLoop loop;
   Router router{loop, config_of(0)};
-  Runner runner{loop, router, embedded_images()};
+  IdSource ids{router, kAllIds};
+  RouteMonitor routes{router, ids};
+  Runner runner{loop, router, embedded_images(), ids, routes};
   int told = 0, lost = 0;
   std::optional<Child> child;
   Error error;

@@ -38,7 +38,9 @@ std::uint64_t own_kib(std::int64_t pid) {
 struct Root {
   EpollLoop loop;
   Router router{loop, RouterConfig{.id = 0, .sideways = Sideways::kVertical, .ancestors = {}, .inbox = {}}};
-  Runner runner{loop, router, embedded_images()};
+  IdSource ids{router, kAllIds};
+  RouteMonitor routes{router, ids};
+  Runner runner{loop, router, embedded_images(), ids, routes};
 
   Child bring_up() {
     Recipe recipe;

@@ -89,7 +89,9 @@ Recipe recipe_for(const Machine& machine, const Folder& folder, bool is_known) {
 struct Root {
   EpollLoop loop;
   Router router{loop, config_of(0)};
-  Runner runner{loop, router, embedded_images()};
+  IdSource ids{router, kAllIds};
+  RouteMonitor routes{router, ids};
+  Runner runner{loop, router, embedded_images(), ids, routes};
   std::optional<Child> child;
   Error error;
 

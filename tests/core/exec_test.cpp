@@ -162,8 +162,8 @@ TEST_CASE("only its caller can cancel a command") {
   Tree tree;
   const Router::CallId call = tree.call(tree.request("sleep 1000").encode());
   REQUIRE(tree.until([&] { return tree.started.has_value(); }));
-  tree.agent.on_cancel(7, call);
-  tree.agent.on_cancel(0, call + 1);
+  const Handle foreign = call + 1;
+  tree.root.send_control(1, kCancel, Packer().array(1).number(foreign).take());
   // Who ends a command first is named in its outcome.
   bool down = false;
   tree.exec.shut_down([&] { down = true; });

@@ -74,7 +74,8 @@ struct Chain : Pair {
 
   Chain() {
     join(loop, child, grandchild, [this](const Error&) { ++child_heard_below; });
-    root.add_route(2, 1);
+    root.grant(1, {2, 1});
+    root.add_route(2, 1, 1);
   }
 };
 
@@ -181,7 +182,8 @@ TEST_CASE("a call to an id nobody knows is answered dead by whoever knows no way
 
 TEST_CASE("a message from the parent without a route is answered dead, never passed back up") {
   Pair tree;
-  tree.root.add_route(7, 1);  // a route the child has lost
+  tree.root.grant(1, {7, 1});
+  tree.root.add_route(7, 1, 1);  // a route the child has lost
   Outcome outcome;
 
   tree.root.call(7, kEcho, {}, outcome.listener());
@@ -402,22 +404,47 @@ TEST_CASE("a stream to a handle that is gone tells its sender") {
   CHECK(sender.room() == 0);
 }
 
-TEST_CASE("a cancel reaches the callee with the handle of the call") {
+TEST_CASE("a cancelled call ends with its outcome, and only then is the cancel acknowledged") {
   Pair tree;
-  Handle cancelled = 0;
-  tree.child.add_handler(kEcho, Access::anyone(), [](Incoming&) {});
-  tree.child.on_cancel = [&](ContextId source, Handle call) {
-    CHECK(source == 0);
-    cancelled = call;
-  };
+  std::optional<Header> serving;
+  bool is_cancelled = false, is_acknowledged = false;
+  tree.child.add_handler(kEcho, Access::anyone(), [&](Incoming& call) {
+    serving = call.header;
+    tree.child.on_cancel(call.header, [&] { is_cancelled = true; });
+  });
+  Outcome outcome;
+  const Router::CallId call = tree.root.call(1, kEcho, {}, outcome.listener());
+  REQUIRE(run_until(tree.loop, [&] { return serving.has_value(); }));
+
+  tree.root.cancel(call, [&](const Reply& reply) {
+    CHECK(reply.dead == nullptr);
+    CHECK(outcome.answers == 1);
+    is_acknowledged = true;
+  });
+
+  REQUIRE(run_until(tree.loop, [&] { return is_cancelled; }));
+  CHECK(outcome.answers == 0);  // the outcome decides, not the cancel
+  tree.child.reply(*serving, Buffer(1));
+  REQUIRE(run_until(tree.loop, [&] { return is_acknowledged; }));
+  CHECK_FALSE(outcome.dead);
+}
+
+TEST_CASE("a cancel that comes before its call keeps the call from beginning, and is acknowledged after it") {
+  Pair tree;
+  bool has_run = false, is_acknowledged = false;
+  tree.child.add_handler(kEcho, Access::anyone(), [&](Incoming&) { has_run = true; });
   Outcome outcome;
   const Router::CallId call = tree.root.call(1, kEcho, {}, outcome.listener());
 
-  tree.root.cancel(call);
+  tree.root.cancel(call, [&](const Reply&) {
+    CHECK(outcome.answers == 1);
+    is_acknowledged = true;
+  });
 
-  REQUIRE(run_until(tree.loop, [&] { return cancelled != 0; }));
-  CHECK(cancelled == call);
-  CHECK(outcome.answers == 0);  // the reply decides, not the cancel
+  REQUIRE(run_until(tree.loop, [&] { return is_acknowledged; }));
+  CHECK(outcome.dead);
+  CHECK(outcome.reason == DeadReason::kCancelled);
+  CHECK_FALSE(has_run);
 }
 
 TEST_CASE("shutdown from the parent is obeyed, from anybody else it is not") {

@@ -29,7 +29,9 @@ struct Root {
   EpollLoop loop;
   Router router{loop, config_of(0)};
   Connectors connectors{loop, BANYAN_CONNECTOR_PROGRAM};
-  Runner runner{loop, router, embedded_images()};
+  IdSource ids{router, kAllIds};
+  RouteMonitor routes{router, ids};
+  Runner runner{loop, router, embedded_images(), ids, routes};
   int told = 0, lost = 0;
   std::optional<Child> child;
   Error error;

@@ -69,7 +69,8 @@ class Scene {
     const auto [down, hostile] = world_.make_pair(our_loop_, raw_loop_);
     hostile_fd_ = hostile;
     us_.add_child(link(our_loop_, down, us_, false), kHostile, {});
-    us_.add_route(kBeneathHostile, kHostile);
+    us_.grant(kHostile, {kBeneathHostile, 1});
+    us_.add_route(kBeneathHostile, kHostile, kHostile);
     const auto [ours, theirs] = world_.make_pair(our_loop_, honest_loop_);
     us_.add_child(link(our_loop_, ours, us_, false), kHonest, [&](const Error&) { honest_is_down_ = true; });
     honest_.set_parent(link(honest_loop_, theirs, honest_, true), {});

@@ -43,7 +43,9 @@ struct Hop {
     router.add_child(link(down.first, false), kChild,
                      [this](const Error& error) { child_ended = error.error_class; });
     child = std::make_unique<RawPeer>(others, down.second);
-    router.add_route(kBeneathChild, kChild);
+    router.own({kBeneathChild, 1});
+    router.grant(kChild, {kBeneathChild, 1});
+    router.add_route(kBeneathChild, kChild, kChild);
     const auto beside = world.make_pair(loop, others);
     router.add_child(link(beside.first, false), kSibling, {});
     sibling = std::make_unique<RawPeer>(others, beside.second);

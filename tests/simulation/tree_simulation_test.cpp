@@ -81,8 +81,10 @@ struct Tree {
                               child.end_subtree();
                             });
     for (Node *below = &parent, *above = parent.parent; above != nullptr;
-         below = above, above = above->parent)
-      above->router.add_route(child.router.id(), below->router.id());
+         below = above, above = above->parent) {
+      above->router.grant(below->router.id(), {child.router.id(), 1});
+      above->router.add_route(child.router.id(), parent.router.id(), below->router.id());
+    }
     return child;
   }
   void cut(Node& node) {

@@ -1,0 +1,316 @@
+// Router: what is for us. Handlers, calls of ours and of others, cancels, dead messages.
+#include <algorithm>
+
+#include "core/assert.h"
+#include "core/msgpack.h"
+#include "core/router.h"
+#include "core/text.h"
+
+namespace banyan {
+
+namespace {
+
+constexpr std::size_t kDeadTextMax = 512;  // enough for a sentence; the peer's word is not worth more memory
+
+bool is_call(const Header& header) {
+  return header.stream == kCallStream && header.reply_to != kNoReply;
+}
+
+}  // namespace
+
+// --- for us ---
+
+void Router::deliver(std::uint32_t from, const Header& header, Bytes payload) {
+  ++counters_.delivered;
+  if (header.has(kControl)) return deliver_control(from, header, payload);
+  inbox_.accept(from, header, payload);
+}
+
+void Router::deliver_control(std::uint32_t from, const Header& header, Bytes payload) {
+  if (header.is_dead()) return on_dead_message(from, header, payload);
+  Unpacker in(payload);
+  switch (header.handle) {
+    case kStreamCredit: {
+      if (in.array() != 2) return;
+      const auto stream = StreamId(in.number(UINT32_MAX));
+      const std::uint64_t bytes = in.number();
+      if (in.finish()) outbox_.on_credit({config_.id, header.source, stream}, bytes);
+      return;
+    }
+    case kStreamBlocked: {
+      if (in.array() != 1) return;
+      const auto stream = StreamId(in.number(UINT32_MAX));
+      if (in.finish()) inbox_.on_blocked({header.source, config_.id, stream});
+      return;
+    }
+    case kCancel: {
+      if (in.array() != 1) return;
+      const Handle call = in.number();
+      if (in.finish()) served_.cancel(from, header.source, call);
+      return;
+    }
+    case kIntroduce: {
+      if (from != parent_ || in.array() != 2) return;
+      const auto one = ContextId(in.number(UINT32_MAX));
+      const auto other = ContextId(in.number(UINT32_MAX));
+      if (in.finish()) introduce(one, other);
+      return;
+    }
+    case kShutdown: {
+      // The parent's alone to say.
+      if (from != parent_ || in.array() != 1) return;
+      const std::uint64_t milliseconds = in.number(UINT32_MAX);
+      if (in.finish() && on_shutdown) on_shutdown(Nanos(milliseconds) * kMillisecond);
+      return;
+    }
+    case kAddRoute:
+    case kDelRoute:
+    case kAllocateId: {
+      Peer* neighbour = peer(from);
+      if (neighbour != nullptr && neighbour->id != header.source)
+        return neighbour->link->fail(
+            Error{ErrorClass::kProtocol, Phase::kLink, "news of routes that are not the neighbour's own", {}});
+      if (neighbour != nullptr && on_route_control)
+        return on_route_control(*neighbour->link, neighbour->id, header, payload);
+      break;
+    }
+    default: {
+      auto waiting = pending_.find(header.handle);
+      if (waiting == pending_.end()) break;
+      if (is_answer(waiting->second, from, header)) return complete(header.handle, Reply{payload});
+      ++counters_.refused;
+      return;
+    }
+  }
+  answer_dead(from, header, DeadReason::kNoHandle, cat("no handle ", header.handle, " for control"));
+}
+
+// A reply counts only from the callee and by the way the call went.
+bool Router::is_answer(const Pending& pending, std::uint32_t link, const Header& header) const {
+  return pending.link == link && pending.callee == header.source && !pending.deaths_only &&
+         !header.has(kAborted);
+}
+
+void Router::on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) {
+  auto waiting = pending_.find(header.handle);
+  if (waiting != pending_.end()) {
+    if (is_answer(waiting->second, link, header)) return complete(header.handle, Reply{payload});
+    ++counters_.refused;
+    return;
+  }
+  if (header.handle == kCancel) return on_cancel_message(header, payload);
+  auto found = handlers_.find(header.handle);
+  if (found == handlers_.end())
+    return answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
+  const std::shared_ptr<HandlerEntry> handler = found->second;  // it may remove itself while it runs
+  const Access& access = handler->access;
+  const bool allowed = access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
+                       (access.kind == Access::Kind::kOnly && header.authority == access.context) ||
+                       (access.kind == Access::Kind::kAncestors &&
+                        std::find(config_.ancestors.begin(), config_.ancestors.end(), header.authority) !=
+                            config_.ancestors.end());
+  if (!allowed) {
+    ++counters_.refused;
+    return answer_dead(link, header, DeadReason::kRefused,
+                       cat("context ", header.authority, " may not speak to this handle"));
+  }
+  if (is_call(header)) {
+    switch (served_.begin(link, header)) {
+      case ServedCalls::Verdict::kBegins:
+        break;
+      case ServedCalls::Verdict::kTwice:  // an answer would be taken for the first one's
+        ++counters_.refused;
+        return;
+      case ServedCalls::Verdict::kFull:
+        return answer_dead(link, header, DeadReason::kBusy, "too many calls are being served here");
+      case ServedCalls::Verdict::kCancelled:
+        return answer_dead(link, header, DeadReason::kCancelled, "cancelled before it began");
+    }
+  }
+  Incoming incoming{header, payload, charge, link};
+  handler->run(incoming);
+}
+
+// The cancel that has kept its place behind the call.
+void Router::on_cancel_message(const Header& header, Bytes payload) {
+  Unpacker in(payload);
+  if (in.array() != 1) return;
+  const Handle call = in.number();
+  if (in.finish() && served_.cancel_in_order(header.source, call, header.reply_to))
+    acknowledge(header.source, header.reply_to);
+}
+
+// On the stream of the replies, so after the outcome.
+void Router::acknowledge(ContextId caller, Handle acknowledge_to) {
+  if (acknowledge_to != kNoReply) send(caller, acknowledge_to, {}, kReplyStream);
+}
+
+void Router::refuse_too_large(std::uint32_t link, const Header& header) {
+  answer_dead(link, header, DeadReason::kTooLarge,
+              cat("messages end at ", config_.inbox.message_max, " bytes"));
+}
+
+void Router::refuse_stream(std::uint32_t link, const Header& header, bool overrun) {
+  ++counters_.refused;
+  Peer* from = peer(link);
+  // The neighbour itself knows better; of somebody behind it only the stream suffers.
+  if (overrun && from != nullptr && from->id == header.source)
+    return from->link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "a stream window was overrun", {}});
+  answer_dead(link, header, DeadReason::kQuota, overrun ? "a stream window was overrun" : "too many streams");
+}
+
+void Router::add_handler(Handle handle, Access access, Handler handler) {
+  ASSERT(!handlers_.contains(handle));
+  handlers_[handle] = std::make_shared<HandlerEntry>(HandlerEntry{access, std::move(handler)});
+}
+
+Handle Router::add_handler(Access access, Handler handler) {
+  const Handle handle = fresh_handle();
+  add_handler(handle, access, std::move(handler));
+  return handle;
+}
+
+void Router::remove_handler(Handle handle) {
+  handlers_.erase(handle);
+}
+
+Handle Router::fresh_handle() {
+  for (;;) {
+    const Handle handle = loop_.random();
+    if (handle >= kFirstDynamicHandle && !handlers_.contains(handle) && !pending_.contains(handle))
+      return handle;
+  }
+}
+
+// --- calls of ours, and replies ---
+
+Router::CallId Router::expect(ContextId callee, OnReply on_reply, bool deaths_only) {
+  const Handle handle = fresh_handle();
+  pending_[handle] =
+      Pending{callee, callee == config_.id ? 0 : next_hop(callee), std::move(on_reply), deaths_only};
+  return handle;
+}
+
+Router::CallId Router::call(ContextId destination, Handle handle, Buffer payload, OnReply on_reply) {
+  const bool is_full = pending_.size() >= config_.calls_max;
+  const CallId id = expect(destination, std::move(on_reply), false);
+  if (is_full) {
+    // Answered like everybody else: later, from the loop.
+    loop_.post([this, alive = alive_, id] {
+      const Dead dead{DeadReason::kBusy, "too many calls are waiting here", config_.id};
+      if (*alive) complete(id, Reply{{}, &dead});
+    });
+    return id;
+  }
+  send(destination, handle, std::move(payload), kCallStream, id);
+  return id;
+}
+
+Router::CallId Router::control_call(ContextId neighbour, Handle handle, Bytes payload, OnReply on_reply) {
+  const CallId id = expect(neighbour, std::move(on_reply), false);
+  send_control(neighbour, handle, payload, id);
+  return id;
+}
+
+// Twice: see core/served_calls.h.
+void Router::cancel(CallId call, OnReply on_acknowledged) {
+  auto waiting = pending_.find(call);
+  if (waiting == pending_.end()) {
+    if (!on_acknowledged) return;
+    return loop_.post([on_acknowledged = std::move(on_acknowledged)] { on_acknowledged(Reply{}); });
+  }
+  const ContextId callee = waiting->second.callee;
+  const Buffer payload = Packer().array(1).number(call).take();
+  send_control(callee, kCancel, payload);
+  const Handle acknowledge_to = on_acknowledged ? expect(callee, std::move(on_acknowledged), false) : kNoReply;
+  send(callee, kCancel, payload, kCallStream, acknowledge_to);
+}
+
+void Router::abandon(CallId call) {
+  cancel(call);
+  pending_.erase(call);
+}
+
+void Router::reply(const Header& to, Buffer payload) {
+  if (to.reply_to == kNoReply) return;
+  const Handle acknowledge_to = is_call(to) ? served_.finish(to) : kNoReply;
+  send(to.source, to.reply_to, std::move(payload), kReplyStream);
+  acknowledge(to.source, acknowledge_to);
+}
+
+void Router::reply_dead(const Header& to, DeadReason reason, std::string_view text) {
+  const Handle acknowledge_to = is_call(to) ? served_.finish(to) : kNoReply;
+  answer_dead(to.source == config_.id ? 0 : next_hop(to.source), to, reason, text);
+  acknowledge(to.source, acknowledge_to);
+}
+
+// --- dead ---
+
+std::string Router::no_route_text(ContextId destination) const {
+  return cat("no route to ", destination, ", this is ", config_.id);
+}
+
+// To whoever sent `header`, back through the link it came in on (0: it was ourselves).
+void Router::answer_dead(std::uint32_t through, const Header& header, DeadReason reason,
+                         std::string_view text) {
+  if (header.reply_to == kNoReply || header.is_dead()) return;
+  ++counters_.dead_sent;
+  const Buffer payload =
+      Packer().array(2).number(std::uint8_t(reason)).text(text.substr(0, kDeadTextMax)).take();
+  Header dead;
+  dead.flags = kControl | kFirst | kLast;
+  dead.length = std::uint32_t(payload.size());
+  dead.destination = header.source;
+  dead.source = dead.authority = config_.id;
+  dead.handle = header.reply_to;
+  dead.reply_to = kIsDead;
+  if (Peer* back = peer(through)) return back->link->send_control(dead, payload);
+  if (header.source == config_.id) transmit(dead, payload);
+}
+
+void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes payload) {
+  auto waiting = pending_.find(header.handle);
+  if (waiting == pending_.end()) return;
+  // News of a death counts from the callee, from us, from an ancestor, or from who lies on the way; a way
+  // that leads up is not known here, so there the link and the unguessable handle decide.
+  const Pending& pending = waiting->second;
+  const Peer* neighbour = peer(from);
+  const bool from_us = from == 0;
+  const bool by_the_way =
+      neighbour != nullptr && pending.link == from &&
+      (neighbour->is_parent || header.source == pending.callee || header.source == neighbour->id ||
+       lies_on_the_way(header.source, pending.callee));
+  const bool believed = from_us || by_the_way;
+  Unpacker in(payload);
+  const bool well_formed = in.array() == 2;
+  const auto reason = std::uint8_t(in.number(kDeadReasonCount - 1));
+  const std::string_view text = in.text();
+  if (!believed || !well_formed || !in.finish()) {
+    ++counters_.refused;
+    return;
+  }
+  const Dead dead{DeadReason(reason), std::string(text.substr(0, kDeadTextMax)), header.source};
+  // What went that way reached no window that could give it back; and ids are never reused, so nothing else
+  // will.
+  const bool never_arrives = dead.reason == DeadReason::kNoRoute || dead.reason == DeadReason::kGone ||
+                             dead.reason == DeadReason::kPolicy;
+  if (never_arrives && header.source != pending.callee) outbox_.refill(pending.callee);
+  complete(header.handle, Reply{{}, &dead});
+}
+
+void Router::complete(Handle handle, const Reply& reply) {
+  auto waiting = pending_.find(handle);
+  if (waiting == pending_.end()) return;
+  const OnReply on_reply = std::move(waiting->second.on_reply);
+  pending_.erase(waiting);
+  on_reply(reply);
+}
+
+void Router::fail_pending(const Function<bool(const Pending&)>& is_lost, const Dead& dead) {
+  std::list<Handle> failed;
+  for (const auto& [handle, pending] : pending_)
+    if (is_lost(pending)) failed.push_back(handle);
+  for (const Handle handle : failed) complete(handle, Reply{{}, &dead});
+}
+
+}  // namespace banyan

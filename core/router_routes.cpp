@@ -1,0 +1,254 @@
+// Router: routes, from their beginning to what their end means for whoever depended on them.
+#include "core/assert.h"
+#include "core/msgpack.h"
+#include "core/router.h"
+#include "core/text.h"
+
+namespace banyan {
+
+namespace {
+
+// How long what somebody said last may hold up the news of his end.
+constexpr Nanos kFarewell = 200 * kMillisecond;
+
+}  // namespace
+
+// --- what is granted, and what is announced ---
+
+void Router::grant(ContextId child, IdRange ids) {
+  Peer* found = child_peer(child);
+  ASSERT(found != nullptr);
+  found->granted.add(ids);
+}
+
+std::uint64_t Router::granted(ContextId child) {
+  const Peer* found = child_peer(child);
+  return found == nullptr ? 0 : found->granted.count();
+}
+
+bool Router::was_granted(ContextId child, ContextId id) {
+  const Peer* found = child_peer(child);
+  return found != nullptr && found->granted.contains(id);
+}
+
+void Router::add_route(ContextId id, ContextId parent, ContextId child) {
+  Peer* found = child_peer(child);
+  ASSERT(found != nullptr && found->granted.contains(id) && id != config_.id && !routes_.contains(id));
+  routes_[id] = {found->link->serial(), parent};
+}
+
+std::optional<ContextId> Router::way_to(ContextId id) {
+  const auto route = routes_.find(id);
+  if (route == routes_.end()) return std::nullopt;
+  return peer(route->second.link)->id;
+}
+
+std::optional<ContextId> Router::parent_of(ContextId id) const {
+  const auto route = routes_.find(id);
+  if (route == routes_.end()) return std::nullopt;
+  return route->second.parent;
+}
+
+// As the routes tell it, so of a way that leads up nothing is known.
+bool Router::lies_on_the_way(ContextId id, ContextId callee) const {
+  std::optional<ContextId> at = parent_of(callee);
+  for (std::size_t depth = 0; at && depth < kAncestorsMax; ++depth) {
+    if (*at == id) return true;
+    at = parent_of(*at);
+  }
+  return false;
+}
+
+void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view text) {
+  Table<ContextId, Nothing> gone;
+  for (const ContextId id : ids) {
+    gone[id];
+    routes_.erase(id);
+  }
+  const auto is_gone = [&gone](ContextId id) { return gone.contains(id); };
+  for (auto entry = half_way_.begin(); entry != half_way_.end();) {
+    const auto here = entry++;
+    HalfWay& half_way = here->second;
+    if (is_gone(here->first.source)) {
+      finish_half_way(here);
+    } else if (is_gone(here->first.destination) && !half_way.dropping) {
+      half_way.dropping = true;
+      answer_half_way(here->first, half_way, text);
+    }
+  }
+  end_introductions(is_gone);
+  outbox_.drop([&](const FlowKey& flow) { return is_gone(flow.destination); });
+  inbox_.cut(is_gone);
+  fail_pending([&](const Pending& pending) { return is_gone(pending.callee); },
+               Dead{DeadReason::kGone, std::string(text), config_.id});
+  served_.forget(is_gone);
+  for (const ContextId id : ids) forget_contacts(id);
+}
+
+void Router::answer_half_way(const FlowKey& flow, const HalfWay& half_way, std::string_view text) {
+  Header header;
+  header.source = flow.source;
+  header.reply_to = half_way.reply_to;
+  answer_dead(half_way.from, header, DeadReason::kGone, text);
+}
+
+// --- strangers ---
+
+// Who is told of the end of `id`: neither an ancestor nor anybody beneath the child, of whom it knows anyway.
+void Router::note_contact(Peer& child, ContextId id) {
+  if (child.knows_everybody || lies_beneath(child, id)) return;
+  for (const ContextId ancestor : config_.ancestors)
+    if (ancestor == id) return;
+  if (id == config_.id) return;
+  child.contacts[id];
+  if (child.contacts.size() <= config_.contacts_max) return;
+  child.knows_everybody = true;
+  child.contacts.clear();
+}
+
+std::vector<ContextId> Router::contacts_of(ContextId id) const {
+  std::vector<ContextId> children;
+  if (config_.sideways == Sideways::kVertical) return children;
+  for (const auto& [serial, peer] : peers_)
+    if (!peer.is_parent && !lies_beneath(peer, id) && (peer.knows_everybody || peer.contacts.contains(id)))
+      children.push_back(peer.id);
+  return children;
+}
+
+void Router::forget_contacts(ContextId id) {
+  if (config_.sideways == Sideways::kVertical) return;
+  for (auto& [serial, peer] : peers_) peer.contacts.erase(id);
+}
+
+Router::Pair Router::pair_of(ContextId one, ContextId other) {
+  return one < other ? Pair{one, other} : Pair{other, one};
+}
+
+void Router::introduce(ContextId one, ContextId other) {
+  const auto way_to_one = routes_.find(one), way_to_other = routes_.find(other);
+  if (way_to_one == routes_.end() || way_to_other == routes_.end()) return;
+  if (way_to_one->second.link == way_to_other->second.link) {
+    const ContextId below = peer(way_to_one->second.link)->id;
+    if (below != one && below != other)
+      send_control(below, kIntroduce, Packer().array(2).number(one).number(other).buffer());
+  } else if (introductions_.size() < config_.introductions_max) {
+    introductions_[pair_of(one, other)];
+  }
+}
+
+void Router::end_introductions(const Function<bool(ContextId)>& is_gone) {
+  for (auto at = introductions_.begin(); at != introductions_.end();) {
+    const auto here = at++;
+    if (is_gone(here->first.one) || is_gone(here->first.other)) introductions_.erase(here);
+  }
+}
+
+// --- last words ---
+
+bool Router::after_frames_of(ContextId source, ContextId neighbour, Function<void()> then) {
+  Peer* child = child_peer(neighbour);
+  Link* link = child != nullptr ? child->link.get() : parent_link();
+  const std::size_t waiting = link == nullptr ? 0 : link->queued_frames_of(source);
+  if (waiting == 0) return false;
+  const FarewellKey key{source, link->serial()};
+  const auto [entry, is_new] = farewells_.emplace(key, Farewell());
+  entry->second.then.push_back(std::move(then));
+  if (!is_new) return true;
+  entry->second.frames = std::uint32_t(waiting);
+  entry->second.timer = loop_.after(kFarewell, [this, key] {
+    const auto found = farewells_.find(key);
+    if (found == farewells_.end()) return;
+    found->second.timer = 0;
+    if (Peer* through = peer(key.link)) {
+      for (const QueuedFrame& frame : through->link->discard_frames_of(key.source))
+        drop(frame.origin, frame.header);
+    }
+    say_farewell(found);
+  });
+  return true;
+}
+
+void Router::frame_has_left(Link& link, const Header& header) {
+  const auto found = farewells_.find({header.source, link.serial()});
+  if (found != farewells_.end() && --found->second.frames == 0) say_farewell(found);
+}
+
+void Router::say_farewell(Table<FarewellKey, Farewell>::Iterator farewell) {
+  const Farewell said = std::move(farewell->second);
+  loop_.cancel(said.timer);
+  farewells_.erase(farewell);
+  for (const Function<void()>& then : said.then) then();
+}
+
+// --- the end of a link ---
+
+void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
+  const std::uint32_t serial = link.serial();
+  auto found = peers_.find(serial);
+  ASSERT(found != peers_.end());
+  // Out of the tables first: what follows calls strangers, who may call us.
+  Peer gone = std::move(found->second);
+  peers_.erase(found);
+  std::vector<ContextId> lost;
+  if (!gone.is_parent) lost.push_back(gone.id);
+  for (const auto& [id, route] : routes_)
+    if (route.link == serial && id != gone.id) lost.push_back(id);
+  for (const ContextId id : lost) routes_.erase(id);
+  if (parent_ == serial) parent_ = 0;
+  const std::string text = cat("the link to ", gone.id, " broke: ", error.text);
+
+  // Half-way through us: onward an aborted end, in the order of its frames; backward one dead message.
+  for (auto entry = half_way_.begin(); entry != half_way_.end();) {
+    const auto here = entry++;
+    HalfWay& half_way = here->second;
+    if (half_way.to == serial && !half_way.dropping) {
+      half_way.dropping = true;
+      answer_half_way(here->first, half_way, text);
+    } else if (half_way.from == serial) {
+      Peer* onward = half_way.dropping ? nullptr : peer(half_way.to);
+      if (onward != nullptr) {
+        Header header;
+        header.flags = kAborted | kLast;
+        header.source = header.authority = here->first.source;
+        header.destination = here->first.destination;
+        header.stream = here->first.stream;
+        header.handle = half_way.handle;
+        onward->link->send(serial, header, {});
+      }
+      half_way_.erase(here);
+    }
+  }
+  for (const QueuedFrame& frame : unsent) {
+    if (frame.origin == 0) continue;  // ours: the calls below are told
+    if (frame.header.has(kLast)) answer_dead(frame.origin, frame.header, DeadReason::kGone, text);
+    drop(frame.origin, frame.header);
+  }
+
+  for (auto at = farewells_.begin(); at != farewells_.end();) {
+    const auto here = at++;
+    if (here->first.link != serial) continue;
+    loop_.cancel(here->second.timer);
+    farewells_.erase(here);
+  }
+  const auto was_behind = [&](ContextId id) {
+    if (!gone.is_parent) return id == gone.id || gone.granted.contains(id);
+    return id != config_.id && !routes_.contains(id);
+  };
+  end_introductions(was_behind);
+  outbox_.drop([&](const FlowKey& flow) { return was_behind(flow.destination); });
+  inbox_.cut(serial);
+  fail_pending([&](const Pending& pending) { return pending.link == serial; },
+               Dead{DeadReason::kGone, text, config_.id});
+  served_.forget(was_behind);
+  served_.forget_link(serial);
+  if (!gone.is_parent && on_routes_lost) on_routes_lost(lost);
+  for (const ContextId id : lost) forget_contacts(id);
+  if (gone.on_down) gone.on_down(error);
+
+  graveyard_.push_back(std::move(gone.link));
+  loop_.post([this, alive = alive_] {
+    if (*alive) graveyard_.clear();
+  });
+}
+
+}  // namespace banyan
