@@ -11,7 +11,7 @@
 
 namespace banyan {
 
-constexpr std::size_t kNameMax = 255;       // of contexts; for display only
+constexpr std::size_t kNameMax = 255;  // of contexts; for display only
 
 // What a new context says of itself. Nothing in it is trusted: it is shown to people and compared.
 struct Hello {

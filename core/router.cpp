@@ -21,9 +21,9 @@ bool is_end_to_end(const Header& header) {
 }  // namespace
 
 std::string_view name_of(DeadReason reason) {
-  static constexpr std::string_view kNames[kDeadReasonCount] = {
-      "no-route", "no-handle", "refused", "policy", "too-large",
-      "busy",     "gone",      "quota",   "ending", "cancelled"};
+  static constexpr std::string_view kNames[kDeadReasonCount] = {"no-route",  "no-handle", "refused", "policy",
+                                                                "too-large", "busy",      "gone",    "quota",
+                                                                "ending",    "cancelled"};
   return kNames[static_cast<std::uint8_t>(reason)];
 }
 

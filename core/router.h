@@ -12,8 +12,8 @@
 // with an aborted frame, backward with one dead message; every call waiting on it completes here and now.
 //
 // Thread: the loop's, all of it. Lifetime: outlives every Charge, StreamSender and call made through it.
-// router.cpp has the ways, router_routes.cpp what a route's beginning and end mean, router_calls.cpp what is for
-// us: handlers, calls, dead messages. The whole account: docs/protocol.md.
+// router.cpp has the ways, router_routes.cpp what a route's beginning and end mean, router_calls.cpp what is
+// for us: handlers, calls, dead messages. The whole account: docs/protocol.md.
 #pragma once
 
 #include <list>
@@ -33,15 +33,15 @@ namespace banyan {
 
 // Why a message was not delivered. On the wire: the first element of a dead message.
 enum class DeadReason : std::uint8_t {
-  kNoRoute,   // nobody of that id is known here
-  kNoHandle,  // nothing listens there
-  kRefused,   // the handler's rule: this authority may not
-  kPolicy,    // the tree's rule: these two may not talk
-  kTooLarge,  // beyond the message limit
-  kBusy,      // the callee's table is full
-  kGone,      // it was there, and its link broke
-  kQuota,     // ids, table entries
-  kEnding,    // we are shutting down
+  kNoRoute,    // nobody of that id is known here
+  kNoHandle,   // nothing listens there
+  kRefused,    // the handler's rule: this authority may not
+  kPolicy,     // the tree's rule: these two may not talk
+  kTooLarge,   // beyond the message limit
+  kBusy,       // the callee's table is full
+  kGone,       // it was there, and its link broke
+  kQuota,      // ids, table entries
+  kEnding,     // we are shutting down
   kCancelled,  // the call, before it began
 };
 constexpr std::uint8_t kDeadReasonCount = 10;
@@ -131,15 +131,16 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   // Ids that were given to us, of which we give to children: nobody above can be one of them.
   void own(IdRange ids) { own_.add(ids); }
   bool owns_any(IdRange ids) const { return own_.overlaps(ids); }
-  // Ids that only `child` and what lies beneath it can have. REQUIRES: a child of ours; ids granted to nobody else.
+  // Ids that only `child` and what lies beneath it can have. REQUIRES: a child of ours; ids granted to nobody
+  // else.
   void grant(ContextId child, IdRange ids);
   std::uint64_t granted(ContextId child);  // how many
   bool was_granted(ContextId child, ContextId id);
   // The way to `id`, a child of `parent`, leads through `child`.
   // REQUIRES: `child` is a child; `id` was granted to it and has no route.
   void add_route(ContextId id, ContextId parent, ContextId child);
-  // They are no more, here or (unknown to us) elsewhere: their routes go, calls to them and from them end, their
-  // streams end aborted, what is half-way to them is answered dead.
+  // They are no more, here or (unknown to us) elsewhere: their routes go, calls to them and from them end,
+  // their streams end aborted, what is half-way to them is answered dead.
   void remove_routes(const std::vector<ContextId>& ids, std::string_view text);
   // The child the route leads through; nullopt without a route. The parent of one that has a route.
   std::optional<ContextId> way_to(ContextId id);
@@ -149,9 +150,9 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Function<void(const std::vector<ContextId>& ids)> on_routes_lost;
   // Children with whom somebody from beneath has dealt with `id`, from elsewhere in the tree.
   std::vector<ContextId> contacts_of(ContextId id) const;
-  // Runs `then` when no data frame of `source` waits for the link to `neighbour` any more: they have left, or a
-  // fifth of a second is over and they are thrown away. So what somebody said last goes before the news of his
-  // end, and cannot hold it up. False: nothing waits there, and `then` is not run.
+  // Runs `then` when no data frame of `source` waits for the link to `neighbour` any more: they have left, or
+  // a fifth of a second is over and they are thrown away. So what somebody said last goes before the news of
+  // his end, and cannot hold it up. False: nothing waits there, and `then` is not run.
   bool after_frames_of(ContextId source, ContextId neighbour, Function<void()> then);
   // Two from beneath us may talk to each other from now on, until either ends: it is noted where their ways
   // part, by us or beneath us.
@@ -163,13 +164,13 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   // A fresh random handle.
   Handle add_handler(Access access, Handler handler);
   void remove_handler(Handle handle);
-  // What to do when the call is cancelled, or its caller is gone; at most once, and the outcome is still owed.
-  // REQUIRES: the call is being served: it came with a reply_to and was not replied to.
+  // What to do when the call is cancelled, or its caller is gone; at most once, and the outcome is still
+  // owed. REQUIRES: the call is being served: it came with a reply_to and was not replied to.
   void on_cancel(const Header& call, Function<void()> act) { served_.on_cancel(call, std::move(act)); }
   // SHUTDOWN from the parent.
   Function<void(Nanos remaining)> on_shutdown;
-  // Route news and requests for ids from a neighbour himself, for whoever keeps the routes; without one they are
-  // answered dead.
+  // Route news and requests for ids from a neighbour himself, for whoever keeps the routes; without one they
+  // are answered dead.
   Function<void(Link&, ContextId neighbour, const Header&, Bytes)> on_route_control;
 
   // --- sending ---
@@ -209,7 +210,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     ContextId authority = 0;     // a child's: what it speaks with
     std::uint32_t half_way = 0;  // entries of half_way_ that came in here
     IdSet granted;               // beneath a child
-    // Who from elsewhere has sent to somebody beneath this child, or been sent to. Only where talk may go sideways.
+    // Who from elsewhere has sent to somebody beneath this child, or been sent to. Only where talk may go
+    // sideways.
     Table<ContextId, Nothing> contacts;
     bool knows_everybody = false;  // more than contacts_max
   };
@@ -293,10 +295,10 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Loop& loop_;
   RouterConfig config_;
   WindowBudget window_budget_;
-  Table<std::uint32_t, Peer> peers_;        // by serial
+  Table<std::uint32_t, Peer> peers_;  // by serial
   Table<ContextId, Route> routes_;
   IdSet own_;
-  std::uint32_t parent_ = 0;                // serial
+  std::uint32_t parent_ = 0;  // serial
   std::uint32_t next_serial_ = 1;
   StreamId next_stream_ = kFirstFreeStream;
   Table<Handle, std::shared_ptr<HandlerEntry>> handlers_;

@@ -68,8 +68,8 @@ void Router::deliver_control(std::uint32_t from, const Header& header, Bytes pay
     case kAllocateId: {
       Peer* neighbour = peer(from);
       if (neighbour != nullptr && neighbour->id != header.source)
-        return neighbour->link->fail(
-            Error{ErrorClass::kProtocol, Phase::kLink, "news of routes that are not the neighbour's own", {}});
+        return neighbour->link->fail(Error{
+            ErrorClass::kProtocol, Phase::kLink, "news of routes that are not the neighbour's own", {}});
       if (neighbour != nullptr && on_route_control)
         return on_route_control(*neighbour->link, neighbour->id, header, payload);
       break;
@@ -222,7 +222,8 @@ void Router::cancel(CallId call, OnReply on_acknowledged) {
   const ContextId callee = waiting->second.callee;
   const Buffer payload = Packer().array(1).number(call).take();
   send_control(callee, kCancel, payload);
-  const Handle acknowledge_to = on_acknowledged ? expect(callee, std::move(on_acknowledged), false) : kNoReply;
+  const Handle acknowledge_to =
+      on_acknowledged ? expect(callee, std::move(on_acknowledged), false) : kNoReply;
   send(callee, kCancel, payload, kCallStream, acknowledge_to);
 }
 
@@ -276,10 +277,9 @@ void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes pay
   const Pending& pending = waiting->second;
   const Peer* neighbour = peer(from);
   const bool from_us = from == 0;
-  const bool by_the_way =
-      neighbour != nullptr && pending.link == from &&
-      (neighbour->is_parent || header.source == pending.callee || header.source == neighbour->id ||
-       lies_on_the_way(header.source, pending.callee));
+  const bool by_the_way = neighbour != nullptr && pending.link == from &&
+                          (neighbour->is_parent || header.source == pending.callee ||
+                           header.source == neighbour->id || lies_on_the_way(header.source, pending.callee));
   const bool believed = from_us || by_the_way;
   Unpacker in(payload);
   const bool well_formed = in.array() == 2;

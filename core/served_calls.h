@@ -1,5 +1,5 @@
-// core/served_calls.h -- the calls this context is serving: each runs at most once, and a cancel is acknowledged
-// only after the outcome.
+// core/served_calls.h -- the calls this context is serving: each runs at most once, and a cancel is
+// acknowledged only after the outcome.
 //
 // A cancel travels twice. As control it comes soon, even while the callee takes no data, and perhaps before
 // the call itself; as a message on the call's own stream it comes after the call, whatever happens. So the

@@ -76,8 +76,8 @@ void IdSource::prefetch() {
     // In a row for the first one; what is left over then is less than it wants, and is not joined to it.
     std::uint64_t wanted = 0;
     for (const Request& request : waiting_) wanted += request.count;
-    const std::uint64_t ample = std::clamp<std::uint64_t>(std::max<std::uint64_t>(wanted, 2ull * block_), kAskedMin,
-                                                          kAskedMax);
+    const std::uint64_t ample =
+        std::clamp<std::uint64_t>(std::max<std::uint64_t>(wanted, 2ull * block_), kAskedMin, kAskedMax);
     return ask(is_refused_ ? waiting_.front().count : std::uint32_t(ample));
   }
   if (is_root() || is_refused_ || left_.count >= block_ / 2) return;

@@ -1,9 +1,10 @@
-// parent/ids.h -- the ids a context may give away: from its own range while that lasts, then from its parent's.
+// parent/ids.h -- the ids a context may give away: from its own range while that lasts, then from its
+// parent's.
 //
-// Each context gets a small range with its identity and asks its parent for more (ALLOCATE_ID) before it runs out;
-// the parent serves it from its own range, or asks on, up to the root. Whoever passes a grant down has recorded it
-// on that link first, so it knows what may be announced from beneath. No id is given twice, or given back. Nothing
-// here blocks: who must wait is called when the ids have come.
+// Each context gets a small range with its identity and asks its parent for more (ALLOCATE_ID) before it runs
+// out; the parent serves it from its own range, or asks on, up to the root. Whoever passes a grant down has
+// recorded it on that link first, so it knows what may be announced from beneath. No id is given twice, or
+// given back. Nothing here blocks: who must wait is called when the ids have come.
 //
 // Thread: the loop's. Lifetime: the router outlives it.
 #pragma once
@@ -16,12 +17,12 @@
 
 namespace banyan {
 
-constexpr IdRange kAllIds{1, UINT32_MAX - 1};     // the root's; 0 is the root itself
-constexpr std::uint32_t kFirstGrant = 16;         // ids a new context gets with its identity
-constexpr std::uint32_t kAskedMin = 64;           // fewer are not asked for: a request costs a round trip
-constexpr std::uint32_t kAskedMax = 8'192;        // nor more: a quota should not go to somebody who was merely busy
-constexpr std::uint32_t kIdsPerLink = 65'536;     // the quota: what may be granted beneath one link
-constexpr std::size_t kIdRequestsMax = 16'384;    // that wait here, one of each link, and our own
+constexpr IdRange kAllIds{1, UINT32_MAX - 1};  // the root's; 0 is the root itself
+constexpr std::uint32_t kFirstGrant = 16;      // ids a new context gets with its identity
+constexpr std::uint32_t kAskedMin = 64;        // fewer are not asked for: a request costs a round trip
+constexpr std::uint32_t kAskedMax = 8'192;  // nor more: a quota should not go to somebody who was merely busy
+constexpr std::uint32_t kIdsPerLink = 65'536;   // the quota: what may be granted beneath one link
+constexpr std::size_t kIdRequestsMax = 16'384;  // that wait here, one of each link, and our own
 
 class IdSource {
  public:
@@ -60,11 +61,11 @@ class IdSource {
 
   Router& router_;
   const std::uint32_t ids_per_link_;
-  IdRange left_;                   // what is not given yet
-  std::uint32_t block_;            // size of the last range: at half of it more is asked for
-  std::list<Request> waiting_;     // in order
-  Router::CallId asking_ = 0;      // 0: nothing is asked of the parent just now
-  bool is_refused_ = false;        // the last time: then only what somebody waits for is asked for
+  IdRange left_;                // what is not given yet
+  std::uint32_t block_;         // size of the last range: at half of it more is asked for
+  std::list<Request> waiting_;  // in order
+  Router::CallId asking_ = 0;   // 0: nothing is asked of the parent just now
+  bool is_refused_ = false;     // the last time: then only what somebody waits for is asked for
   Alive alive_;
 };
 

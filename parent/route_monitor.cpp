@@ -78,8 +78,9 @@ void RouteMonitor::on_del_route(Link& link, ContextId neighbour, Bytes payload) 
   const std::size_t count = in.array();
   for (std::size_t i = 0; i < count && i < kIdsPerFrame; ++i) {
     const auto id = ContextId(in.number(UINT32_MAX));
-    const bool is_theirs = from_parent ? id != router_.id() && !router_.way_to(id) && !router_.owns_any({id, 1})
-                                       : id != neighbour && router_.way_to(id) == neighbour;
+    const bool is_theirs = from_parent
+                               ? id != router_.id() && !router_.way_to(id) && !router_.owns_any({id, 1})
+                               : id != neighbour && router_.way_to(id) == neighbour;
     if (is_theirs) ids.push_back(id);
   }
   if (count > kIdsPerFrame || !in.finish()) return link.fail(bad("the end of a route that is none"));
@@ -120,7 +121,8 @@ void RouteMonitor::spread(const std::vector<ContextId>& ids, bool are_ours, cons
 void RouteMonitor::tell(ContextId neighbour, const std::vector<ContextId>& ids) {
   std::vector<ContextId> now;
   for (const ContextId id : ids) {
-    const bool waits = router_.after_frames_of(id, neighbour, [this, neighbour, id] { send_end(neighbour, {id}); });
+    const bool waits =
+        router_.after_frames_of(id, neighbour, [this, neighbour, id] { send_end(neighbour, {id}); });
     if (!waits) now.push_back(id);
     if (now.size() == kIdsPerFrame) send_end(neighbour, std::exchange(now, {}));
   }

@@ -1,13 +1,14 @@
-// parent/route_monitor.h -- who is beneath us, announced upward; who has ended, told to all who dealt with him.
+// parent/route_monitor.h -- who is beneath us, announced upward; who has ended, told to all who dealt with
+// him.
 //
-// When a child says hello, its route is there and ADD_ROUTE has gone up before any byte of it is passed on; links are
-// ordered, so nobody can see a message of somebody he has not heard of. When its link breaks, DEL_ROUTE goes up for
-// everybody who was behind it, and down every link beneath which somebody has dealt with one of them; whoever
-// waited for them is answered. Announced can be only what was granted beneath that link: never an ancestor, never a
-// neighbour's, nor anybody twice; whoever tries is cut off.
+// When a child says hello, its route is there and ADD_ROUTE has gone up before any byte of it is passed on;
+// links are ordered, so nobody can see a message of somebody he has not heard of. When its link breaks,
+// DEL_ROUTE goes up for everybody who was behind it, and down every link beneath which somebody has dealt
+// with one of them; whoever waited for them is answered. Announced can be only what was granted beneath that
+// link: never an ancestor, never a neighbour's, nor anybody twice; whoever tries is cut off.
 //
-// After Mitogen's RouteMonitor; what differs is in docs/protocol.md. Thread: the loop's. Lifetime: the router and the
-// ids outlive it; it registers itself with the router.
+// After Mitogen's RouteMonitor; what differs is in docs/protocol.md. Thread: the loop's. Lifetime: the router
+// and the ids outlive it; it registers itself with the router.
 #pragma once
 
 #include <string>

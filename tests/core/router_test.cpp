@@ -429,24 +429,6 @@ TEST_CASE("a cancelled call ends with its outcome, and only then is the cancel a
   CHECK_FALSE(outcome.dead);
 }
 
-TEST_CASE("a cancel that comes before its call keeps the call from beginning, and is acknowledged after it") {
-  Pair tree;
-  bool has_run = false, is_acknowledged = false;
-  tree.child.add_handler(kEcho, Access::anyone(), [&](Incoming&) { has_run = true; });
-  Outcome outcome;
-  const Router::CallId call = tree.root.call(1, kEcho, {}, outcome.listener());
-
-  tree.root.cancel(call, [&](const Reply&) {
-    CHECK(outcome.answers == 1);
-    is_acknowledged = true;
-  });
-
-  REQUIRE(run_until(tree.loop, [&] { return is_acknowledged; }));
-  CHECK(outcome.dead);
-  CHECK(outcome.reason == DeadReason::kCancelled);
-  CHECK_FALSE(has_run);
-}
-
 TEST_CASE("shutdown from the parent is obeyed, from anybody else it is not") {
   Pair tree;
   Nanos told = 0;

@@ -43,7 +43,7 @@ struct Hop {
     router.add_child(link(down.first, false), kChild,
                      [this](const Error& error) { child_ended = error.error_class; });
     child = std::make_unique<RawPeer>(others, down.second);
-    router.own({kBeneathChild, 1});
+    router.own({kChild, 3});  // and the sibling
     router.grant(kChild, {kBeneathChild, 1});
     router.add_route(kBeneathChild, kChild, kChild);
     const auto beside = world.make_pair(loop, others);
