@@ -331,6 +331,7 @@ void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
   if (is_large) {
     write_through(header, payload);
   } else {
+    stage_control();  // what it announces goes before it: a route before the first message of that context
     append_frame(staged_, header, payload);
   }
   if (staged_bytes() > 0) flush_soon();

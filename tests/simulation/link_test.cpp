@@ -469,5 +469,24 @@ TEST_CASE("thousands of frames under every seed arrive complete and in order, bo
   }
 }
 
+// A hop announced a context and passed its first message on in the same round of the loop; the small message
+// left first, and the parent dropped what came from nobody it knew.
+TEST_CASE("no message overtakes the control that was sent before it, however small it is") {
+  for (const std::size_t bytes : {std::size_t(0), std::size_t(10), std::size_t(60'000)}) {
+    CAPTURE(bytes);
+    Scene scene;
+    Header header = data_header(5, 77);
+    header.length = std::uint32_t(bytes);
+
+    scene.link.send_control(control_header(kAddRoute), {});
+    scene.link.send(0, header, Buffer(bytes));
+
+    scene.settle();
+    REQUIRE(scene.peer.frames.size() == 2);
+    CHECK(scene.peer.frames[0].handle == kAddRoute);
+    CHECK(scene.peer.frames[1].handle == 77);
+  }
+}
+
 }  // namespace
 }  // namespace banyan
