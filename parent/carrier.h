@@ -40,6 +40,10 @@ class Carrier {
   virtual ~Carrier() = default;
   // Ends it: on_carrier_end() follows within kGrace and a little.
   virtual void end() = 0;
+  // The same without grace, where that can be.
+  virtual void kill() { end(); }
+  // In case it was stopped (Ctrl-Z, SIGSTOP), where that can be known.
+  virtual void wake() {}
   // Takes in what was said and has not been told yet.
   virtual void read_text() = 0;
 };

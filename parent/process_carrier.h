@@ -2,6 +2,7 @@
 // or the agent itself.
 #pragma once
 
+#include <csignal>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ class ProcessCarrier final : public Carrier {
 
   ~ProcessCarrier() override;
   void end() override { process_.end(); }
+  void kill() override { process_.signal(SIGKILL); }
+  void wake() override { process_.signal(SIGCONT); }
   void read_text() override;
 
  private:

@@ -34,6 +34,15 @@ void RouteMonitor::announce(ContextId child, std::string_view name) {
   add(child, router_.id(), name);
 }
 
+const RouteMonitor::Place* RouteMonitor::find(ContextId id) const {
+  const auto found = places_.find(id);
+  return found == places_.end() ? nullptr : &found->second;
+}
+
+void RouteMonitor::for_each(const Function<void(ContextId, const Place&)>& visit) const {
+  for (const auto& [id, place] : places_) visit(id, place);
+}
+
 // Known here, and told to the parent.
 void RouteMonitor::add(ContextId id, ContextId parent_of_it, std::string_view name) {
   if (is_root()) {

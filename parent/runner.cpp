@@ -4,8 +4,9 @@
 
 namespace banyan {
 
-Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes)
-    : loop_(loop), router_(router), images_(images), ids_(ids), routes_(routes) {}
+Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes,
+               JobMaker transports)
+    : loop_(loop), router_(router), images_(images), ids_(ids), routes_(routes), transports_(transports) {}
 
 Runner::~Runner() {
   *alive_ = false;
@@ -14,9 +15,13 @@ Runner::~Runner() {
 Runner::StartId Runner::start(Recipe recipe, OnUp on_up, OnLost on_lost) {
   if (recipe.nonce == 0) recipe.nonce = loop_.random();
   const StartId id = next_++;
-  Job& job = *(jobs_[id] =
-                   std::make_unique<Job>(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost)));
-  job.begin();
+  std::unique_ptr<Job>& job = jobs_[id];
+  if (transports_ != nullptr) {
+    job = transports_(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost));
+  } else {
+    job = std::make_unique<Job>(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost));
+  }
+  job->begin();
   return id;
 }
 

@@ -4,8 +4,6 @@
 // destruction; the destructor kills what still runs and reaps it.
 #pragma once
 
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -29,12 +27,20 @@ struct Child {
 
 class Runner {
  public:
-  using OnUp = Function<void(Result<Child>)>;
+  using OnUp = Function<void(const Result<Child>&)>;
   using OnLost = Function<void(ContextId, const Error&)>;
   using StartId = std::uint64_t;
 
   // `ids` are for its children; `routes` is told of each that comes up.
-  Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes);
+  // Without `transports` it starts images of this machine and nothing else: so the agent, for which the rest
+  // would be a sixth of what it weighs (docs/design/002-image-size.md).
+  class Job;  // one child, from its start to its end
+  using JobMaker = std::unique_ptr<Job> (*)(Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up,
+                                            OnLost&& on_lost);
+  static std::unique_ptr<Job> make_transport_job(Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up,
+                                                 OnLost&& on_lost);
+  Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes,
+         JobMaker transports = make_transport_job);
   ~Runner();
 
   // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking:
@@ -48,8 +54,8 @@ class Runner {
   // How long a person was asked on its behalf, in all; until it is reaped.
   Nanos asked_for(StartId start) const;
 
-  // Ends one child, or all: SHUTDOWN, then SIGTERM, then SIGKILL to the transport within `within`; `done`
-  // when it is reaped.
+  // Ends one child, or all: SHUTDOWN, and what has not ended within `within` is cut off: an agent of this
+  // machine is killed, a transport gets SIGTERM and a second. `done` when it is reaped.
   void shut_down(ContextId child, Nanos within, Function<void()> done);
   void shut_down_all(Nanos within, Function<void()> done);
   std::size_t count() const { return jobs_.size(); }  // processes not reaped yet
@@ -61,12 +67,14 @@ class Runner {
     ASSERT(limits.window == LinkLimits{}.window);
     limits_ = limits;
   }
-  // The header of every frame on their links. A std::function: every child has a copy.
-  using FrameWatcher = std::function<void(std::string_view child, bool outgoing, const Header&)>;
-  void watch_frames(FrameWatcher watcher) { frame_watcher_ = std::move(watcher); }
+  // The header of every frame on their links.
+  using FrameWatcher = Function<void(std::string_view child, bool outgoing, const Header&)>;
+  void watch_frames(FrameWatcher watcher) {
+    frame_watcher_ = std::make_shared<FrameWatcher>(std::move(watcher));
+  }
 
  private:
-  class Job;  // one child, from its start to its end
+  class TransportJob;
   Job* find(StartId start) const;
   void reaped(Job& job);
 
@@ -75,11 +83,12 @@ class Runner {
   ImageStore& images_;
   IdSource& ids_;
   RouteMonitor& routes_;
+  const JobMaker transports_;  // may be null
   std::uint8_t log_level_ = 0;
   LinkLimits limits_;
-  FrameWatcher frame_watcher_;
+  std::shared_ptr<const FrameWatcher> frame_watcher_;  // every child has it; may be null
   StartId next_ = 1;
-  std::map<StartId, std::unique_ptr<Job>> jobs_;
+  Table<StartId, std::unique_ptr<Job>> jobs_;
   Function<void()> on_empty_;
   Alive alive_;
 };

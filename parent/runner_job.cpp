@@ -11,7 +11,6 @@ namespace banyan {
 namespace {
 
 constexpr std::size_t kComplaintsMax = 8 * 1024;  // of a transport's stderr: its last words are what matters
-constexpr std::size_t kReadMax = 64 * 1024;
 // How long a transport whose channel has ended may take to end by itself: ssh still has to say why.
 constexpr Nanos kLastWords = kSecond;
 
@@ -20,6 +19,8 @@ constexpr std::string_view kOutOfMemory = "look for the out-of-memory killer in 
 Error cancelled(Phase phase) {
   return Error{ErrorClass::kCancelled, phase, "cancelled", {}};
 }
+
+}  // namespace
 
 // The last line that says something.
 std::string_view last_line(std::string_view text) {
@@ -33,16 +34,13 @@ std::string_view last_line(std::string_view text) {
   return {};
 }
 
-}  // namespace
-
 Runner::Job::Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost on_lost)
     : runner_(runner),
       id_(id),
       recipe_(std::move(recipe)),
-      on_up_(std::move(on_up)),
-      on_lost_(std::move(on_lost)),
       began_(runner.loop_.now()),
-      asides_(recipe_.asides) {
+      on_up_(std::move(on_up)),
+      on_lost_(std::move(on_lost)) {
   child_.name = recipe_.name;
   child_.method = recipe_.method;
 }
@@ -50,46 +48,39 @@ Runner::Job::Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost o
 Runner::Job::~Job() {
   *alive_ = false;
   for (const Loop::TimerId timer : {phase_timer_, total_timer_, end_timer_}) runner_.loop_.cancel(timer);
-  close_channel();
+  Job::close_channel();
 }
 
 // --- reaching it ---
 
 void Runner::Job::begin() {
-  if (recipe_.journal) {
-    *recipe_.journal = StartJournal();
-    recipe_.journal->began = began_;
-  }
+  if (open_channel()) make_link({});
+}
+
+bool Runner::Job::open_channel() {
   Result<FdPair> channel = make_socketpair();
   Result<std::unique_ptr<Carrier>> carrier =
       channel ? start_carrier(std::move(channel->second)) : channel.error();
   if (!carrier) {
     failure_ = carrier.error();
     carrier_over_ = true;
-    return settle();
+    settle();
+    return false;
   }
   carrier_ = std::move(*carrier);
   channel_ = std::move(channel->first);
   link_over_ = false;
   if (recipe_.deadlines.total > 0) limit_total(recipe_.deadlines.total);
-  if (recipe_.boot == Recipe::Boot::kImage) return make_link({});
-  enter(Phase::kConnect, recipe_.deadlines.until_ready);
-  handshake_ = std::make_unique<Handshake>(runner_.images_, recipe_.nonce, recipe_.architecture);
-  channel_watch_ = runner_.loop_.watch(channel_.get(), {.read = true}, [this](Ready ready) { talk(ready); });
-  advance();
+  return true;
 }
 
 Result<std::unique_ptr<Carrier>> Runner::Job::start_carrier(Fd far_end) {
-  Loop& loop = runner_.loop_;
-  if (recipe_.source) return recipe_.source->carry(std::move(far_end), *this);
-  SpawnOptions options = ProcessCarrier::options(recipe_.environment);
-  if (recipe_.boot == Recipe::Boot::kStage0)
-    return ProcessCarrier::start(loop, SpawnPlan(recipe_.argv, std::move(options)), recipe_.argv.front(),
-                                 std::move(far_end), *this);
+  ASSERT(recipe_.boot == Recipe::Boot::kImage);
   const Result<int> image = runner_.images_.local_image();
   if (!image) return image.error();
-  const SpawnPlan plan(*image, {"banyan-agent", hex64(recipe_.nonce)}, std::move(options));
-  return ProcessCarrier::start(loop, plan, "the agent", std::move(far_end), *this);
+  const SpawnPlan plan(*image, {"banyan-agent", hex64(recipe_.nonce)},
+                       ProcessCarrier::options(recipe_.environment));
+  return ProcessCarrier::start(runner_.loop_, plan, "the agent", std::move(far_end), *this);
 }
 
 void Runner::Job::limit_total(Nanos left) {
@@ -111,82 +102,16 @@ void Runner::Job::enter(Phase phase, Nanos deadline) {
   });
 }
 
-void Runner::Job::note_phase(Phase phase) {
-  if (recipe_.journal) recipe_.journal->enter(phase, runner_.loop_.now());
-}
-
-void Runner::Job::note_shell() {
-  if (recipe_.journal && handshake_)
-    recipe_.journal->note_shell(handshake_->noise(), handshake_->report(), runner_.loop_.now());
-}
-
-void Runner::Job::talk(Ready ready) {
-  if (ready.write && waiting_for_room_) write_upload();
-  if (!ready.read || !channel_) return;
-  Buffer bytes(kReadMax);
-  const IoResult result = runner_.loop_.read(channel_.get(), bytes.data(), bytes.size());
-  if (result.status == IoResult::Status::kWouldBlock) return;
-  if (result.status == IoResult::Status::kOk) {
-    handshake_->feed(Bytes(bytes).first(result.bytes));
-  } else {
-    channel_ended_ = true;
-    handshake_->feed_end();
-  }
-  advance();
-}
-
-void Runner::Job::advance() {
-  Buffer more = handshake_->take_output();
-  upload_.insert(upload_.end(), more.begin(), more.end());
-  write_upload();
-  note_shell();
-  switch (handshake_->state()) {
-    case Handshake::State::kWaitingForReady:
-      return;
-    case Handshake::State::kUploading:
-      if (phase_ == Phase::kConnect) enter(Phase::kUpload, recipe_.deadlines.upload);
-      return;
-    case Handshake::State::kWaitingForHello:
-      // All has left us, and may still be on a slow line.
-      if (phase_ != Phase::kHello) enter(Phase::kHello, recipe_.deadlines.upload + recipe_.deadlines.hello);
-      return;
-    case Handshake::State::kFailed:
-      return channel_ended_ ? transport_ended(handshake_->error()) : fail(handshake_->error());
-    case Handshake::State::kLinked: {
-      const Buffer rest = handshake_->take_rest();
-      return make_link(rest);
-    }
-  }
-}
-
-void Runner::Job::write_upload() {
-  while (channel_ && uploaded_ < upload_.size()) {
-    const iovec part{upload_.data() + uploaded_, upload_.size() - uploaded_};
-    const IoResult result = runner_.loop_.write(channel_.get(), &part, 1);
-    if (result.status != IoResult::Status::kOk) break;  // full, or broken: reading will say which
-    uploaded_ += result.bytes;
-    child_.bytes_sent += result.bytes;
-    if (recipe_.journal) recipe_.journal->bytes_sent = child_.bytes_sent;
-  }
-  if (handshake_ && uploaded_ == upload_.size() && uploaded_ > 0) handshake_->note_sent();
-  const bool wait = uploaded_ < upload_.size();
-  if (!channel_ || channel_watch_ == 0 || wait == waiting_for_room_) return;
-  waiting_for_room_ = wait;
-  runner_.loop_.change(channel_watch_, {.read = true, .write = wait});
-}
-
 // --- greeting ---
 
 void Runner::Job::make_link(Bytes early) {
-  if (channel_watch_ != 0) runner_.loop_.unwatch(channel_watch_);
-  channel_watch_ = 0;
   enter(Phase::kHello, recipe_.deadlines.hello);
   const int fd = channel_.release();
   greeting_ = std::make_unique<Link>(runner_.loop_, LinkFds{fd, fd}, static_cast<Link::Owner&>(*this),
                                      runner_.limits_, runner_.router_.window_budget(), false);
   if (runner_.frame_watcher_)
     greeting_->watch_frames([watcher = runner_.frame_watcher_, name = recipe_.name](
-                                bool outgoing, const Header& header) { watcher(name, outgoing, header); });
+                                bool outgoing, const Header& header) { (*watcher)(name, outgoing, header); });
   greeting_->take_early_bytes(early);
 }
 
@@ -198,6 +123,9 @@ void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
   if (!hello) return fail(hello.error());
   if (hello->nonce != recipe_.nonce)
     return fail(Error{ErrorClass::kProtocol, Phase::kHello, "it is not the process that was started", {}});
+  if (runner_.router_.config().ancestors.size() >= kAncestorsMax)
+    return fail(
+        Error{ErrorClass::kResource, Phase::kHello, cat("a tree ends at ", kAncestorsMax, " levels"), {}});
   has_said_hello_ = true;
   child_.hello = *hello;
   // One for it, the rest for its children. They may have to come from further up.
@@ -224,12 +152,11 @@ void Runner::Job::welcome(IdRange ids) {
 
   runner_.loop_.cancel(phase_timer_);
   runner_.loop_.cancel(total_timer_);
-  phase_ = Phase::kLink;
-  note_phase(phase_);
   child_.id = identity.id;
   child_.took = runner_.loop_.now() - began_;
   carrier_->read_text();
-  complaints_.append(asides_.finish());
+  phase_ = Phase::kLink;
+  note_phase(phase_);
   // Banner and start-up noise, and not why it ends one day: what comes from now on may tell that.
   child_.said = std::exchange(complaints_, {});
   greeting_->send_control(handshake_header(kIdentity), identity.encode());
@@ -238,8 +165,6 @@ void Runner::Job::welcome(IdRange ids) {
   });
   router.grant(identity.id, {identity.first_id, identity.id_count});
   runner_.routes_.announce(identity.id, identity.name);
-  handshake_.reset();
-  upload_ = Buffer();
   // From the loop: we are in the middle of the link's own reading.
   runner_.loop_.post([this, alive = alive_] {
     if (*alive && on_up_) std::exchange(on_up_, nullptr)(child_);
@@ -284,8 +209,6 @@ void Runner::Job::end_after(Nanos delay, Loop::Task task) {
 }
 
 void Runner::Job::close_channel() {
-  if (channel_watch_ != 0) runner_.loop_.unwatch(channel_watch_);
-  channel_watch_ = 0;
   if (channel_) {
     runner_.loop_.close(channel_.release());
     link_over_ = true;
@@ -297,112 +220,39 @@ void Runner::Job::close_channel() {
 }
 
 void Runner::Job::on_carrier_text(std::string_view text) {
-  if (recipe_.journal && !is_up()) recipe_.journal->say(text, runner_.loop_.now());
-  complaints_.append(asides_.feed(text));
+  complaints_.append(text);
   if (complaints_.size() > 2 * kComplaintsMax) complaints_.erase(0, complaints_.size() - kComplaintsMax);
 }
 
-// Each phase has its own deadline where we are told of them.
-void Runner::Job::on_carrier_phase(Phase phase) {
-  if (is_up() || failure_ || !handshake_ || handshake_->state() != Handshake::State::kWaitingForReady) return;
-  enter(phase, recipe_.deadlines.of(phase));
-}
-
-// A person's time, and that of the others before him, is not the host's. Whoever asks has a limit for it.
-void Runner::Job::on_carrier_asks(bool asks) {
-  if (is_up() || failure_ || std::exchange(asks_, asks) == asks) return;
-  if (!asks) {
-    asked_ += runner_.loop_.now() - asked_since_;
-    enter(phase_, phase_deadline_);
-    if (recipe_.deadlines.total > 0) limit_total(total_ends_);
-    return;
-  }
-  asked_since_ = runner_.loop_.now();
-  runner_.loop_.cancel(phase_timer_);
-  runner_.loop_.cancel(total_timer_);
-  total_ends_ -= runner_.loop_.now();
-}
-
-// What the transport said on its stderr often tells more than the silence that followed.
 Error Runner::Job::explained(Error error) const {
-  if (error.error_class == ErrorClass::kCancelled || error.wrong_guess) return error;
-  if (ending_of_carrier_.error && error.error_class != ErrorClass::kTimeout) {
-    Error why = *ending_of_carrier_.error;
-    if (why.phase == Phase::kLink) why.phase = error.phase;  // it was carrying: how far, only we know
-    return why;
-  }
-  if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
-    if (std::string_view line; const Symptom* symptom = complaint(line)) {
-      error.phase = symptom->phase;
-      error.error_class = symptom->error_class;
-      error.text = std::string(line);
-      error.remedy = symptom->remedy;
-      return error;
-    }
-  }
   const std::string_view last = last_line(complaints_);
-  // Later, others speak there too; but what comes last, and is about the connection, is the transport's.
-  if (const Symptom* symptom = find_symptom(recipe_.symptoms, last);
-      symptom != nullptr && symptom->error_class == ErrorClass::kLost &&
-      error.error_class != ErrorClass::kTimeout) {
-    error.error_class = ErrorClass::kLost;
-    error.text = std::string(last);
-    error.remedy = symptom->remedy;
-    return error;
-  }
-  if (!last.empty()) error.text = cat(error.text, "; last words: ", last);
+  if (!last.empty() && error.error_class != ErrorClass::kCancelled)
+    error.text = cat(error.text, "; last words: ", last);
   return error;
 }
 
-// The first of its symptoms that the transport shows, and the line in question. An account that takes no
-// commands says so on its standard output.
-const Symptom* Runner::Job::complaint(std::string_view& line) const {
-  for (std::string_view text : {std::string_view(complaints_),
-                                handshake_ ? std::string_view(handshake_->noise()) : std::string_view()}) {
-    const Symptom* symptom = find_symptom(recipe_.symptoms, text);
-    if (symptom == nullptr) continue;
-    const std::size_t at = text.find(symptom->text), before = text.rfind('\n', at);
-    line = text.substr(before == text.npos ? 0 : before + 1);
-    line = last_line(line.substr(0, line.find('\n')));
-    return symptom;
-  }
-  return nullptr;
+Error Runner::Job::cause_of_loss() const {
+  if (loss_->error_class != ErrorClass::kLost || ended_by_us_) return explained(*loss_);
+  return cause_of_death();
 }
 
-// Why the link broke: the way to the context is lost, or the context is dead. Its process has been reaped.
-Error Runner::Job::cause_of_loss() const {
+Error Runner::Job::cause_of_death() const {
   Error error = *loss_;
-  if (error.error_class != ErrorClass::kLost || ended_by_us_) return explained(std::move(error));
-  if (ending_of_carrier_.error) {
-    error = *ending_of_carrier_.error;
-    error.phase = Phase::kLink;
-    return error;
-  }
-  const bool is_agent = recipe_.boot == Recipe::Boot::kImage;
-  if (std::string_view line; const Symptom* symptom = complaint(line)) {
-    error.text = std::string(line);
-    error.remedy = symptom->remedy;
-    return error;
-  }
-  if (!is_agent && WIFSIGNALED(ending_of_carrier_.status)) {
-    error.text = cat(recipe_.method, " was killed by signal ", WTERMSIG(ending_of_carrier_.status));
-    return error;
-  }
-  if (WIFEXITED(ending_of_carrier_.status) &&
-      WEXITSTATUS(ending_of_carrier_.status) == 0) {  // ssh passes the agent's code on
+  const int status = ending_of_carrier_.status;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {  // ssh passes the agent's code on
     error.text = "the agent ended by itself, as it does when it has heard nothing of us for too long";
     error.remedy = "a program that is stopped (Ctrl-Z) or a machine that sleeps loses its contexts";
     return error;
   }
   error.error_class = ErrorClass::kDead;
-  if (!is_agent) {
+  if (recipe_.boot != Recipe::Boot::kImage) {
     error.text = "the agent over there ended";  // ssh has no word for how
     error.remedy = kOutOfMemory;
-  } else if (WIFSIGNALED(ending_of_carrier_.status)) {
-    error.text = cat("the agent was killed by signal ", WTERMSIG(ending_of_carrier_.status));
-    if (WTERMSIG(ending_of_carrier_.status) == SIGKILL) error.remedy = kOutOfMemory;
+  } else if (WIFSIGNALED(status)) {
+    error.text = cat("the agent was killed by signal ", WTERMSIG(status));
+    if (WTERMSIG(status) == SIGKILL) error.remedy = kOutOfMemory;
   } else {
-    error.text = cat("the agent ended with exit code ", WEXITSTATUS(ending_of_carrier_.status));
+    error.text = cat("the agent ended with exit code ", WEXITSTATUS(status));
   }
   return explained(std::move(error));
 }
@@ -412,7 +262,6 @@ Error Runner::Job::cause_of_loss() const {
 void Runner::Job::on_carrier_end(const Carrier::Ending& ending) {
   carrier_over_ = true;
   ending_of_carrier_ = ending;
-  complaints_.append(asides_.finish());
   runner_.loop_.cancel(end_timer_);
   if (!link_over_)
     end_after(kLastWords, [this] {
@@ -448,19 +297,21 @@ void Runner::Job::shut_down(Nanos within, Function<void()> done) {
   if (std::exchange(ending_, true) || link_over_) return;
   runner_.router_.send_control(child_.id, kShutdown,
                                Packer().array(1).number(std::uint64_t(within / kMillisecond)).buffer());
+  if (!carrier_over_) carrier_->wake();  // one that is stopped hears nothing
   end_after(within, [this] {
     runner_.router_.drop_child(child_.id,
                                Error{ErrorClass::kTimeout, Phase::kLink, "it did not end when told to", {}});
-    if (!carrier_over_) carrier_->end();
+    if (carrier_over_) return;
+    if (recipe_.boot == Recipe::Boot::kImage) return carrier_->kill();
+    carrier_->end();
   });
 }
 
 void Runner::Job::settle() {
   if (!is_over()) return;
   if (failure_ && on_up_) {
-    note_shell();
-    const Error error = explained(*failure_);
-    runner_.loop_.post([on_up = std::exchange(on_up_, nullptr), error] { on_up(error); });
+    runner_.loop_.post(
+        [on_up = std::exchange(on_up_, nullptr), error = explained(*failure_)] { on_up(error); });
   }
   if (is_up() && on_up_) std::exchange(on_up_, nullptr)(child_);  // it did not live to see that
   if (loss_ && on_lost_) std::exchange(on_lost_, nullptr)(child_.id, cause_of_loss());
