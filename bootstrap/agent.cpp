@@ -2,7 +2,7 @@
 //
 // Started by the loader or by its parent with the link as standard input and output and its nonce as
 // argument. It says hello, becomes who its parent says, serves, and ends with its link: whatever ends that
-// link, the commands it runs are ended, and nothing is left behind.
+// link, the commands it runs and the contexts beneath it are ended, and nothing is left behind.
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -21,13 +21,51 @@
 #include "core/log.h"
 #include "core/nonblocking.h"
 #include "core/text.h"
+#include "parent/start_service.h"
 
 namespace banyan {
 namespace {
 
 constexpr Nanos kIdentityDeadline = 20 * kSecond;  // a parent that says nothing for so long is none
 constexpr Nanos kEndDeadline = 2 * kSecond;        // from the loss of the link, or a signal, to our end
+constexpr Nanos kEndOfLevel = 100 * kMillisecond;  // more for each level beneath us
 constexpr Nanos kFlushPeriod = 5 * kMillisecond;
+
+// A child on this machine runs what we run ourselves: an image in memory, or a file that is gone by now.
+class OwnImage final : public ImageStore {
+ public:
+  const Image* find(std::string_view) const override { return nullptr; }
+  std::vector<std::string_view> architectures() const override { return {}; }
+  Result<int> local_image() override {
+    if (!file_) file_ = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    if (!file_) return system_error(ErrorClass::kBootstrap, Phase::kUpload, "/proc/self/exe", errno);
+    return file_.get();
+  }
+
+ private:
+  Fd file_;
+};
+
+// What serves others, once we know who we are.
+struct Services {
+  Services(Loop& loop, Router& router, ImageStore& images, const Identity& identity)
+      : exec(loop, router),
+        info(loop, router, exec),
+        ids(router, {identity.first_id, identity.id_count}),
+        routes(router, ids),
+        runner(loop, router, images, ids, routes, nullptr),
+        starts(router, runner) {
+    runner.set_log_level(identity.log_level);
+    runner.set_limits(identity.limits);
+  }
+
+  ExecService exec;
+  InfoService info;
+  IdSource ids;
+  RouteMonitor routes;
+  Runner runner;
+  StartService starts;
+};
 
 class Agent final : private Link::Owner {
  public:
@@ -39,7 +77,7 @@ class Agent final : private Link::Owner {
     link_->send_control(handshake_header(kHello), Hello::of_this_process(nonce_).encode());
     deadline_ = loop_.after(kIdentityDeadline, [this] { loop_.stop(); });
     loop_.run();
-    exec_.reset();  // kills what would not end
+    services_.reset();  // kills what would not end
     return 0;
   }
 
@@ -83,36 +121,44 @@ class Agent final : private Link::Owner {
       if (loop_.read(signals_.get(), reinterpret_cast<std::uint8_t*>(&signal), sizeof signal).status ==
           IoResult::Status::kOk) {
         logger_.log(LogLevel::kWarning, cat("ending: signal ", signal.ssi_signo));
-        end(kEndDeadline);
+        end(end_deadline());
       }
     });
   }
 
   void on_frame(Link&, const Header& header, Bytes payload) override {
-    if (!header.has(kControl) || header.handle != kIdentity || exec_) return;
+    if (!header.has(kControl) || header.handle != kIdentity || services_) return;
     const Result<Identity> identity = Identity::decode(payload);
     if (!identity) return loop_.stop();
     loop_.cancel(deadline_);
     router_.configure(identity->router_config());
-    router_.on_shutdown = [this](Nanos remaining) { end(std::min(remaining, kEndDeadline)); };
+    router_.on_shutdown = [this](Nanos remaining) { end(std::min(remaining, end_deadline())); };
     link_->set_limits(identity->limits);
-    exec_ = std::make_unique<ExecService>(loop_, router_);
-    info_ = std::make_unique<InfoService>(loop_, router_, *exec_);
+    services_ = std::make_unique<Services>(loop_, router_, images_, *identity);
     logger_.set_level(LogLevel(std::min<std::uint8_t>(identity->log_level, kLogLevelCount - 1)));
-    router_.set_parent(std::move(link_), [this](const Error&) { end(kEndDeadline); });
+    router_.set_parent(std::move(link_), [this](const Error&) { end(end_deadline()); });
     if (logger_.wants(LogLevel::kDebug))
       logger_.log(LogLevel::kDebug, cat("up as context ", identity->id, ", process ", ::getpid()));
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
   void on_down(Link&, const Error&, FrameQueue) override { loop_.stop(); }
 
-  // Ends the commands, lets their outcomes out, and leaves. Once.
+  Nanos end_deadline() const { return kEndDeadline + Nanos(router_.height()) * kEndOfLevel; }
+
+  // Ends the commands and the contexts beneath us, lets their outcomes out, and leaves. Once.
   void end(Nanos within) {
     if (ending_) return;
     ending_ = true;
     loop_.after(within, [this] { loop_.stop(); });
-    if (!exec_) return loop_.stop();
-    exec_->shut_down([this] { leave_when_flushed(); });
+    if (!services_) return loop_.stop();
+    services_->starts.close();
+    services_->exec.shut_down([this] { leave_when_both_are_done(); });
+    services_->runner.shut_down_all(std::max(within - kEndOfLevel, Nanos(0)),
+                                    [this] { leave_when_both_are_done(); });
+  }
+
+  void leave_when_both_are_done() {
+    if (++done_ == 2) leave_when_flushed();
   }
 
   // After this round, in which the last outcomes are written; later only if the kernel would not take them.
@@ -131,8 +177,9 @@ class Agent final : private Link::Owner {
   Fd signals_;
   Loop::TimerId deadline_ = 0;
   bool ending_ = false;
-  std::unique_ptr<ExecService> exec_;
-  std::unique_ptr<InfoService> info_;
+  int done_ = 0;
+  OwnImage images_;
+  std::unique_ptr<Services> services_;
   Logger logger_{router_, LogLevel::kError};
 };
 

@@ -83,7 +83,10 @@ std::string_view name_of_handle(Handle handle) {
                                                 "log",
                                                 "exec",
                                                 "info",
-                                                "introduce"};
+                                                "introduce",
+                                                "",
+                                                "start-child",
+                                                "end-child"};
   if (handle == kIsDead) return "is-dead";
   return handle < sizeof kNames / sizeof kNames[0] ? kNames[handle] : std::string_view();
 }

@@ -146,6 +146,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   std::optional<ContextId> way_to(ContextId id);
   std::optional<ContextId> parent_of(ContextId id) const;
   std::size_t routes() const { return routes_.size(); }
+  std::size_t height() const;  // levels beneath us
   // A child's link has broken: these routes led through it and are gone, its own first.
   Function<void(const std::vector<ContextId>& ids)> on_routes_lost;
   // Children with whom somebody from beneath has dealt with `id`, from elsewhere in the tree.

@@ -1,4 +1,6 @@
 // Router: routes, from their beginning to what their end means for whoever depended on them.
+#include <algorithm>
+
 #include "core/assert.h"
 #include "core/msgpack.h"
 #include "core/router.h"
@@ -57,6 +59,18 @@ bool Router::lies_on_the_way(ContextId id, ContextId callee) const {
     at = parent_of(*at);
   }
   return false;
+}
+
+std::size_t Router::height() const {
+  std::size_t highest = 0;
+  for (const auto& [id, route] : routes_) {
+    std::size_t depth = 1;
+    for (std::optional<ContextId> at = route.parent; at && *at != config_.id && depth < kAncestorsMax;
+         ++depth)
+      at = parent_of(*at);
+    highest = std::max(highest, depth);
+  }
+  return highest;
 }
 
 void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view text) {
