@@ -35,8 +35,8 @@ struct LinkLimits {
   std::uint32_t control_per_second = 50'000;  // routes, credit, heartbeats: far above honest, far below harm
 };
 
-// Growth of all windows in a process comes out of one purse: enough for one link and one stream on it at their
-// widest.
+// Growth of all windows in a process comes out of one purse: enough for one link and one stream on it at
+// their widest.
 struct WindowBudget {
   std::uint64_t left = 32 << 20;
 };
