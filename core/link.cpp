@@ -247,7 +247,9 @@ void Link::release(std::size_t bytes) {
   held_ -= std::uint32_t(bytes);
   uncredited_ += std::uint32_t(bytes);
   const std::uint32_t growth = grow();
-  if (growth > 0 || uncredited_ >= window_ / kCreditShare) give_credit(growth);
+  // One that waits may need the last byte of a small window.
+  const bool is_all_there_is = peer_waits_ && held_ == 0;
+  if (growth > 0 || is_all_there_is || uncredited_ >= window_ / kCreditShare) give_credit(growth);
 }
 
 void Link::give_credit(std::uint32_t growth) {

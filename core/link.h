@@ -115,6 +115,7 @@ class Link {
   void take_early_bytes(Bytes bytes);
 
  private:
+  friend struct Inspector;  // of tests/simulation
   void on_ready(Ready ready);
   bool on_readable();
   void decode();
