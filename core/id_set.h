@@ -29,6 +29,7 @@ class IdSet {
   std::uint64_t count() const { return count_; }
 
  private:
+  friend struct Inspector;                      // of tests/simulation
   std::size_t first_after(ContextId id) const;  // index of the first range that begins beyond `id`
 
   std::vector<IdRange> ranges_;  // sorted, apart from each other

@@ -86,6 +86,7 @@ class Inbox {
 
  private:
   friend class Charge;
+  friend struct Inspector;  // of tests/simulation
 
   // What one stream may still send us: window - held - uncredited.
   struct Window {

@@ -123,6 +123,13 @@ void Outbox::on_credit(const FlowKey& key, std::uint64_t bytes) {
   pump(key);
 }
 
+void Outbox::on_refused(const FlowKey& key, std::uint64_t bytes) {
+  const auto found = flows_.find(key);
+  if (found == flows_.end()) return;
+  const std::uint64_t credit = found->second.credit;
+  if (credit < first_window_) on_credit(key, std::min(bytes, first_window_ - credit));
+}
+
 // The rest of a message whose beginning has nobody: an aborted end in its place.
 void Outbox::abort_front(Flow& f) {
   Message& message = f.queue.front();
@@ -143,9 +150,19 @@ void Outbox::refill(ContextId destination) {
     auto found = flows_.find(key);
     if (found == flows_.end()) continue;
     Flow& f = found->second;
+    f.detached = f.detached || f.sender == nullptr;
     f.credit = std::max<std::uint64_t>(f.credit, first_window_);
     if (!f.queue.empty() && f.queue.front().begun && !f.pumping) abort_front(f);
     if (flows_.contains(key)) pump(key);
+  }
+}
+
+void Outbox::forget(ContextId destination) {
+  for (auto at = flows_.begin(); at != flows_.end();) {
+    const FlowKey key = (at++)->first;
+    if (key.destination != destination || key.stream >= kFirstFreeStream) continue;
+    flow(key).detached = true;
+    settle(key);
   }
 }
 
@@ -159,18 +176,25 @@ void Outbox::settle(const FlowKey& key) {
     f.sender->room_may_have_come();
     return;
   }
-  // An idle flow whose window is as at first need not be remembered.
-  const bool as_new = key.stream < kFirstFreeStream && f.credit == first_window_;
-  if (f.in_link == 0 && (f.detached || as_new)) flows_.erase(found);
+  // An idle flow whose window is as at first need not be remembered; nor one to nobody, when all has come
+  // back.
+  const bool is_stream = key.stream >= kFirstFreeStream;
+  const bool as_new = !is_stream && f.credit == first_window_;
+  const bool is_over = f.detached && (is_stream || f.credit >= first_window_);
+  if (f.in_link == 0 && (is_over || as_new)) flows_.erase(found);
 }
 
 void Outbox::drop(const Function<bool(const FlowKey&)>& matches) {
+  std::list<Header> broken_off;  // whoever passes them on is told that no more comes
   for (auto at = flows_.begin(); at != flows_.end();) {
     if (!matches(at->first) || at->second.pumping) {
       ++at;
       continue;
     }
-    for (const Message& message : at->second.queue) queued_bytes_ -= message.payload.size() - message.at;
+    for (const Message& message : at->second.queue) {
+      queued_bytes_ -= message.payload.size() - message.at;
+      if (message.begun) broken_off.push_back(message.header);
+    }
     if (at->second.sender != nullptr) {  // stays attached until it dies itself
       at->second.queue.clear();
       at->second.in_link = 0;
@@ -178,6 +202,11 @@ void Outbox::drop(const Function<bool(const FlowKey&)>& matches) {
     } else {
       at = flows_.erase(at);
     }
+  }
+  for (Header& header : broken_off) {
+    header.flags = kAborted | kLast;
+    header.length = 0;
+    owner_.transmit(header, {});
   }
 }
 

@@ -38,9 +38,14 @@ class Outbox {
   void send_now(Header header, Bytes payload);
   void on_sent(const Header& header);
   void on_credit(const FlowKey& flow, std::uint64_t bytes);
+  // These never reached the window of their destination. What was granted beyond the first window is not
+  // known of one that is gone.
+  void on_refused(const FlowKey& flow, std::uint64_t bytes);
   // Nothing we send to `destination` arrives, so nothing gives its credit back: let what waits go and be
   // answered.
   void refill(ContextId destination);
+  // There is nobody of that id: its flows need not be remembered once nothing is on its way.
+  void forget(ContextId destination);
   // Throws away what was queued for flows that match, and forgets their windows.
   void drop(const Function<bool(const FlowKey&)>& matches);
   std::size_t queued_bytes() const { return queued_bytes_; }
@@ -51,6 +56,7 @@ class Outbox {
   std::size_t room(const FlowKey& flow);
 
  private:
+  friend struct Inspector;  // of tests/simulation
   struct Message {
     Header header;
     Buffer payload;

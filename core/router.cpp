@@ -115,7 +115,8 @@ void Router::for_each_child(const Function<void(ContextId, Link&)>& visit) {
 
 std::uint32_t Router::next_hop(ContextId destination) const {
   auto route = routes_.find(destination);
-  return route == routes_.end() ? parent_ : route->second.link;
+  if (route != routes_.end()) return route->second.link;
+  return own_.contains(destination) ? 0 : parent_;
 }
 
 bool Router::lies_beneath(const Peer& child, ContextId id) const {
@@ -168,7 +169,10 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
   // What came from the parent is never passed back up, as if the parent knew better.
   const bool is_lost = route == routes_.end() && (from.is_parent || own_.contains(header.destination));
   const std::uint32_t out = route != routes_.end() ? route->second.link : is_lost ? 0 : parent_;
-  DeadReason reason = DeadReason::kNoRoute;
+  // The parent knew a way, and is about to hear that it has ended; or it is nobody's, beneath where this
+  // came from.
+  DeadReason reason =
+      from.is_parent || lies_beneath(from, header.destination) ? DeadReason::kGone : DeadReason::kNoRoute;
   std::string text;
   if (out == 0) {
     text = no_route_text(header.destination);
@@ -193,8 +197,23 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
   // Whatever was begun on this flow while it had a way ends here, too.
   auto entry = half_way_.find(flow_of(header));
   if (entry != half_way_.end() && header.has(kLast)) finish_half_way(entry);
+  refuse(from, header);
   if (header.has(kFirst)) answer_dead(in, header, reason, text);
-  drop(in, header);
+}
+
+// Thrown away where its way ends, so no window of its destination's will give it back: we do, in that one's
+// name. Only to somebody beneath us; the parent's way hither ends for ever (kGone).
+void Router::refuse(Peer& from, const Header& header) {
+  drop(from.link->serial(), header);
+  if (from.is_parent || header.has(kAborted) || lies_beneath(from, header.destination)) return;
+  const Buffer payload = Packer().array(2).number(header.stream).number(header.wire_bytes()).take();
+  Header credit;
+  credit.flags = kControl | kFirst | kLast;
+  credit.destination = header.source;
+  credit.source = header.destination;
+  credit.authority = config_.id;
+  credit.handle = kStreamCredit;
+  from.link->send_control(credit, payload);
 }
 
 // Only where a message turns from one child's link to another's is the policy asked.
@@ -209,6 +228,7 @@ bool Router::may_pass(const Peer& from, const Peer& to, const Header& header) co
 // closed.
 void Router::forward_control(Peer& from, Peer& to, const Header& header, Bytes payload) {
   ++counters_.forwarded;
+  if (header.handle == kCancel) note_contacts(from, to, header);  // remembered there until its call comes
   if (from.is_parent) return to.link->send_control(header, payload);
   if (to.link->forward_control(from.link->serial(), header, payload)) return;
   --counters_.forwarded;
@@ -235,23 +255,18 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
     if (from.half_way >= config_.half_way_max)
       return from.link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "too many unfinished messages", {}});
     ++from.half_way;
-    half_way_[flow_of(header)] = HalfWay{in, to, false, header.handle, header.reply_to};
+    half_way_[flow_of(header)] = HalfWay{in, to, header.handle, header.reply_to};
   } else if (!header.has(kFirst)) {
     const bool stream_abort = header.has(kAborted) && entry == half_way_.end();
     if (!stream_abort) {
-      if (entry == half_way_.end()) return drop(in, header);
+      if (entry == half_way_.end()) return refuse(from, header);
       to = entry->second.to;
-      const bool dropping = entry->second.dropping || peer(to) == nullptr;
       if (header.has(kLast)) finish_half_way(entry);
-      if (dropping) return drop(in, header);
     }
   }
   ++counters_.forwarded;
   Peer& onward = *peer(to);
-  if (config_.sideways != Sideways::kVertical) {
-    if (!from.is_parent) note_contact(from, header.destination);
-    if (!onward.is_parent) note_contact(onward, header.source);
-  }
+  note_contacts(from, onward, header);
   onward.link->send(in, header, payload);
 }
 
@@ -318,7 +333,8 @@ void Router::transmit(const Header& header, Bytes payload) {
     if (!*alive) return;
     const bool to_us = header.destination == config_.id;
     if (!header.has(kControl)) {
-      if (!to_us) outbox_.on_credit(flow_of(header), header.wire_bytes());  // it reached nobody's window
+      // It reached nobody's window.
+      if (!to_us && !header.has(kAborted)) outbox_.on_refused(flow_of(header), header.wire_bytes());
       outbox_.on_sent(header);
     }
     if (to_us) return deliver(0, header, copy);

@@ -202,6 +202,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
 
  private:
   friend class StreamSender;
+  friend struct Inspector;  // of tests/simulation: what ought to be true of the tables
 
   struct Peer {  // a neighbour
     std::unique_ptr<Link> link;
@@ -234,7 +235,6 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   };
   struct HalfWay {                   // a long message of which some frames have passed
     std::uint32_t from = 0, to = 0;  // serials
-    bool dropping = false;           // answered dead already: the rest goes nowhere
     Handle handle = 0, reply_to = 0;
   };
   struct Pending {  // somebody of ours waits for a message
@@ -242,6 +242,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     std::uint32_t link = 0;  // the one it must come from
     OnReply on_reply;
     bool deaths_only = false;  // a stream's: wants no reply, only to know when nobody listens
+    Handle cancel = kNoReply;  // where the acknowledgement of its cancel is waited for
   };
   struct HandlerEntry {
     Access access;
@@ -268,6 +269,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   const char* check_origin(const Peer& from, Header& header) const;  // what is wrong, or nullptr
   bool may_pass(const Peer& from, const Peer& to, const Header& header) const;
   void note_contact(Peer& child, ContextId id);
+  void note_contacts(Peer& from, Peer& to, const Header& header);
   void forget_contacts(ContextId id);
   static Pair pair_of(ContextId one, ContextId other);
   void end_introductions(const Function<bool(ContextId)>& is_gone);
@@ -281,8 +283,10 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   bool is_answer(const Pending& pending, std::uint32_t link, const Header& header) const;
   void on_cancel_message(const Header& header, Bytes payload);
   void acknowledge(ContextId caller, Handle acknowledge_to);
+  void refuse_message(std::uint32_t link, const Header& header, DeadReason reason, std::string_view text);
   void frame_has_left(Link& link, const Header& header);
   void say_farewell(Table<FarewellKey, Farewell>::Iterator farewell);
+  void refuse(Peer& from, const Header& header);
   void finish_half_way(Table<FlowKey, HalfWay>::Iterator entry);
 
   CallId expect(ContextId callee, OnReply on_reply, bool deaths_only);

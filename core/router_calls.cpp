@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kDeadTextMax = 512;  // enough for a sentence; the peer's word is not worth more memory
 
 bool is_call(const Header& header) {
-  return header.stream == kCallStream && header.reply_to != kNoReply;
+  return header.stream == kCallStream && header.reply_to != kNoReply && !header.has(kControl);
 }
 
 }  // namespace
@@ -34,8 +34,10 @@ void Router::deliver_control(std::uint32_t from, const Header& header, Bytes pay
       if (in.array() != 2) return;
       const auto stream = StreamId(in.number(UINT32_MAX));
       const std::uint64_t bytes = in.number();
-      if (in.finish()) outbox_.on_credit({config_.id, header.source, stream}, bytes);
-      return;
+      if (!in.finish()) return;
+      const FlowKey flow{config_.id, header.source, stream};
+      if (header.authority == header.source) return outbox_.on_credit(flow, bytes);
+      return outbox_.on_refused(flow, bytes);  // by whoever had no way for it
     }
     case kStreamBlocked: {
       if (in.array() != 1) return;
@@ -146,8 +148,8 @@ void Router::acknowledge(ContextId caller, Handle acknowledge_to) {
 }
 
 void Router::refuse_too_large(std::uint32_t link, const Header& header) {
-  answer_dead(link, header, DeadReason::kTooLarge,
-              cat("messages end at ", config_.inbox.message_max, " bytes"));
+  refuse_message(link, header, DeadReason::kTooLarge,
+                 cat("messages end at ", config_.inbox.message_max, " bytes"));
 }
 
 void Router::refuse_stream(std::uint32_t link, const Header& header, bool overrun) {
@@ -156,7 +158,21 @@ void Router::refuse_stream(std::uint32_t link, const Header& header, bool overru
   // The neighbour itself knows better; of somebody behind it only the stream suffers.
   if (overrun && from != nullptr && from->id == header.source)
     return from->link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "a stream window was overrun", {}});
-  answer_dead(link, header, DeadReason::kQuota, overrun ? "a stream window was overrun" : "too many streams");
+  if (!overrun)
+    send_control(header.source, kStreamCredit,
+                 Packer().array(2).number(header.stream).number(header.wire_bytes()).buffer());
+  refuse_message(link, header, DeadReason::kQuota,
+                 overrun ? "a stream window was overrun" : "too many streams");
+}
+
+// One that came here. Who waits for it is told just as its sender is.
+void Router::refuse_message(std::uint32_t link, const Header& header, DeadReason reason,
+                            std::string_view text) {
+  answer_dead(link, header, reason, text);
+  const auto waiting = pending_.find(header.handle);
+  if (waiting == pending_.end() || !is_answer(waiting->second, link, header)) return;
+  const Dead dead{reason, std::string(text), config_.id};
+  complete(header.handle, Reply{{}, &dead});
 }
 
 void Router::add_handler(Handle handle, Access access, Handler handler) {
@@ -219,11 +235,22 @@ void Router::cancel(CallId call, OnReply on_acknowledged) {
     if (!on_acknowledged) return;
     return loop_.post([on_acknowledged = std::move(on_acknowledged)] { on_acknowledged(Reply{}); });
   }
+  // Somebody waits for that already: one word for both.
+  if (const auto earlier = pending_.find(waiting->second.cancel); earlier != pending_.end()) {
+    if (!on_acknowledged) return;
+    OnReply& on_reply = earlier->second.on_reply;
+    on_reply = [first = std::move(on_reply), then = std::move(on_acknowledged)](const Reply& reply) {
+      first(reply);
+      then(reply);
+    };
+    return;
+  }
   const ContextId callee = waiting->second.callee;
   const Buffer payload = Packer().array(1).number(call).take();
   send_control(callee, kCancel, payload);
   const Handle acknowledge_to =
       on_acknowledged ? expect(callee, std::move(on_acknowledged), false) : kNoReply;
+  waiting->second.cancel = acknowledge_to;
   send(callee, kCancel, payload, kCallStream, acknowledge_to);
 }
 
@@ -234,12 +261,16 @@ void Router::abandon(CallId call) {
 
 void Router::reply(const Header& to, Buffer payload) {
   if (to.reply_to == kNoReply) return;
+  if (payload.size() > config_.inbox.message_max)
+    return reply_dead(to, DeadReason::kTooLarge, cat("the reply would have ", payload.size(), " bytes"));
+  if (is_call(to) && !served_.serves(to)) return;  // who called is gone
   const Handle acknowledge_to = is_call(to) ? served_.finish(to) : kNoReply;
   send(to.source, to.reply_to, std::move(payload), kReplyStream);
   acknowledge(to.source, acknowledge_to);
 }
 
 void Router::reply_dead(const Header& to, DeadReason reason, std::string_view text) {
+  if (is_call(to) && !served_.serves(to)) return;
   const Handle acknowledge_to = is_call(to) ? served_.finish(to) : kNoReply;
   answer_dead(to.source == config_.id ? 0 : next_hop(to.source), to, reason, text);
   acknowledge(to.source, acknowledge_to);
@@ -291,10 +322,11 @@ void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes pay
   }
   const Dead dead{DeadReason(reason), std::string(text.substr(0, kDeadTextMax)), header.source};
   // What went that way reached no window that could give it back; and ids are never reused, so nothing else
-  // will.
-  const bool never_arrives = dead.reason == DeadReason::kNoRoute || dead.reason == DeadReason::kGone ||
-                             dead.reason == DeadReason::kPolicy;
-  if (never_arrives && header.source != pending.callee) outbox_.refill(pending.callee);
+  // will. (What had no way, or may not go it, is given back by whoever refused it.)
+  if (header.source != pending.callee) {
+    if (dead.reason == DeadReason::kGone) outbox_.refill(pending.callee);
+    if (dead.reason == DeadReason::kNoRoute) outbox_.forget(pending.callee);
+  }
   complete(header.handle, Reply{{}, &dead});
 }
 

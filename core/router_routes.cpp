@@ -82,13 +82,9 @@ void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view t
   const auto is_gone = [&gone](ContextId id) { return gone.contains(id); };
   for (auto entry = half_way_.begin(); entry != half_way_.end();) {
     const auto here = entry++;
-    HalfWay& half_way = here->second;
-    if (is_gone(here->first.source)) {
-      finish_half_way(here);
-    } else if (is_gone(here->first.destination) && !half_way.dropping) {
-      half_way.dropping = true;
-      answer_half_way(here->first, half_way, text);
-    }
+    const bool is_to_nobody = is_gone(here->first.destination);
+    if (is_to_nobody) answer_half_way(here->first, here->second, text);
+    if (is_to_nobody || is_gone(here->first.source)) finish_half_way(here);
   }
   end_introductions(is_gone);
   outbox_.drop([&](const FlowKey& flow) { return is_gone(flow.destination); });
@@ -118,6 +114,12 @@ void Router::note_contact(Peer& child, ContextId id) {
   if (child.contacts.size() <= config_.contacts_max) return;
   child.knows_everybody = true;
   child.contacts.clear();
+}
+
+void Router::note_contacts(Peer& from, Peer& to, const Header& header) {
+  if (config_.sideways == Sideways::kVertical) return;
+  if (!from.is_parent) note_contact(from, header.destination);
+  if (!to.is_parent) note_contact(to, header.source);
 }
 
 std::vector<ContextId> Router::contacts_of(ContextId id) const {
@@ -214,12 +216,12 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   // Half-way through us: onward an aborted end, in the order of its frames; backward one dead message.
   for (auto entry = half_way_.begin(); entry != half_way_.end();) {
     const auto here = entry++;
-    HalfWay& half_way = here->second;
-    if (half_way.to == serial && !half_way.dropping) {
-      half_way.dropping = true;
+    const HalfWay& half_way = here->second;
+    if (half_way.to == serial) {
       answer_half_way(here->first, half_way, text);
+      finish_half_way(here);  // what still comes of it finds no way
     } else if (half_way.from == serial) {
-      Peer* onward = half_way.dropping ? nullptr : peer(half_way.to);
+      Peer* onward = peer(half_way.to);
       if (onward != nullptr) {
         Header header;
         header.flags = kAborted | kLast;

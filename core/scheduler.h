@@ -49,6 +49,7 @@ class FrameScheduler {
   FrameQueue drain();
 
  private:
+  friend struct Inspector;  // of tests/simulation
   // Who waits for a turn, in a circle; the front one has it.
   template <class Member>
   class Ring {

@@ -62,7 +62,7 @@ bool ServedCalls::cancel_in_order(ContextId source, Handle call, Handle acknowle
   if (const auto early = early_.find(key); early != early_.end()) erase_early(early);
   const auto found = calls_.find(key);
   if (found == calls_.end()) return true;
-  found->second.acknowledge_to = acknowledge_to;
+  if (acknowledge_to != kNoReply) found->second.acknowledge_to = acknowledge_to;
   const Function<void()> act = std::exchange(found->second.act, nullptr);
   if (act) act();
   return false;

@@ -31,6 +31,7 @@ class ServedCalls {
 
   // A call has come in on `link`. A quarter of all may come from one link.
   Verdict begin(std::uint32_t link, const Header& call);
+  bool serves(const Header& call) const { return calls_.contains(key_of(call.source, call.reply_to)); }
   // What to do when it is cancelled, or its caller is gone. At most once. REQUIRES: it is being served.
   void on_cancel(const Header& call, Function<void()> act);
   // The outcome is on its way: where to acknowledge a cancel now; kNoReply: nowhere.
@@ -47,6 +48,7 @@ class ServedCalls {
   std::size_t cancelled_early() const { return early_.size(); }
 
  private:
+  friend struct Inspector;  // of tests/simulation
   struct Key {
     ContextId source;
     std::uint32_t none;
