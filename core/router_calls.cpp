@@ -209,12 +209,18 @@ Router::CallId Router::expect(ContextId callee, OnReply on_reply, bool deaths_on
 
 Router::CallId Router::call(ContextId destination, Handle handle, Buffer payload, OnReply on_reply) {
   const bool is_full = pending_.size() >= config_.calls_max;
+  // To nobody it must not even be queued: by the time it leaves there may be a way, and its reply would come
+  // by a link that it does not wait for.
+  const bool is_to_nobody = destination != config_.id && next_hop(destination) == 0;
   const CallId id = expect(destination, std::move(on_reply), false);
-  if (is_full) {
+  if (is_full || is_to_nobody) {
     // Answered like everybody else: later, from the loop.
-    loop_.post([this, alive = alive_, id] {
-      const Dead dead{DeadReason::kBusy, "too many calls are waiting here", config_.id};
-      if (*alive) complete(id, Reply{{}, &dead});
+    loop_.post([this, alive = alive_, id, destination, is_full] {
+      if (!*alive) return;
+      const Dead dead{is_full ? DeadReason::kBusy : DeadReason::kNoRoute,
+                      is_full ? std::string("too many calls are waiting here") : no_route_text(destination),
+                      config_.id};
+      complete(id, Reply{{}, &dead});
     });
     return id;
   }

@@ -253,7 +253,7 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   end_introductions(was_behind);
   outbox_.drop([&](const FlowKey& flow) { return was_behind(flow.destination); });
   inbox_.cut(serial);
-  fail_pending([&](const Pending& pending) { return pending.link == serial; },
+  fail_pending([&](const Pending& pending) { return pending.link == serial || was_behind(pending.callee); },
                Dead{DeadReason::kGone, text, config_.id});
   served_.forget(was_behind);
   served_.forget_link(serial);

@@ -189,7 +189,7 @@ TEST_CASE("a message from the parent without a route is answered dead, never pas
   tree.root.call(7, kEcho, {}, outcome.listener());
 
   REQUIRE(run_until(tree.loop, [&] { return outcome.answers > 0; }));
-  CHECK(outcome.reason == DeadReason::kNoRoute);
+  CHECK(outcome.reason == DeadReason::kGone);
   CHECK(outcome.from == 1);
 }
 
