@@ -77,7 +77,7 @@ void Scenario::on_call(SimNode& node, Incoming& message) {
     case Mode::kDead:
       return answer(node, call, true);
     case Mode::kHolding:
-      kept_.push_back(std::move(message.charge));
+      if (!readers_are_prompt_) kept_.push_back(std::move(message.charge));
       [[fallthrough]];
     case Mode::kLater:
       node.loop.after(Nanos(below(20)) * kMillisecond, [this, &node, &call] { answer(node, call, false); });
