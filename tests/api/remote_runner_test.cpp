@@ -10,7 +10,9 @@
 
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "core/info.h"
 #include "core/text.h"
@@ -226,6 +228,43 @@ TEST_CASE("a context whose own image has no name any more has children all the s
 
   CHECK(read_file(cat("/proc/", hop.child->hello.pid, "/maps")).find("(deleted)") != std::string::npos);
   CHECK(root.routes.find(under.child->id)->parent == id);
+}
+
+// One is stopped, and the command at the end of the path ignores SIGTERM.
+TEST_CASE("a path of five that is told to end is gone in two seconds and a tenth a level, whatever it runs") {
+  constexpr int kDepth = 5;
+  constexpr Nanos kBound = 2 * kSecond + kDepth * 100 * kMillisecond;
+  for (int stopped = -1; stopped < kDepth; ++stopped) {
+    CAPTURE(stopped);
+    Root root;
+    std::vector<std::unique_ptr<Told>> path;
+    path.push_back(std::make_unique<Told>());
+    ContextId at = root.hop(*path[0]);
+    while (path.size() < kDepth) {
+      path.push_back(std::make_unique<Told>());
+      at = root.beneath(at, *path.back());
+    }
+    ExecRequest request;
+    request.argv = {"trap '' TERM; echo up; while :; do sleep 1; done"};
+    request.shell = true;
+    bool runs = false;
+    pid_t command = 0;
+    Command::Callbacks callbacks;
+    callbacks.on_started = [&](const ExecStarted& started) { command = pid_t(started.pid); };
+    callbacks.on_output = [&](bool, Bytes, const Charge&) { runs = true; };
+    const Command running(root.router, at, std::move(request), std::move(callbacks));
+    REQUIRE(run_until(root.loop, [&] { return runs && command != 0; }));
+    if (stopped >= 0) ::kill(pid_t(path[std::size_t(stopped)]->child->hello.pid), SIGSTOP);
+    bool done = false;
+    const Nanos told = root.loop.now();
+
+    root.runner.shut_down(path[0]->child->id, kBound, [&] { done = true; });
+
+    REQUIRE(run_until(root.loop, [&] { return done; }));
+    CHECK(root.loop.now() - told < kBound + kSecond / 2);
+    CHECK_FALSE(is_running(command));
+    for (const auto& context : path) CHECK_FALSE(is_there(*context));
+  }
 }
 
 TEST_CASE("a context that is told to end answers for no further child") {
