@@ -32,10 +32,10 @@ WayRecord* Doctor::record(Index index) {
 
 void Doctor::start_work(Index index, const Child& child) {
   works_[index].seen.child = child;
-  ask(index, 1);
+  ask(index, {child.id}, 1);
 }
 
-void Doctor::on_answer(Index index, const ContextInfo& info, Nanos quickest) {
+void Doctor::on_answer(Index index, ContextId, const ContextInfo& info, Nanos quickest) {
   works_[index].seen.info = info;
   works_[index].seen.round_trip = quickest;
   look(index);

@@ -36,7 +36,7 @@ class Doctor final : public Inquiry {
   void report() override;
   WayRecord* record(Index index) override;
 
-  void on_answer(Index index, const ContextInfo& info, Nanos quickest) override;
+  void on_answer(Index index, ContextId context, const ContextInfo& info, Nanos quickest) override;
   void look(Index index);
   void on_looked(Index index);
 

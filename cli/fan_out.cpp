@@ -8,8 +8,10 @@
 namespace banyan::cli {
 namespace {
 
-constexpr Nanos kFarewell = 2 * kSecond;    // for a context to end its processes and itself
-constexpr Nanos kGrace = 3 * kSecond;       // for what was cancelled to say that it has ended
+constexpr Nanos kFarewell = 2 * kSecond;                // for a context to end its processes and itself
+constexpr Nanos kFarewellOfLevel = 100 * kMillisecond;  // more for each level beneath it
+constexpr Nanos kExplanationMax = 3 * kSecond;          // after it was lost, until we know why
+constexpr Nanos kGrace = 3 * kSecond;                   // for what was cancelled to say that it has ended
 constexpr Nanos kLastMoment = 2 * kSecond;  // a reader who takes nothing so long, once we were told to end
 constexpr std::size_t kNamesShown = 20;     // of those still running
 
@@ -33,12 +35,14 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
     : loop_(machinery.loop),
       router_(machinery.router),
       runner_(machinery.runner),
+      routes_(machinery.routes),
       output_(machinery.output),
       options_(machinery.options),
       on_over_(std::move(on_over)),
       reach_(loop_, runner_, machinery.connectors, machinery.secrets, machinery.askpass, machinery.cache,
              options_.ssh, options_.back_end, std::min(options_.targets.targets.size(), options_.fan_out),
              [this] { start_more(); }),
+      paths_(loop_, router_, runner_, reach_, options_.ssh.connect_timeout),
       jobs_(options_.targets.targets.size()) {
   reach_.on_accepted(
       [this](const std::string& name, const std::string& line) { output_.notice(cat(name, ": ", line)); });
@@ -47,13 +51,15 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
 
 FanOut::~FanOut() {
   loop_.cancel(grace_);
+  for (const Job& job : jobs_) loop_.cancel(job.unexplained);
 }
 
 std::string FanOut::name_of(ContextId context) const {
   for (const Job& job : jobs_) {
     if (job.context == context && context != 0) return job.target->name;
   }
-  return cat("context ", context);
+  const std::string hop = paths_.name_of(context);
+  return hop.empty() ? cat("context ", context) : hop;
 }
 
 void FanOut::begin() {
@@ -68,16 +74,17 @@ void FanOut::start_more() {
     begin_work(index, child);
   }
   while (!ending_ && next_ < jobs_.size() && active_ < options_.fan_out + options_.idle_max &&
-         active_ < options_.fan_out + reach_.idle()) {
+         active_ < options_.fan_out + paths_.idle()) {
     const Index index = next_++;
     Job& job = jobs_[index];
     ++active_;
     job.state = State::kReaching;
     job.began = loop_.now();
-    job.way = reach_.start(
-        *job.target, [this, index](Result<Child> child) { on_up(index, std::move(child)); },
-        [&job](ContextId, const Error& error) {
+    job.way = paths_.start(
+        *job.target, [this, index](const Result<Child>& child) { on_up(index, child); },
+        [this, &job](ContextId, const Error& error) {
           job.lost = error;
+          loop_.cancel(std::exchange(job.unexplained, 0));
           if (job.on_explained) std::exchange(job.on_explained, nullptr)();
         },
         record(index));
@@ -85,7 +92,7 @@ void FanOut::start_more() {
   if (active_ == 0 && next_ == jobs_.size()) finish();
 }
 
-void FanOut::on_up(Index index, Result<Child> child) {
+void FanOut::on_up(Index index, const Result<Child>& child) {
   Job& job = jobs_[index];
   if (!child) {
     const bool cancelled = child.error().error_class == ErrorClass::kCancelled;
@@ -100,7 +107,7 @@ void FanOut::on_up(Index index, Result<Child> child) {
   }
   if (working_ < options_.fan_out) return begin_work(index, *child);
   job.state = State::kReady;
-  ready_.emplace_back(index, std::move(*child));
+  ready_.emplace_back(index, *child);
 }
 
 void FanOut::begin_work(Index index, const Child& child) {
@@ -120,6 +127,11 @@ void FanOut::when_explained(Index index, std::function<void()> then) {
   Job& job = jobs_[index];
   if (job.lost || router_.link_to(job.context) != nullptr) return then();
   job.on_explained = std::move(then);
+  // Of one beneath a hop the hop tells us; should it not, that is known of it.
+  job.unexplained = loop_.after(kExplanationMax, [&job] {
+    job.unexplained = 0;
+    if (job.on_explained) std::exchange(job.on_explained, nullptr)();
+  });
 }
 
 void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since) {
@@ -133,8 +145,12 @@ void FanOut::say_failure(Index index, const Error& error, Nanos took) {
 }
 
 std::vector<std::string> FanOut::route(Index index) const {
-  std::vector<std::string> names = reach_.jumps_of(jobs_[index].way);
-  names.push_back(jobs_[index].target->name);
+  const Target& target = *jobs_[index].target;
+  std::vector<std::string> names = paths_.jumps_of(jobs_[index].way);
+  std::string_view path = target.name;
+  for (std::size_t end; (end = path.find('/')) != path.npos; path.remove_prefix(end + 1))
+    names.emplace_back(path.substr(0, end));
+  names.emplace_back(path);
   return names;
 }
 
@@ -145,8 +161,10 @@ void FanOut::conclude(Index index, const Ending& ending) {
   job.state = State::kLeaving;
   end_work(index);
   add_ending(ending);
-  if (job.context == 0 || job.lost) return loop_.post([this, index] { leave(index); });
-  runner_.shut_down(job.context, kFarewell, [this, index] { leave(index); });
+  // When all end, the first context of the path takes what is beneath it along: sooner than one after the
+  // other, and whoever is in between may not answer.
+  if (ending_ && job.target->hop) return loop_.post([this, index] { leave(index); });
+  paths_.leave(job.way, kFarewell, [this, index] { leave(index); });
 }
 
 void FanOut::add_ending(const Ending& ending) {
@@ -168,12 +186,12 @@ void FanOut::interrupt() {
   std::size_t running = 0, waiting = jobs_.size() - next_ + ready_.size();
   for (const Job& job : jobs_) {
     const bool working = job.state == State::kWorking;
-    if (job.state == State::kReaching && reach_.is_waiting(job.way)) {
+    if (job.state == State::kReaching && paths_.is_waiting(job.way)) {
       ++waiting;
       continue;
     }
     if ((job.state != State::kReaching && !working) || ++running > kNamesShown) continue;
-    const Phase phase = working ? Phase::kCommand : reach_.phase_of(job.way);
+    const Phase phase = working ? Phase::kCommand : paths_.phase_of(job.way);
     line += cat(line.empty() ? "" : ", ", job.target->name, " (", banyan::name_of(phase), " ",
                 in_seconds(loop_.now() - (working ? job.work_began : job.began)), ")");
   }
@@ -200,7 +218,7 @@ void FanOut::end_all(int exit_code) {
     add_ending({Verdict::kCancelled, 0});
   }
   for (Index i = 0; i < jobs_.size(); ++i) {
-    if (jobs_[i].state == State::kReaching) reach_.cancel(jobs_[i].way);
+    if (jobs_[i].state == State::kReaching) paths_.cancel(jobs_[i].way);
     if (jobs_[i].state == State::kWorking) cancel_work(i);
     if (jobs_[i].state == State::kReady)
       fail(i, make_error(ErrorClass::kCancelled, Phase::kCommand, "cancelled", Started::kNo),
@@ -220,7 +238,7 @@ void FanOut::finish() {
   loop_.cancel(grace_);
   reach_.save();
   last_report();
-  runner_.shut_down_all(kFarewell, [this] {
+  runner_.shut_down_all(kFarewell + Nanos(router_.height()) * kFarewellOfLevel, [this] {
     const int code = tally_.exit_code(options_.targets.one, options_.maximum);
     sum_up(ending_.value_or(code));
     output_.when_written([this, code] {
@@ -247,7 +265,7 @@ void FanOut::abandon(int exit_code) {
     if (!reaching && !working && job.state != State::kReady) continue;
     end_work(i);  // what it has said, and was held back, goes before
     output_.fail(job.target->name, route(i),
-                 make_error(ErrorClass::kCancelled, reaching ? reach_.phase_of(job.way) : Phase::kCommand,
+                 make_error(ErrorClass::kCancelled, reaching ? paths_.phase_of(job.way) : Phase::kCommand,
                             "left without waiting for its end", working ? Started::kUnknown : Started::kNo),
                  loop_.now() - (working ? job.work_began : job.began));
     add_ending({Verdict::kCancelled, 0});
@@ -264,8 +282,8 @@ ProgressCounts FanOut::progress() const {
   counts.failed = ended.failed + ended.timeout + ended.unreachable + ended.cancelled;
   for (Index i = 0; i < next_; ++i) {
     if (jobs_[i].state == State::kWorking) ++counts.running;
-    if (jobs_[i].state == State::kReaching && !reach_.is_waiting(jobs_[i].way))
-      ++counts.reaching[std::size_t(reach_.phase_of(jobs_[i].way))];
+    if (jobs_[i].state == State::kReaching && !paths_.is_waiting(jobs_[i].way))
+      ++counts.reaching[std::size_t(paths_.phase_of(jobs_[i].way))];
   }
   return counts;
 }

@@ -18,6 +18,7 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/paths.h"
 #include "cli/progress.h"
 #include "cli/reach.h"
 #include "cli/tally.h"
@@ -29,6 +30,7 @@ struct Machinery {
   Loop& loop;
   Router& router;
   Runner& runner;
+  const RouteMonitor& routes;
   Connectors& connectors;
   Secrets& secrets;
   Askpass& askpass;
@@ -85,6 +87,8 @@ class FanOut {
   ContextId context(Index index) const { return jobs_[index].context; }
   // Names on the way to it, itself last; known once ssh has been asked.
   std::vector<std::string> route(Index index) const;
+  // The contexts it lies beneath, the first of the path first. REQUIRES: it is working.
+  std::vector<Child> hops_of(Index index) const { return paths_.hops_of(jobs_[index].way); }
   bool is_working(Index index) const { return jobs_[index].state == State::kWorking; }
   Nanos work_began(Index index) const { return jobs_[index].work_began; }
   // Why its link broke: better than what those say who waited for it.
@@ -96,6 +100,7 @@ class FanOut {
   Loop& loop_;
   Router& router_;
   Runner& runner_;
+  const RouteMonitor& routes_;
   Output& output_;
   const Options& options_;
 
@@ -105,14 +110,15 @@ class FanOut {
     const Target* target = nullptr;
     State state = State::kWaiting;
     Nanos began = 0, work_began = 0;
-    Reach::Id way = 0;
+    Paths::Id way = 0;
     ContextId context = 0;
     std::optional<Error> lost;
     std::function<void()> on_explained;
+    Loop::TimerId unexplained = 0;
   };
 
   void start_more();
-  void on_up(Index index, Result<Child> child);
+  void on_up(Index index, const Result<Child>& child);
   void begin_work(Index index, const Child& child);
   void leave(Index index);
   void add_ending(const Ending& ending);
@@ -123,6 +129,7 @@ class FanOut {
 
   OnOver on_over_;
   Reach reach_;
+  Paths paths_;
   std::vector<Job> jobs_;
   Index next_ = 0;                             // the first that waits
   std::size_t active_ = 0;                     // neither waiting nor over

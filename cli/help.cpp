@@ -20,6 +20,7 @@ constexpr std::string_view kOverview = R"(banyan: run commands on machines that 
   banyan help VERB    banyan --version
 
 TARGETS  local  local[1-20]  host  user@host:port  [::1]:22  web[1-20]  web[01:20]  web1..20
+         web1/local[1-3]: contexts that web1 starts beneath itself
          and lists of these with commas between them.
 
   banyan run local -- uname -a
@@ -45,8 +46,8 @@ Always: 2 wrong usage, nothing was contacted; 129, 130, 143 after SIGHUP, Ctrl-C
 
 constexpr std::string_view kTree = R"(banyan tree TARGETS [OPTIONS]
 
-Connects to each target and draws the tree of contexts: id, name, how it was reached, architecture, process,
-round-trip time and resident memory of each.
+Connects to each target and draws the tree of contexts, hops among them: id, name, how it was reached, architecture,
+process, round-trip time from here and resident memory of each.
 )";
 
 constexpr std::string_view kPlan = R"(banyan plan TARGETS [OPTIONS]

@@ -20,9 +20,16 @@ Inquiry::~Inquiry() {
   for (Question& question : questions_) loop_.cancel(question.timer);
 }
 
-void Inquiry::ask(Index index, int times) {
+void Inquiry::ask(Index index, std::deque<ContextId> contexts, int times) {
   Question& question = questions_[index];
-  question.times_left = times;
+  question.contexts = std::move(contexts);
+  question.times = times;
+  ask_next(index);
+}
+
+void Inquiry::ask_next(Index index) {
+  Question& question = questions_[index];
+  question.times_left = question.times;
   question.quickest = std::numeric_limits<Nanos>::max();
   question.timer = loop_.after(kAnswerDeadline, [this, index] {
     fail(index, make_error(ErrorClass::kTimeout, Phase::kLink, "up, and does not answer", Started::kYes),
@@ -34,8 +41,8 @@ void Inquiry::ask(Index index, int times) {
 void Inquiry::ask_once(Index index) {
   Question& question = questions_[index];
   question.asked_at = loop_.now();
-  question.call =
-      router_.call(context(index), kInfo, {}, [this, index](const Reply& reply) { on_reply(index, reply); });
+  question.call = router_.call(question.contexts.front(), kInfo, {},
+                               [this, index](const Reply& reply) { on_reply(index, reply); });
 }
 
 void Inquiry::on_reply(Index index, const Reply& reply) {
@@ -55,7 +62,11 @@ void Inquiry::on_reply(Index index, const Reply& reply) {
   question.quickest = std::min(question.quickest, loop_.now() - question.asked_at);
   if (--question.times_left > 0) return ask_once(index);
   loop_.cancel(std::exchange(question.timer, 0));
-  on_answer(index, *info, question.quickest);
+  const ContextId asked = question.contexts.front();
+  question.contexts.pop_front();
+  const bool is_last = question.contexts.empty();
+  on_answer(index, asked, *info, question.quickest);
+  if (!is_last) ask_next(index);
 }
 
 void Inquiry::give_up_work(Index index) {

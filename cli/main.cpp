@@ -114,8 +114,8 @@ class Program {
       exit_code_ = exit_code;
       context_.stop();
     };
-    const Machinery machinery{loop_,    router_, runner_, connectors_, secrets_,
-                              askpass_, cache_,  output_, options_};
+    const Machinery machinery{loop_,    router_,  runner_, routes_, connectors_,
+                              secrets_, askpass_, cache_,  output_, options_};
     if (options_.verb == Verb::kTree) {
       verb = std::make_unique<Tree>(machinery, on_over);
     } else if (options_.verb == Verb::kDoctor) {
@@ -150,7 +150,8 @@ class Program {
   }
 
   void begin() {
-    const bool is_remote = !std::ranges::all_of(options_.targets.targets, &Target::local);
+    const bool is_remote = !std::ranges::all_of(options_.targets.targets,
+                                                [](const Target& target) { return first_of(target).local; });
     if (!options_.ask_password || !is_remote) return verb_->begin();
     secrets_.ask_common([this](const Asker::Answer& answer) {
       if (verb_->is_ending()) return;

@@ -160,6 +160,14 @@ bool has_connector() {
 
 namespace {
 
+// Its ladder is that of one connection.
+void refuse_paths(const TargetSet& set) {
+  for (const Target& target : set.targets)
+    if (target.hop)
+      throw UsageError(cat("doctor: '", target.name, "' lies beneath a hop: name the hop, ",
+                           first_of(target).name, "; `tree` shows what is beneath"));
+}
+
 Options options_of(const CommandLine& line) {
   Options options;
   const std::string& verb = line.verb();
@@ -178,6 +186,7 @@ Options options_of(const CommandLine& line) {
   if (line.has("-x") && line.value("-x").empty()) throw UsageError("-x: no targets");
   options.targets =
       parse_targets(line.targets().empty() ? line.value("-w") : line.targets(), line.value("-x"));
+  if (options.verb == Verb::kDoctor) refuse_paths(options.targets);
   if (is_run) take_command(line, options);
   options.fan_out = number(line, "-f", kFanOutMax).value_or(options.fan_out);
   options.timeout = duration(line, "--timeout");

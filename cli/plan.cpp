@@ -117,8 +117,9 @@ class Planner {
       Job& job = jobs_[index];
       job.plan.target = target(index).name;
       job.began = loop_.now();
-      if (target(index).local) {
-        job.plan.route.push_back(local_step(target(index).name));
+      if (const Target& first = first_of(target(index)); first.local) {
+        job.plan.route.push_back(local_step(first.name));
+        add_beneath(index);
         job.is_done = true;
       } else {
         ask_about_target(index);
@@ -128,7 +129,7 @@ class Planner {
   }
 
   void ask_about_target(Index index) {
-    const Target& asked = target(index);
+    const Target& asked = first_of(target(index));
     const SshTarget step{asked.name, asked.user, asked.host, asked.port};
     questions_->ask(step, options_.ssh, [this, index, step](const Answer& answer) {
       if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
@@ -183,12 +184,22 @@ class Planner {
     job.plan.route.insert(job.plan.route.begin(), ssh_step(step));
   }
 
+  // What its path goes on with, from the first context to the target itself.
+  void add_beneath(Index index) {
+    std::vector<const Target*> beneath;
+    for (const Target* at = &target(index); at->hop; at = at->hop.get()) beneath.push_back(at);
+    for (auto at = beneath.rbegin(); at != beneath.rend(); ++at)
+      jobs_.at(index).plan.route.push_back(
+          local_step((*at)->name.substr((*at)->hop->name.size() + 1), (*at)->hop->name));
+  }
+
   void fail(Index index, const Error& error) {
     jobs_.at(index).error = error;
     finish(index);
   }
 
   void finish(Index index) {
+    if (!jobs_.at(index).error) add_beneath(index);
     jobs_.at(index).is_done = true;
     start_more();
   }

@@ -163,14 +163,16 @@ class Maker {
 
 }  // namespace
 
-TargetPlan::Step local_step(const std::string& name) {
+TargetPlan::Step local_step(const std::string& name, std::string_view hop) {
   const std::string why(kTarget);
+  const bool is_first = hop.empty();
   return {text("name", name, why),
           text("method", "local", why),
-          text("host", "", "this machine"),
-          text("user", "", "our own user"),
+          text("host", "", is_first ? "this machine" : cat("the machine of ", hop)),
+          text("user", "", is_first ? "our own user" : cat("the user of ", hop)),
           {"port", Kind::kNumber, {}, "a pipe has none"},
-          text("mode", "direct", why),
+          is_first ? text("mode", "direct", why)
+                   : text("mode", "relay", cat(hop, " starts it, and passes on what it says and hears")),
           text("backend", "", "a pipe needs none")};
 }
 

@@ -11,7 +11,8 @@
 
 namespace banyan::cli {
 
-TargetPlan::Step local_step(const std::string& name);
+// `hop`: the path of the context it lies beneath; empty: the root.
+TargetPlan::Step local_step(const std::string& name, std::string_view hop = {});
 
 struct SshStep {
   const SshTarget& target;      // as it was asked for

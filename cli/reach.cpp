@@ -229,6 +229,11 @@ bool Reach::is_idle(const Way& way) const {
   return way.is_silent && runner_.phase_of(way.start) <= Phase::kConnect;
 }
 
+bool Reach::is_idle(Id id) const {
+  const auto found = ways_.find(id);
+  return found != ways_.end() && is_idle(found->second);
+}
+
 std::size_t Reach::idle() const {
   return std::size_t(
       std::ranges::count_if(ways_, [this](const auto& entry) { return is_idle(entry.second); }));

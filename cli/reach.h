@@ -70,6 +70,7 @@ class Reach {
   // Those on their way that cost nothing at the moment: they wait to be admitted, or for a host that is
   // silent.
   std::size_t idle() const;
+  bool is_idle(Id id) const;
   // Keeps what was learned of hosts for the next run.
   void save();
 

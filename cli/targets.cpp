@@ -35,7 +35,7 @@ bool opens_address(std::string_view from_bracket) {
 }
 
 bool at_host_start(std::string_view item, std::size_t at) {
-  return at == 0 || item[at - 1] == '@';
+  return at == 0 || item[at - 1] == '@' || item[at - 1] == '/';
 }
 
 // Commas separate, except inside brackets.
@@ -71,10 +71,6 @@ void refuse_unknown_syntax(std::string_view item) {
       refuse(item, "a name must not begin with '-'");
     default:
       break;
-  }
-  if (item.find('/') != std::string_view::npos) {
-    refuse(item,
-           "hop paths are not known to this version: name one host, and put jumps into ssh's configuration");
   }
   if (item.find('*') != std::string_view::npos || item.find('?') != std::string_view::npos) {
     refuse(item, "patterns are not known to this version: name the hosts");
@@ -168,7 +164,7 @@ std::vector<Piece> cut(std::string_view item) {
 void check_bounds(std::string_view item, const std::vector<Piece>& pieces, std::size_t already) {
   std::size_t text = 0;
   for (const Piece& piece : pieces) text += piece.text.size();
-  if (text > kTargetNameMax) refuse(item, cat("longer than ", kTargetNameMax, " characters"));
+  if (text > kTargetPathMax) refuse(item, cat("longer than ", kTargetPathMax, " characters"));
   if (pieces.size() > kPiecesMax) refuse(item, "too many ranges in one name");
   std::uint64_t count = 1;
   for (const Piece& piece : pieces) {
@@ -226,7 +222,8 @@ bool is_local_name(std::string_view name) {
   return name.starts_with(kLocal) && std::ranges::all_of(name.substr(kLocal.size()), is_digit);
 }
 
-Target parse_name(const std::string& name) {
+// One component.
+Target parse_host(const std::string& name) {
   if (name.size() > kTargetNameMax) refuse(name, cat("longer than ", kTargetNameMax, " characters"));
   Target target;
   target.name = name;
@@ -270,6 +267,39 @@ Target parse_name(const std::string& name) {
   return target;
 }
 
+// Takes paths apart. What lies beneath the same hop shares it.
+class Parser {
+ public:
+  Target parse(const std::string& path) {
+    if (path.size() > kTargetPathMax) refuse(path, cat("longer than ", kTargetPathMax, " characters"));
+    if (std::size_t(std::ranges::count(path, '/')) >= kPathDepthMax)
+      refuse(path, cat("more than ", kPathDepthMax, " contexts"));
+    const std::size_t slash = path.rfind('/');
+    if (slash == path.npos) return parse_host(path);
+    const std::string last = path.substr(slash + 1), above = path.substr(0, slash);
+    if (last.empty() || above.empty()) refuse(path, "an empty name beside a '/'");
+    if (!is_local_name(last))
+      refuse(path, cat("'", printable(last),
+                       "': beneath a hop this version knows only 'local'; put jumps "
+                       "to other hosts into ssh's configuration (ProxyJump)"));
+    Target target;
+    target.local = true;
+    target.hop = hop(above);
+    target.name = path;
+    return target;
+  }
+
+ private:
+  std::shared_ptr<const Target> hop(const std::string& path) {
+    if (const auto found = hops_.find(path); found != hops_.end()) return found->second;
+    auto made = std::make_shared<const Target>(parse(path));
+    hops_.emplace(path, made);
+    return made;
+  }
+
+  std::unordered_map<std::string, std::shared_ptr<const Target>> hops_;
+};
+
 struct Names {
   // One of the list as written, and how many names there are up to its end.
   struct Item {
@@ -305,20 +335,23 @@ class Exclusion {
   explicit Exclusion(std::string_view expression) {
     if (expression.empty()) return;
     list_ = expand_list(expression);
+    Parser parser;
     for (const std::string& name : list_.names) {
       // Taken apart, so that a slip in -x is an error, and not a host that is contacted after all.
-      const Target target = parse_name(name);
+      const Target target = parser.parse(name);
       if (target.user.empty() && target.port == 0 && !target.local) hosts_.emplace(target.host, name);
       names_.insert(name);
     }
   }
 
+  // What lies beneath one that is left out is left out, too: it is not to be contacted.
   bool covers(const Target& target) {
+    const bool by_hop = target.hop && covers(*target.hop);
     const bool by_name = names_.contains(target.name);
-    const auto by_host = hosts_.find(target.host);
+    const auto by_host = target.local ? hosts_.end() : hosts_.find(target.host);
     if (by_name) used_.insert(target.name);
     if (by_host != hosts_.end()) used_.insert(by_host->second);
-    return by_name || by_host != hosts_.end();
+    return by_hop || by_name || by_host != hosts_.end();
   }
 
   // The items, as written, that covered none so far.
@@ -354,10 +387,11 @@ TargetSet parse_targets(std::string_view expression, std::string_view exclude) {
   Names names = expand_list(expression);
   Exclusion exclusion(exclude);
   std::unordered_set<std::string> seen;
+  Parser parser;
   TargetSet set;
   set.one = names.literal;
   for (const std::string& name : names.names) {
-    Target target = parse_name(name);
+    Target target = parser.parse(name);
     if (!seen.insert(name).second || exclusion.covers(target)) continue;
     set.targets.push_back(std::move(target));
   }

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,17 +16,27 @@
 
 namespace banyan::cli {
 
-constexpr std::size_t kTargetsMax = 100'000;  // of one expression: beyond any fleet, below any harm
-constexpr std::size_t kTargetNameMax = 320;   // a user, a DNS name (253) and a port
+constexpr std::size_t kTargetsMax = 100'000;   // of one expression: beyond any fleet, below any harm
+constexpr std::size_t kTargetNameMax = 320;    // a user, a DNS name (253) and a port
+constexpr std::size_t kTargetPathMax = 1'024;  // of several such with slashes between them
+constexpr std::size_t kPathDepthMax = 100;     // contexts of one path: a tree may be 128 deep
 
 struct Target {
-  std::string name;  // as the person would type it; unique within a set
+  std::string name;  // as the person would type it, the whole path; unique within a set
   bool local = false;
-  std::string user;        // empty: what ssh's configuration says
-  std::string host;        // without brackets; empty when local
-  std::uint16_t port = 0;  // 0: what ssh's configuration says
+  std::string user;                             // empty: what ssh's configuration says
+  std::string host;                             // without brackets; empty when local
+  std::uint16_t port = 0;                       // 0: what ssh's configuration says
+  std::shared_ptr<const Target> hop = nullptr;  // the context it lies beneath; null: the root
   bool operator==(const Target&) const = default;
 };
+
+// The first of its path: what we reach ourselves.
+inline const Target& first_of(const Target& target) {
+  const Target* at = &target;
+  while (at->hop) at = at->hop.get();
+  return *at;
+}
 
 struct TargetSet {
   std::vector<Target> targets;  // in the order written, each once

@@ -3,6 +3,7 @@
 // Thread: the loop's.
 #pragma once
 
+#include <map>
 #include <vector>
 
 #include "cli/draw.h"
@@ -16,11 +17,12 @@ class Tree final : public Inquiry {
 
  private:
   void start_work(Index index, const Child& child) override;
-  void on_answer(Index index, const ContextInfo& info, Nanos quickest) override;
+  void on_answer(Index index, ContextId context, const ContextInfo& info, Nanos quickest) override;
   void report() override;
+  void note(const Child& child);
 
-  std::vector<ContextFacts> contexts_;
-  std::vector<bool> has_answered_;
+  std::map<ContextId, ContextFacts> contexts_;   // of which something is known
+  std::vector<std::vector<ContextId>> on_path_;  // of each target, itself last
 };
 
 }  // namespace banyan::cli

@@ -177,11 +177,11 @@ TEST_CASE("syntax this version does not know is said so, never taken as a name")
     const char* expression;
     const char* complaint;
   } table[] = {
-      {"gw/db1", "hop paths"},        {"@web", "groups"},
+      {"gw/db1", "beneath a hop"},    {"@web", "groups"},
       {"~web.*", "regular"},          {"^hosts.txt", "from a file"},
       {"-", "standard input"},        {"*.dc2", "patterns"},
       {"web?", "patterns"},           {"web1:&dc1", "intersections"},
-      {"web1:!dc1", "intersections"}, {"local/sudo:postgres", "hop paths"},
+      {"web1:!dc1", "intersections"}, {"local/sudo:postgres", "beneath a hop"},
   };
   for (const auto& row : table) {
     CAPTURE(row.expression);

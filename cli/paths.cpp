@@ -1,0 +1,285 @@
+#include "cli/paths.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/text.h"
+#include "transports/local.h"
+
+namespace banyan::cli {
+namespace {
+
+// A start fails with its hop, and a moment later is known what became of that: its process is reaped first.
+constexpr Nanos kExplanationMax = 3 * kSecond;
+constexpr Nanos kFarewell = 2 * kSecond;  // for a hop to end, when nothing is beneath it any more
+constexpr std::string_view kHopIs = "hop ";
+
+Error cancelled() {
+  return Error{ErrorClass::kCancelled, Phase::kHello, "cancelled", {}};
+}
+
+// Names the hop that is to blame, which may be further up.
+Error blame(const Target& hop, Error error) {
+  if (error.error_class != ErrorClass::kCancelled && !error.text.starts_with(kHopIs))
+    error.text = cat(kHopIs, hop.name, ": ", error.text);
+  return error;
+}
+
+}  // namespace
+
+Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Nanos connect_timeout)
+    : loop_(loop),
+      router_(router),
+      runner_(runner),
+      reach_(reach),
+      remote_(router),
+      connect_timeout_(connect_timeout) {}
+
+Paths::~Paths() {
+  *alive_ = false;
+  for (const auto& [id, node] : nodes_) loop_.cancel(node.timer);
+}
+
+Paths::Id Paths::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record) {
+  return use(target, false, std::move(on_up), std::move(on_lost), record);
+}
+
+Paths::Id Paths::use(const Target& target, bool is_hop, Runner::OnUp on_up, Runner::OnLost on_lost,
+                     WayRecord* record) {
+  const Id id = next_++;
+  const NodeId node = node_of(target, record);
+  users_[id] = User{node, is_hop, false, std::move(on_up), std::move(on_lost)};
+  Node& used = nodes_.at(node);
+  used.users.push_back(id);
+  ways_[id] = top_of(used).way;
+  // From the loop: whoever asks does not know the number yet.
+  if (used.child)
+    loop_.post([this, alive = alive_, id] {
+      if (*alive) tell_up(id);
+    });
+  return id;
+}
+
+Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
+  if (const auto found = by_name_.find(target.name); found != by_name_.end()) return found->second;
+  const NodeId id = next_++;
+  by_name_[target.name] = id;
+  Node& node = nodes_[id];
+  node.target = target;
+  node.began = loop_.now();
+  const auto lost = [this, alive = alive_, id](ContextId, const Error& error) {
+    if (*alive) on_lost(id, error);
+  };
+  if (!target.hop) {
+    node.way = reach_.start(
+        target, [this, id](const Result<Child>& child) { on_up(id, child); }, lost, record);
+    return id;
+  }
+  const Target& hop = *target.hop;
+  node.hop = use(
+      hop, true,
+      [this, id, &hop](const Result<Child>& child) {
+        if (child) return start_at(id, child->id);
+        on_hop_gone(id, blame(hop, child.error()));
+      },
+      [this, id, &hop](ContextId, const Error& error) { on_hop_gone(id, blame(hop, error)); }, nullptr);
+  return id;
+}
+
+void Paths::start_at(NodeId id, ContextId at) {
+  Node& node = nodes_.at(id);
+  node.at = at;
+  Nanos left = connect_timeout_;
+  if (left > 0) left = std::max(left - (loop_.now() - node.began), Nanos(kMillisecond));
+  const std::string& path = node.target.name;
+  node.start = remote_.start(
+      at, local(path.substr(path.rfind('/') + 1), left),
+      [this, alive = alive_, id](const Result<Child>& child) {
+        if (*alive) on_up(id, child);
+      },
+      [this, alive = alive_, id](ContextId, const Error& error) {
+        if (*alive) on_lost(id, error);
+      });
+}
+
+void Paths::on_up(NodeId id, const Result<Child>& child) {
+  Node& node = nodes_.at(id);
+  if (!child) {
+    if (node.failed) return fail(id, *node.failed);
+    const bool by_hop = node.at != 0 && !router_.way_to(node.at);
+    if (!by_hop) return fail(id, child.error());
+    node.failed = child.error();
+    node.timer = loop_.after(kExplanationMax, [this, id, error = child.error()] {
+      nodes_.at(id).timer = 0;
+      fail(id, error);
+    });
+    return;
+  }
+  node.child = *child;
+  const std::list<Id> users = node.users;
+  for (const Id user : users) tell_up(user);
+}
+
+void Paths::tell_up(Id id) {
+  const auto user = users_.find(id);
+  if (user == users_.end() || std::exchange(user->second.is_told, true)) return;
+  const Node& node = nodes_.at(user->second.node);
+  const Child child = *node.child;
+  const Runner::OnUp on_up = std::move(user->second.on_up);
+  on_up(child);
+}
+
+// Nothing is left of the attempt: its users are told, and are users no more.
+void Paths::fail(NodeId id, const Error& why) {
+  Node& node = nodes_.at(id);
+  const Error error = why;  // of a node that goes
+  std::list<Runner::OnUp> told;
+  for (const Id user : std::exchange(node.users, {})) {
+    told.push_back(std::move(users_.at(user).on_up));
+    users_.erase(user);
+  }
+  forget(id);
+  for (const Runner::OnUp& on_up : told) on_up(error);
+}
+
+void Paths::on_lost(NodeId id, const Error& why) {
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end() || std::exchange(found->second.is_lost, true)) return;
+  Node& node = found->second;
+  if (const auto named = by_name_.find(node.target.name); named != by_name_.end() && named->second == id)
+    by_name_.erase(named);
+  const Error error = why;
+  const ContextId context = node.child->id;
+  const std::list<Id> users = node.users;
+  for (const Id user : users) {
+    const auto at = users_.find(user);
+    if (at == users_.end()) continue;
+    if (!at->second.is_told) tell_up(user);
+    if (at->second.on_lost) std::exchange(at->second.on_lost, nullptr)(context, error);
+  }
+  remote_.lost(context, error);
+}
+
+// It was not reached, or is lost: so is what was to be, or is, beneath it.
+void Paths::on_hop_gone(NodeId id, const Error& error) {
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end()) return;
+  if (found->second.child) return on_lost(id, error);
+  if (found->second.at == 0 || found->second.failed) return fail(id, error);
+  // Its start is about to fail.
+  found->second.failed = error;
+}
+
+void Paths::cancel(Id id) {
+  const auto found = users_.find(id);
+  if (found == users_.end() || found->second.is_told) return;
+  Node& node = nodes_.at(found->second.node);
+  if (node.users.size() > 1) {
+    node.users.remove(id);
+    Runner::OnUp on_up = std::move(found->second.on_up);
+    users_.erase(found);
+    return loop_.post([alive = alive_, on_up = std::move(on_up)] {
+      if (*alive) on_up(cancelled());
+    });
+  }
+  if (node.way != 0) return reach_.cancel(node.way);
+  if (node.at == 0) return cancel(node.hop);
+  remote_.cancel(node.start);
+}
+
+void Paths::leave(Id id, Nanos within, Loop::Task done) {
+  const auto found = users_.find(id);
+  if (found == users_.end()) return loop_.post(std::move(done));
+  const NodeId at = found->second.node;
+  Node& node = nodes_.at(at);
+  users_.erase(found);
+  node.users.remove(id);
+  if (!node.users.empty()) return loop_.post(std::move(done));
+  end(at, within, std::move(done));
+}
+
+void Paths::end(NodeId id, Nanos within, Loop::Task done) {
+  Node& node = nodes_.at(id);
+  ASSERT(node.child);
+  if (!node.is_lost) by_name_.erase(node.target.name);  // who comes now finds a new one
+  Loop::Task ended = [this, alive = alive_, id, done = std::move(done)] {
+    if (!*alive) return;
+    forget(id);
+    if (done) done();
+  };
+  if (node.is_lost) return loop_.post(std::move(ended));
+  if (node.hop == 0) return runner_.shut_down(node.child->id, within, std::move(ended));
+  remote_.shut_down(node.child->id, within, std::move(ended));
+}
+
+void Paths::forget(NodeId id) {
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end()) return;
+  loop_.cancel(found->second.timer);
+  const Id hop = found->second.hop;
+  if (const auto named = by_name_.find(found->second.target.name);
+      named != by_name_.end() && named->second == id)
+    by_name_.erase(named);
+  nodes_.erase(found);
+  if (hop != 0) leave(hop, kFarewell, [] {});
+}
+
+// --- what is asked about them ---
+
+const Paths::Node& Paths::top_of(const Node& node) const {
+  const Node* at = &node;
+  while (at->hop != 0) {
+    const auto user = users_.find(at->hop);
+    if (user == users_.end()) break;
+    at = &nodes_.at(user->second.node);
+  }
+  return *at;
+}
+
+std::vector<std::string> Paths::jumps_of(Id id) const {
+  const auto way = ways_.find(id);
+  return way == ways_.end() ? std::vector<std::string>() : reach_.jumps_of(way->second);
+}
+
+Phase Paths::phase_of(Id id) const {
+  const auto found = users_.find(id);
+  if (found == users_.end()) return Phase::kLink;
+  const Node& node = nodes_.at(found->second.node);
+  if (node.child) return Phase::kLink;
+  if (node.at != 0) return Phase::kHello;
+  return node.way != 0 ? reach_.phase_of(node.way) : phase_of(node.hop);
+}
+
+bool Paths::is_waiting(Id id) const {
+  const auto found = users_.find(id);
+  if (found == users_.end()) return false;
+  const Node& top = top_of(nodes_.at(found->second.node));
+  return !top.child && reach_.is_waiting(top.way);
+}
+
+std::size_t Paths::idle() const {
+  return std::size_t(std::ranges::count_if(users_, [this](const auto& entry) {
+    const auto& [id, user] = entry;
+    if (user.is_hop || user.is_told) return false;
+    const Node& top = top_of(nodes_.at(user.node));
+    return !top.child && reach_.is_idle(top.way);
+  }));
+}
+
+std::vector<Child> Paths::hops_of(Id id) const {
+  std::vector<Child> hops;
+  for (Id above = nodes_.at(users_.at(id).node).hop; above != 0;) {
+    const Node& node = nodes_.at(users_.at(above).node);
+    hops.insert(hops.begin(), *node.child);
+    above = node.hop;
+  }
+  return hops;
+}
+
+std::string Paths::name_of(ContextId context) const {
+  for (const auto& [id, node] : nodes_)
+    if (node.child && node.child->id == context) return node.target.name;
+  return {};
+}
+
+}  // namespace banyan::cli

@@ -1,0 +1,99 @@
+// cli/paths.h -- the contexts of paths such as web1/local: hops are started once, shared by all that lies
+// beneath them, and ended after the last of it.
+//
+// The first of a path is reached as Reach does; what lies beneath is started by the context above it. Whoever
+// is beneath a hop that fails or is lost is told so, with the hop's name.
+//
+// Thread: the loop's. All that is given outlives it.
+#pragma once
+
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/reach.h"
+#include "parent/remote_runner.h"
+
+namespace banyan::cli {
+
+class Paths {
+ public:
+  using Id = std::uint64_t;  // of one who uses a context
+
+  // `connect_timeout`: for each target in all; 0: none.
+  Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Nanos connect_timeout);
+  Paths(const Paths&) = delete;
+  Paths& operator=(const Paths&) = delete;
+  ~Paths();
+
+  // As Reach::start. The context may be there already, for somebody else.
+  Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record = nullptr);
+  // On its way: ends it as far as nobody else needs it, and on_up hears kCancelled. Otherwise no effect.
+  void cancel(Id id);
+  // Needed no more by this one. The last one ends it; `done` when nothing of it is left, or others use it.
+  void leave(Id id, Nanos within, Loop::Task done);
+
+  Phase phase_of(Id id) const;
+  // What ssh goes through on its way to the first of the path: ProxyJump's hosts. Also when it has failed.
+  std::vector<std::string> jumps_of(Id id) const;
+  // It waits for its turn at a crowded server.
+  bool is_waiting(Id id) const;
+  // Those on their way that cost nothing at the moment (see Reach::idle).
+  std::size_t idle() const;
+  // The contexts it lies beneath, the first of the path first. REQUIRES: it is up.
+  std::vector<Child> hops_of(Id id) const;
+  // The path of a context; "" for one that is not of ours.
+  std::string name_of(ContextId context) const;
+
+ private:
+  using NodeId = std::uint64_t;
+  struct Node {  // one context
+    Target target;
+    Id hop = 0;  // our use of the one above; 0: that is the root
+    std::list<Id> users;
+    Nanos began = 0;
+    Reach::Id way = 0;  // beneath the root
+    ContextId at = 0;   // where it is started; 0: its hop is not up yet
+    RemoteRunner::StartId start = 0;
+    std::optional<Child> child;
+    std::optional<Error> failed;  // waits for the hop to say why
+    Loop::TimerId timer = 0;
+    bool is_lost = false;
+  };
+  struct User {
+    NodeId node = 0;
+    bool is_hop = false;  // for a node beneath
+    bool is_told = false;
+    Runner::OnUp on_up;
+    Runner::OnLost on_lost;
+  };
+
+  Id use(const Target& target, bool is_hop, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record);
+  NodeId node_of(const Target& target, WayRecord* record);
+  void start_at(NodeId id, ContextId at);
+  void on_up(NodeId id, const Result<Child>& child);
+  void on_lost(NodeId id, const Error& error);
+  void on_hop_gone(NodeId id, const Error& error);
+  void tell_up(Id id);
+  void fail(NodeId id, const Error& error);
+  void end(NodeId id, Nanos within, Loop::Task done);
+  void forget(NodeId id);
+  const Node& top_of(const Node& node) const;
+
+  Loop& loop_;
+  Router& router_;
+  Runner& runner_;
+  Reach& reach_;
+  RemoteRunner remote_;
+  const Nanos connect_timeout_;
+  std::map<NodeId, Node> nodes_;
+  std::map<std::string, NodeId> by_name_;  // those that may be used anew
+  std::map<Id, User> users_;
+  std::map<Id, Reach::Id> ways_;  // of each that was ever started for somebody: how the first of its path is
+  std::uint64_t next_ = 1;
+  Alive alive_;
+};
+
+}  // namespace banyan::cli
