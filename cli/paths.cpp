@@ -132,23 +132,22 @@ void Paths::tell_up(Id id) {
 // Nothing is left of the attempt: its users are told, and are users no more.
 void Paths::fail(NodeId id, const Error& why) {
   Node& node = nodes_.at(id);
-  const Error error = why;  // of a node that goes
+  const Result<Child> failed(why);  // which may be of the node, and that goes
   std::list<Runner::OnUp> told;
   for (const Id user : std::exchange(node.users, {})) {
     told.push_back(std::move(users_.at(user).on_up));
     users_.erase(user);
   }
   forget(id);
-  for (const Runner::OnUp& on_up : told) on_up(error);
+  for (const Runner::OnUp& on_up : told) on_up(failed);
 }
 
-void Paths::on_lost(NodeId id, const Error& why) {
+void Paths::on_lost(NodeId id, const Error& error) {
   const auto found = nodes_.find(id);
   if (found == nodes_.end() || std::exchange(found->second.is_lost, true)) return;
   Node& node = found->second;
   if (const auto named = by_name_.find(node.target.name); named != by_name_.end() && named->second == id)
     by_name_.erase(named);
-  const Error error = why;
   const ContextId context = node.child->id;
   const std::list<Id> users = node.users;
   for (const Id user : users) {

@@ -205,7 +205,7 @@ void Reach::try_now(Id id, bool may_guess) {
   }
   way.journal = recipe.journal;
   way.start = runner_.start(
-      std::move(recipe), [this, id](Result<Child> child) { on_up(id, std::move(child)); },
+      std::move(recipe), [this, id](const Result<Child>& child) { on_up(id, child); },
       [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
   if (!target.local) watch_silence(way);
 }
@@ -259,7 +259,7 @@ void Reach::on_up(Id id, Result<Child> child) {
   if (!child && !way.cancelled && try_again(id, child.error())) return;
   if (child && !way.target.local) cache_.learn(cache_key(way.target), child->hello.architecture);
   if (!child) child = told(way, child.error());
-  conclude(id, std::move(child));
+  conclude(id, child);
 }
 
 Admission::Outcome Reach::outcome_of(const Result<Child>& child) {
@@ -366,7 +366,7 @@ Error Reach::told(const Way& way, Error error) {
   return error;
 }
 
-void Reach::conclude(Id id, Result<Child> child) {
+void Reach::conclude(Id id, const Result<Child>& child) {
   const auto found = ways_.find(id);
   Runner::OnUp on_up = std::move(found->second.on_up);
   loop_.cancel(found->second.timer);
@@ -375,7 +375,7 @@ void Reach::conclude(Id id, Result<Child> child) {
     secrets_.close(login);
   }
   ways_.erase(found);
-  on_up(std::move(child));
+  on_up(child);
 }
 
 void Reach::cancel(Id id) {

@@ -110,7 +110,7 @@ class Reach {
   bool try_again(Id id, const Error& error);  // false: it shall not be
   void try_after_answer(Id id);
   static Admission::Outcome outcome_of(const Result<Child>& child);
-  void conclude(Id id, Result<Child> child);
+  void conclude(Id id, const Result<Child>& child);
   Error told(const Way& way, Error error);
   void tell_accepted(const Way& way) const;
   std::string locked_key(const Way& way);

@@ -10,8 +10,6 @@ namespace banyan {
 
 namespace {
 
-constexpr std::size_t kDeadTextMax = 512;  // enough for a sentence; the peer's word is not worth more memory
-
 // Control that travels end to end; everything else is between neighbours and is never passed on.
 bool is_end_to_end(const Header& header) {
   return header.is_dead() || header.handle == kStreamCredit || header.handle == kStreamBlocked ||

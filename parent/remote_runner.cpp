@@ -60,9 +60,9 @@ void RemoteRunner::on_reply(StartId id, const Reply& reply) {
   const auto found = starts_.find(id);
   found->second.call = 0;
   Result<Child> child = judge(found->second, reply);
-  if (!child) return take(id).on_up(std::move(child));
+  if (!child) return take(id).on_up(child);
   found->second.child = child->id;
-  std::exchange(found->second.on_up, nullptr)(std::move(child));
+  std::exchange(found->second.on_up, nullptr)(child);
 }
 
 void RemoteRunner::on_lost(StartId id, Incoming& message) {
