@@ -242,6 +242,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     std::uint32_t link = 0;  // the one it must come from
     OnReply on_reply;
     bool deaths_only = false;  // a stream's: wants no reply, only to know when nobody listens
+    bool by_control = false;   // the reply comes as the request went: as control, or as a message
     Handle cancel = kNoReply;  // where the acknowledgement of its cancel is waited for
   };
   struct HandlerEntry {

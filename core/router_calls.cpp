@@ -90,7 +90,7 @@ void Router::deliver_control(std::uint32_t from, const Header& header, Bytes pay
 // A reply counts only from the callee and by the way the call went.
 bool Router::is_answer(const Pending& pending, std::uint32_t link, const Header& header) const {
   return pending.link == link && pending.callee == header.source && !pending.deaths_only &&
-         !header.has(kAborted);
+         pending.by_control == header.has(kControl) && !header.has(kAborted);
 }
 
 void Router::on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) {
@@ -230,6 +230,7 @@ Router::CallId Router::call(ContextId destination, Handle handle, Buffer payload
 
 Router::CallId Router::control_call(ContextId neighbour, Handle handle, Bytes payload, OnReply on_reply) {
   const CallId id = expect(neighbour, std::move(on_reply), false);
+  pending_.find(id)->second.by_control = true;
   send_control(neighbour, handle, payload, id);
   return id;
 }
