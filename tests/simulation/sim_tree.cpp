@@ -101,6 +101,8 @@ SimTree::SimTree(std::uint64_t seed, const SimTreeOptions& options) : world_(see
 
 SimTree::~SimTree() {
   for (auto& node : nodes_) world_.kill(node->loop);
+  while (!nodes_.empty())
+    nodes_.pop_back();  // a child before its parent, whose end of their link it may hold
 }
 
 SimNode* SimTree::find(ContextId id) const {
