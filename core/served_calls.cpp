@@ -3,8 +3,6 @@
 #include <list>
 #include <utility>
 
-#include "core/assert.h"
-
 namespace banyan {
 
 namespace {
@@ -32,8 +30,7 @@ ServedCalls::Verdict ServedCalls::begin(std::uint32_t link, const Header& call) 
 
 void ServedCalls::on_cancel(const Header& call, Function<void()> act) {
   const auto found = calls_.find(key_of(call.source, call.reply_to));
-  ASSERT(found != calls_.end());
-  found->second.act = std::move(act);
+  if (found != calls_.end()) found->second.act = std::move(act);
 }
 
 Handle ServedCalls::finish(const Header& call) {
