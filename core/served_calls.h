@@ -32,7 +32,8 @@ class ServedCalls {
   // A call has come in on `link`. A quarter of all may come from one link.
   Verdict begin(std::uint32_t link, const Header& call);
   bool serves(const Header& call) const { return calls_.contains(key_of(call.source, call.reply_to)); }
-  // What to do when it is cancelled, or its caller is gone. At most once. REQUIRES: it is being served.
+  // What to do when it is cancelled, or its caller is gone; at most once. Nothing, if it is not being served:
+  // a message without a reply_to is no call.
   void on_cancel(const Header& call, Function<void()> act);
   // The outcome is on its way: where to acknowledge a cancel now; kNoReply: nowhere.
   Handle finish(const Header& call);

@@ -110,3 +110,11 @@ TEST_CASE("a call whose caller is gone is cancelled and forgotten, another's is 
   CHECK(others == 0);
   CHECK(calls.size() == 1);
 }
+
+TEST_CASE("what is no call cannot be cancelled, and harms nobody") {
+  ServedCalls calls(100);
+
+  calls.on_cancel(call_from(kCaller, kNoReply), [] {});
+
+  CHECK(calls.size() == 0);
+}
