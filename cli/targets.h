@@ -28,7 +28,12 @@ struct Target {
   std::string host;                             // without brackets; empty when local
   std::uint16_t port = 0;                       // 0: what ssh's configuration says
   std::shared_ptr<const Target> hop = nullptr;  // the context it lies beneath; null: the root
-  bool operator==(const Target&) const = default;
+  // What each is, and where; not whether they share the very same hop.
+  bool operator==(const Target& other) const {
+    const bool same_hop = hop == other.hop || (hop && other.hop && *hop == *other.hop);
+    return same_hop && name == other.name && local == other.local && user == other.user &&
+           host == other.host && port == other.port;
+  }
 };
 
 // The first of its path: what we reach ourselves.

@@ -18,7 +18,8 @@ using namespace banyan;
 
 namespace {
 
-constexpr std::size_t kBudget = 64 * 1024;  // of loader and agent as sent
+// Of loader and agent as sent. Other machines' instructions take more room than x86-64's.
+constexpr std::size_t kBudget = 64 * 1024, kBudgetElsewhere = 66 * 1024;
 constexpr std::size_t kAim = 40 * 1024;
 
 // The store keeps this descriptor, so it is opened before any test can seem to leave it behind.
@@ -40,10 +41,11 @@ TEST_CASE("loader and agent together are sent within the budget") {
   for (std::string architecture; small >> architecture; ++checked) {
     const Image* image = embedded_images().find(architecture);
     REQUIRE(image != nullptr);
+    const std::size_t budget = architecture == "x86_64" ? kBudget : kBudgetElsewhere;
     std::size_t sent = image->loader.size() + kImageHeaderBytes + image->compressed.size();
     std::printf("sent to %s: loader %zu + agent %zu = %zu bytes of %zu (aim %zu)\n", architecture.c_str(),
-                image->loader.size(), kImageHeaderBytes + image->compressed.size(), sent, kBudget, kAim);
-    CHECK(sent <= kBudget);
+                image->loader.size(), kImageHeaderBytes + image->compressed.size(), sent, budget, kAim);
+    CHECK(sent <= budget);
   }
   if (checked == 0)
     test::not_tested("small-image", "no image was built small (musl and zstd's decoder source)");

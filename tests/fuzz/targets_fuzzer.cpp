@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ASSERT(!set.one || set.targets.size() == 1);
   for (std::size_t i = 0; i < std::min(set.targets.size(), kLookedAt); ++i) {
     const Target& target = set.targets[i];
-    ASSERT(target.name.size() <= kTargetNameMax);
+    ASSERT(target.name.size() <= kTargetPathMax);
     ASSERT(is_safe(target.host) && is_safe(target.user));
     ASSERT(target.local == target.host.empty());
     const TargetSet again = parse_targets(target.name);
