@@ -11,8 +11,7 @@ namespace banyan::simulation {
 namespace {
 
 constexpr Nanos kLongestSilence = 24 * kSecond;  // after a silent cut: the child's 20 s, and a check's period
-constexpr Nanos kLastWords = 600 * kMillisecond;  // what the news of an end may be held up, at a few levels
-constexpr std::size_t kSmallTree = 12;            // so many can be checked all the time
+constexpr std::size_t kSmallTree = 12;           // so many can be checked all the time
 
 Error why(std::string_view text) {
   return Error{ErrorClass::kLost, Phase::kLink, text, {}};
