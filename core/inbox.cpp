@@ -11,9 +11,10 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
-constexpr std::uint32_t kLinkShare = 4;     // of the assembly budget, one link may reserve so much
-constexpr std::uint32_t kDrainedShare = 8;  // "the reader keeps up": no more than this share is held
+constexpr std::uint32_t kCreditShare = 4;       // credit is given back in quarters of the window
+constexpr std::uint32_t kLinkShare = 4;         // of the assembly budget, one link may reserve so much
+constexpr std::uint32_t kWaitingMin = 1 << 20;  // what may wait for a share, however small: sixteen messages
+constexpr std::uint32_t kDrainedShare = 8;      // "the reader keeps up": no more than this share is held
 
 bool is_stream(const FlowKey& flow) {
   return flow.stream >= kFirstFreeStream;
@@ -29,6 +30,7 @@ Charge& Charge::operator=(Charge&& other) noexcept {
     flow_ = other.flow_;
     window_bytes_ = std::exchange(other.window_bytes_, 0);
     assembly_bytes_ = std::exchange(other.assembly_bytes_, 0);
+    holds_link_ = other.holds_link_;
   }
   return *this;
 }
@@ -93,6 +95,13 @@ void Inbox::accept(std::uint32_t link, const Header& header, Bytes payload) {
   }
 }
 
+// What waits for its reservation must not fill the link: what it waits for comes through there as well.
+void Inbox::hold(Assembly& assembly, Charge charge) {
+  owner_.release_link(charge.link_, charge.window_bytes_);
+  charge.holds_link_ = false;
+  assembly.charges.push_back(std::move(charge));
+}
+
 void Inbox::begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge) {
   Assembly& assembly = assemblies_[flow_of(header)];
   assembly.first = header;
@@ -103,11 +112,16 @@ void Inbox::begin(std::uint32_t link, const Header& header, Bytes payload, Charg
     owner_.refuse_too_large(link, header);
     return;
   }
+  Share& share = shares_[link];
+  const std::uint32_t window = windows_.find(flow_of(header))->second.size;
+  // Of what waits no link may have more than of what is reserved.
+  const std::uint64_t most = std::max<std::uint64_t>(limits_.assembly_budget / kLinkShare, kWaitingMin);
+  if (share.may_hold > 0 && share.may_hold + window > most) return owner_.refuse_busy(link, header);
+  share.may_hold += assembly.may_hold = window;
   assembly.bytes.assign(rest.begin(), rest.end());
-  assembly.charges.push_back(std::move(charge));
+  hold(assembly, std::move(charge));
   assembly.place = Assembly::Place::kWaiting;
-  std::list<FlowKey>& waiting = shares_[link].waiting;
-  assembly.waits_at = waiting.insert(waiting.end(), flow_of(header));
+  assembly.waits_at = share.waiting.insert(share.waiting.end(), flow_of(header));
   reserve_next(link);
 }
 
@@ -124,7 +138,7 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
   // Grows with what was received, never with what was promised.
   assembly.bytes.insert(assembly.bytes.end(), payload.begin(), payload.end());
   if (!header.has(kLast)) {
-    if (assembly.place == Assembly::Place::kWaiting) assembly.charges.push_back(std::move(charge));
+    if (assembly.place == Assembly::Place::kWaiting) hold(assembly, std::move(charge));
     return;
   }
   if (assembly.bytes.size() != assembly.total) return forget(flow);
@@ -178,6 +192,7 @@ void Inbox::reserve_next(std::uint32_t link) {
     assembly_used_ += assembly.total;
     share.reserved += assembly.total;
     share.waiting.pop_front();
+    share.may_hold -= assembly.may_hold;
     assembly.place = Assembly::Place::kReserved;
     credited.splice(credited.end(), assembly.charges);
     turns_.splice(turns_.end(), turns_, turns_.begin());
@@ -195,7 +210,11 @@ void Inbox::forget(const FlowKey& flow) {
   auto found = assemblies_.find(flow);
   if (found == assemblies_.end()) return;
   const Assembly gone = std::move(found->second);
-  if (gone.place == Assembly::Place::kWaiting) shares_.find(gone.link)->second.waiting.erase(gone.waits_at);
+  if (gone.place == Assembly::Place::kWaiting) {
+    Share& share = shares_.find(gone.link)->second;
+    share.waiting.erase(gone.waits_at);
+    share.may_hold -= gone.may_hold;
+  }
   assemblies_.erase(found);
   if (gone.place == Assembly::Place::kReserved)
     unreserve(gone.link, gone.total);
@@ -206,7 +225,7 @@ void Inbox::forget(const FlowKey& flow) {
 void Inbox::give_back(Charge& charge) {
   if (charge.assembly_bytes_ != 0) unreserve(charge.link_, charge.assembly_bytes_);
   if (charge.window_bytes_ == 0) return;
-  owner_.release_link(charge.link_, charge.window_bytes_);
+  if (charge.holds_link_) owner_.release_link(charge.link_, charge.window_bytes_);
   auto window = windows_.find(charge.flow_);
   // A link that broke took its windows along; the same numbers may have come back by another way.
   if (window == windows_.end() || window->second.link != charge.link_) return;

@@ -37,6 +37,7 @@ class Charge {
   FlowKey flow_{};
   std::uint32_t window_bytes_ = 0;    // of link and stream window
   std::uint32_t assembly_bytes_ = 0;  // of the assembly budget
+  bool holds_link_ = true;            // its link's window, too
 };
 
 struct InboxLimits {
@@ -61,6 +62,8 @@ class Inbox {
     virtual void send_control(ContextId destination, Handle handle, Bytes payload,
                               Handle reply_to = kNoReply) = 0;
     virtual void refuse_too_large(std::uint32_t link, const Header& header) = 0;
+    // As much of that link as may be waits for room already.
+    virtual void refuse_busy(std::uint32_t link, const Header& header) = 0;
     // More streams than streams_max, or more bytes than the window of this one.
     virtual void refuse_stream(std::uint32_t link, const Header& header, bool overrun) = 0;
 
@@ -108,6 +111,7 @@ class Inbox {
     Place place = Place::kNone;
     std::list<FlowKey>::iterator waits_at;  // while it does
     std::list<Charge> charges;              // held until it is reserved
+    std::uint32_t may_hold = 0;             // while it waits: the window of its stream
     std::uint32_t link = 0;
   };
   // What one link has of us; goes when the link does.
@@ -115,11 +119,13 @@ class Inbox {
     std::uint32_t streams = 0;
     std::uint64_t reserved = 0;  // of the assembly budget
     std::list<FlowKey> waiting;  // for a reservation, in order of their first frames
+    std::uint64_t may_hold = 0;  // of all of these
     bool has_turn = false;       // stands in turns_
   };
 
   enum class Verdict : std::uint8_t { kAdmitted, kEnded, kOverrun, kTooMany };
   Verdict admit(std::uint32_t link, const Header& header);
+  void hold(Assembly& assembly, Charge charge);
   void begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   void go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   bool may_reserve(const Share& share) const;

@@ -258,6 +258,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) override;
   void release_link(std::uint32_t link, std::size_t bytes) override;
   void refuse_too_large(std::uint32_t link, const Header& header) override;
+  void refuse_busy(std::uint32_t link, const Header& header) override;
   void refuse_stream(std::uint32_t link, const Header& header, bool overrun) override;
   void transmit(const Header& header, Bytes payload) override;
 

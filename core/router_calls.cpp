@@ -152,6 +152,10 @@ void Router::refuse_too_large(std::uint32_t link, const Header& header) {
                  cat("messages end at ", config_.inbox.message_max, " bytes"));
 }
 
+void Router::refuse_busy(std::uint32_t link, const Header& header) {
+  refuse_message(link, header, DeadReason::kBusy, "too many long messages wait here");
+}
+
 void Router::refuse_stream(std::uint32_t link, const Header& header, bool overrun) {
   ++counters_.refused;
   Peer* from = peer(link);

@@ -254,6 +254,21 @@ TEST_CASE("two long messages whose reservations do not fit together do not wait 
   }
 }
 
+// Those that waited for their reservation once filled the link's window, and the rest of the one that had it
+// could not come through: from thirty-three of them on nothing ever arrived.
+TEST_CASE("more long messages at once than fit into a link's window all arrive") {
+  Tree tree(9);
+  InboxLimits small;
+  small.assembly_budget = 16 << 20;  // of which a link has a quarter: one of these messages at a time
+  Node& child = tree.grow(tree.root(), {}, small);
+  std::size_t received = 0;
+  child.router.add_handler(kEcho, Access::anyone(), [&](Incoming&) { ++received; });
+  for (StreamId stream = 10; stream < 50; ++stream)
+    tree.root().router.send(1, kEcho, Buffer(3 << 20), stream);
+
+  CHECK(tree.world.run_until([&] { return received == 40; }, 600 * kSecond));
+}
+
 TEST_CASE("a wire of 50 ms is filled to eight tenths of its rate, also for a reader who takes a moment") {
   for (const Nanos moment : {Nanos(0), kMillisecond}) {
     CAPTURE(moment);
