@@ -18,6 +18,7 @@ constexpr std::size_t kWriteThroughMin =
     16 * 1024;                     // payloads from here on go to the kernel without being copied
 constexpr int kLastReadsMax = 64;  // after a failed write: what the peer said before it went
 constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
+constexpr std::uint32_t kCallsShare = 4;    // of the first window, for calls and replies alone
 constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
 constexpr std::uint32_t kDrainedShare = 8;  // "drained": no more than this share of the window is held
 
@@ -35,6 +36,12 @@ Header control_header(Handle handle) {
   header.flags = kControl | kFirst | kLast;
   header.handle = handle;
   return header;
+}
+
+// What others leave of the credit for calls and replies; a full frame must fit beside it.
+std::size_t kept_for_calls(std::uint32_t window) {
+  constexpr std::uint32_t kFrameMax = kHeaderBytes + kFramePayloadMax;
+  return std::min(window / kCallsShare, window - std::min(window, kFrameMax));
 }
 
 Buffer pack_number(std::uint64_t number) {
@@ -101,7 +108,7 @@ void Link::go_down(Error error) {
   if (!is_open()) return;
   close();
   loop_.post([this, alive = alive_, error = std::move(error)] {
-    if (*alive) owner_->on_down(*this, error, scheduler_.drain());
+    if (*alive) owner_->on_down(*this, error, drain());
   });
 }
 
@@ -320,11 +327,13 @@ void Link::send(std::uint32_t origin, const Header& header, Bytes payload) {
   ASSERT(!header.has(kControl) && header.length == payload.size());
   const bool is_large = payload.size() >= kWriteThroughMin;
   const bool has_room = is_large ? !is_full_ : staged_bytes() < kStagedMax;
-  const bool may_leave = is_open() && scheduler_.empty() && credit_ >= header.wire_bytes() && has_room;
+  const bool is_call = header.stream < kFirstFreeStream;
+  const std::size_t needed = header.wire_bytes() + (is_call ? 0 : kept_for_calls(limits_.window));
+  const bool may_leave = is_open() && queued_bytes() == 0 && credit_ >= needed && has_room;
   if (!may_leave) {
     Buffer copy = is_large ? std::exchange(spare_, {}) : Buffer();
     copy.assign(payload.begin(), payload.end());
-    scheduler_.push(QueuedFrame{header, std::move(copy), origin});
+    (is_call ? calls_ : streams_).push(QueuedFrame{header, std::move(copy), origin});
     flush_soon();
     return;
   }
@@ -405,19 +414,29 @@ void Link::stage_control() {
   echo_pending_ = false;
 }
 
+// Calls and streams take turns, byte by byte. nullptr: nothing waits, or nothing has the credit it needs.
+FrameScheduler* Link::whose_turn() {
+  const auto may_leave = [this](const QueuedFrame* frame, std::size_t kept) {
+    if (frame == nullptr) return false;
+    if (frame->header.wire_bytes() + kept <= credit_) return true;
+    if (!std::exchange(blocked_told_, true)) append_frame(staged_, control_header(kLinkBlocked), {});
+    return false;
+  };
+  const bool call = may_leave(calls_.next(), 0);
+  const bool other = may_leave(streams_.next(), kept_for_calls(limits_.window));
+  if (!call || !other) calls_ahead_ = 0;
+  if (call && calls_ahead_ <= 0) return &calls_;
+  return other ? &streams_ : nullptr;
+}
+
 // Small frames are gathered; a large one leaves from where it lies, with all before it.
 void Link::stage_data() {
   while (staged_bytes() < kStagedMax && !is_full_) {
-    const QueuedFrame* next = scheduler_.next();
-    if (next == nullptr) return;
-    if (next->header.wire_bytes() > credit_) {
-      if (!blocked_told_) {
-        blocked_told_ = true;
-        append_frame(staged_, control_header(kLinkBlocked), {});
-      }
-      return;
-    }
-    QueuedFrame frame = scheduler_.pop();
+    FrameScheduler* const turn = whose_turn();
+    if (turn == nullptr) return;
+    QueuedFrame frame = turn->pop();
+    const auto bytes = std::int64_t(frame.header.wire_bytes());
+    calls_ahead_ += turn == &calls_ ? bytes : -bytes;
     credit_ -= frame.header.wire_bytes();
     earn_control_token();
     if (frame.payload.size() < kWriteThroughMin) {
@@ -428,6 +447,18 @@ void Link::stage_data() {
     }
     owner_->on_sent(*this, frame.origin, frame.header);
   }
+}
+
+FrameQueue Link::drain() {
+  FrameQueue all = calls_.drain();
+  all.splice(all.end(), streams_.drain());
+  return all;
+}
+
+FrameQueue Link::discard_frames_of(ContextId source) {
+  FrameQueue discarded = calls_.remove(source);
+  discarded.splice(discarded.end(), streams_.remove(source));
+  return discarded;
 }
 
 void Link::on_room() {

@@ -5,8 +5,10 @@
 // control goes before data, data is served in deficit round-robin (core/scheduler.h). It knows nothing of
 // routes: frames go to its Owner (a handshake first, then the Router).
 //
-// Windows count wire bytes, header included, so that empty frames are not free (docs/design/001-windows.md).
-// Thread: the loop's. The owner destroys a link, but never inside one of the link's own calls to it.
+// A part of the window is for calls and replies alone (streams 0 and 1), so that they pass when everybody who
+// reads a stream has stopped. Windows count wire bytes, header included, so that empty frames are not free
+// (docs/design/001-windows.md). Thread: the loop's. The owner destroys a link, but never inside one of the
+// link's own calls to it.
 #pragma once
 
 #include <functional>
@@ -100,11 +102,13 @@ class Link {
   std::uint32_t serial() const { return serial_; }
   void set_serial(std::uint32_t serial) { serial_ = serial; }
   Nanos round_trip() const { return round_trip_; }  // of the last heartbeat; 0: not known yet
-  std::size_t queued_bytes() const { return scheduler_.bytes(); }
-  std::size_t queued_frames_of(ContextId source) const { return scheduler_.frames_of(source); }
+  std::size_t queued_bytes() const { return calls_.bytes() + streams_.bytes(); }
+  std::size_t queued_frames_of(ContextId source) const {
+    return calls_.frames_of(source) + streams_.frames_of(source);
+  }
   // They never leave, and on_sent is not told of them.
-  FrameQueue discard_frames_of(ContextId source) { return scheduler_.remove(source); }
-  bool has_unsent() const { return staged_bytes() > 0 || !control_.empty() || !scheduler_.empty(); }
+  FrameQueue discard_frames_of(ContextId source);
+  bool has_unsent() const { return staged_bytes() > 0 || !control_.empty() || queued_bytes() > 0; }
   std::uint32_t held() const { return held_; }  // bytes that came in and were not released
 
   // Shows the header of every frame that comes in or goes out from now on, heartbeats and credit too.
@@ -135,6 +139,8 @@ class Link {
   void flush_soon();
   void on_room();
   void stage_control();
+  FrameScheduler* whose_turn();
+  FrameQueue drain();
   void stage_data();
   void wait_for_room(bool wait);
   void on_write_failed(int error);
@@ -170,7 +176,7 @@ class Link {
   std::uint32_t control_left_;
   bool on_hold_ = false;  // the peer said it will be stopped
 
-  // Out: control_ and scheduler_ feed staged_, which feeds the kernel.
+  // Out: control_, calls_ and streams_ feed staged_, which feeds the kernel.
   Buffer staged_;
   std::size_t staged_at_ = 0;  // written so far
   Buffer control_;             // encoded control frames
@@ -180,9 +186,10 @@ class Link {
   // How much of that is ours, and how much came in on which other link.
   std::uint32_t control_of_ours_ = 0;
   Table<std::uint32_t, std::uint32_t> control_of_origin_;
-  FrameScheduler scheduler_;   // data that may not leave yet
-  std::uint64_t credit_;       // data bytes the peer allows
-  bool blocked_told_ = false;  // since the last credit
+  FrameScheduler calls_, streams_;  // data that may not leave yet; streams 0 and 1, and all others
+  std::int64_t calls_ahead_ = 0;    // bytes of calls that left since both wait, less those of streams
+  std::uint64_t credit_;            // data bytes the peer allows
+  bool blocked_told_ = false;       // since the last credit
   bool echo_pending_ = false;
   bool flush_posted_ = false;
   bool is_full_ = false;           // the kernel takes no more

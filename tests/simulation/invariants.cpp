@@ -147,21 +147,28 @@ struct Inspector {
     }
   }
 
-  // Whoever waits is served before the others have had three turns each.
+  // Whoever waits is served before the others of his kind have had three turns each.
   void check_fairness(const Link& link) {
-    const FrameScheduler& scheduler = link.scheduler_;
-    if (scheduler.empty() || !link.is_open()) return;
-    const std::uint64_t sent = checker.sent_[&link];
+    if (!link.is_open()) return;
+    check_fairness(link, link.calls_, true);
+    check_fairness(link, link.streams_, false);
+  }
+
+  void check_fairness(const Link& link, const FrameScheduler& scheduler, bool of_calls) {
+    const std::uint64_t bytes_left = checker.bytes_left_[{&link, of_calls}];
     for (const auto& [serial, origin] : scheduler.origins_) {
       for (const auto& [flow, queued] : origin.flows) {
         if (queued.frames.empty()) continue;
-        StateChecker::Waiting& waiting = checker.waiting_[{&link, serial, flow}];
-        const void* const front = &queued.frames.front();
-        if (waiting.frame != front) waiting = {front, sent, 0};
+        const std::uint64_t frames_left = checker.frames_left_[{&link, flow}];
+        StateChecker::Waiting& waiting = checker.waiting_[{&link, flow}];
+        // None of it has left since the last look, so its first frame is the one that waited then.
+        if (waiting.share == 0 || waiting.frames_before != frames_left)
+          waiting = {frames_left, bytes_left, 0};
         waiting.share = std::max(waiting.share, scheduler.origins_.size() * origin.flows.size());
-        if (sent - waiting.sent_before > kFairShare * (waiting.share + 1))
+        if (bytes_left - waiting.bytes_before > kFairShare * (waiting.share + 1))
           broken(Invariant::kFairness, "a frame of ", flow.source, " has waited while ",
-                 sent - waiting.sent_before, " bytes of others left, and ", waiting.share, " had turns");
+                 bytes_left - waiting.bytes_before, " bytes of others left, and ", waiting.share,
+                 " had turns");
       }
     }
   }

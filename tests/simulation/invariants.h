@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "tests/simulation/sim_tree.h"
 
@@ -60,22 +61,26 @@ class StateChecker {
   friend struct banyan::Inspector;
   SimTree& tree_;
   Report report_;
-  struct Waiting {
-    const void* frame = nullptr;
-    std::uint64_t sent_before = 0;
-    std::size_t share = 0;
-  };
   struct FlowOnLink {
     const Link* link;
-    std::uint32_t origin;
     FlowKey flow;
     auto operator<=>(const FlowOnLink&) const = default;
   };
+  struct Waiting {
+    std::uint64_t frames_before = 0, bytes_before = 0;
+    std::size_t share = 0;
+  };
   std::map<FlowOnLink, Waiting> waiting_;
-  std::map<const Link*, std::uint64_t> sent_;  // wire bytes of data that left; see note_sent()
+  // What has left: frames by flow; wire bytes of calls and replies, and of all other streams.
+  std::map<FlowOnLink, std::uint64_t> frames_left_;
+  std::map<std::pair<const Link*, bool>, std::uint64_t> bytes_left_;
 
  public:
-  void note_sent(const Link& link, std::uint64_t bytes) { sent_[&link] += bytes; }
+  // A data frame leaves.
+  void note_sent(const Link& link, const Header& header) {
+    ++frames_left_[{&link, flow_of(header)}];
+    bytes_left_[{&link, header.stream < kFirstFreeStream}] += header.wire_bytes();
+  }
 };
 
 }  // namespace banyan::simulation

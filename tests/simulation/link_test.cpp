@@ -4,6 +4,7 @@
 
 #include "core/link.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <memory>
 #include <string>
@@ -261,6 +262,49 @@ TEST_CASE("data waits for credit and control does not") {
   bool in_order = true;
   for (std::size_t i = 0; i < scene.owner.sent.size(); ++i) in_order = in_order && scene.owner.sent[i] == i;
   CHECK(in_order);
+}
+
+void send_frames(Scene& scene, StreamId stream, int count) {
+  Header header = data_header(5, stream);
+  header.stream = stream;
+  header.length = 30'000;
+  for (int i = 0; i < count; ++i) scene.link.send(0, header, Buffer(header.length));
+}
+
+TEST_CASE("a quarter of the window is for calls and replies alone") {
+  Scene scene;
+  send_frames(scene, kFirstFreeStream, 100);
+  scene.settle();
+  const std::size_t streams = scene.owner.sent.size();
+  CHECK(streams == (LinkLimits().window / 4 * 3) / (kHeaderBytes + 30'000));
+  CHECK(scene.peer.count(kLinkBlocked) == 1);
+
+  send_frames(scene, kCallStream, 5);
+  send_frames(scene, kReplyStream, 5);
+  scene.settle();
+  CHECK(scene.owner.sent.size() == streams + 10);
+
+  send_frames(scene, kReplyStream, 100);
+  scene.settle();
+  CHECK(scene.owner.sent.size() == LinkLimits().window / (kHeaderBytes + 30'000));
+}
+
+TEST_CASE("calls and streams that wait for the same link take turns") {
+  Scene scene;
+  send_frames(scene, kFirstFreeStream, 100);
+  send_frames(scene, kCallStream, 100);
+  scene.settle();
+  scene.owner.sent.clear();
+
+  for (const Handle number : {1, 2}) {
+    CAPTURE(number);
+    scene.peer.send(encode(control_header(kLinkCredit), pack(100 * (kHeaderBytes + 30'000))));
+    scene.settle();
+    const auto calls = std::count(scene.owner.sent.begin(), scene.owner.sent.end(), kCallStream);
+    const auto all = std::ptrdiff_t(scene.owner.sent.size());
+    CHECK(calls >= std::ptrdiff_t(all * 2 / 5));
+    CHECK(calls <= std::ptrdiff_t(all * 3 / 5));
+  }
 }
 
 TEST_CASE("credit that makes no sense closes the link") {

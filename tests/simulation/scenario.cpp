@@ -70,6 +70,8 @@ void Scenario::choose_options() {
     options_.limits.window = kHeaderBytes + kFramePayloadMax + std::uint32_t(dice.below(100'000));
     options_.limits.window_max = 4 * options_.limits.window;
   }
+  is_crowded_ = !has_small_limits_ && size_ < 12 && dice.one_in(12);
+  if (is_crowded_) options_.wire.bytes_per_second = 1'000'000;
   if (has_small_limits_) {
     options_.ids_per_link = 17 + std::uint32_t(dice.below(400));
     options_.router.served_max = 4 + std::uint32_t(dice.below(60));
@@ -88,6 +90,7 @@ Outcome Scenario::run() {
   if (trace_ != nullptr) world().trace_to(trace_);
   checker_ = std::make_unique<StateChecker>(
       *tree_, [this](Invariant invariant, std::string detail) { broken(invariant, std::move(detail)); });
+  tree_->on_data_sent = [this](const Link& link, const Header& header) { checker_->note_sent(link, header); };
   tree_->on_up = [this](SimNode& node) { on_up(node); };
   tree_->on_link_down = [this](SimNode& child, bool to_parent, const Error& error) {
     on_link_down(child, to_parent, error);
@@ -97,6 +100,7 @@ Outcome Scenario::run() {
   note("a tree of ", size_, ", policy ", int(options_.router.sideways), with_faults_ ? ", faults" : "",
        with_liars_ ? ", liars" : "", has_small_limits_ ? ", small limits" : "");
   grow_first();
+  if (is_crowded_) crowd();
   for (std::size_t step = 0; step < steps_ && !is_over(); ++step) act();
   if (!is_over()) settle();
   if (is_over() && trace_ != nullptr) checker_->check_quiet();  // what else there is to see

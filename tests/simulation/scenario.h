@@ -121,6 +121,8 @@ class Scenario {
 
   // --- streams ---
   void open_stream();
+  void open_stream(SimNode* sender, SimNode* receiver, std::uint32_t planned);
+  void crowd();
   void write(Stream& stream);
   void on_message(SimNode& node, Incoming& message);
   void move_some_stream();
@@ -151,7 +153,8 @@ class Scenario {
   std::FILE* trace_;
   SimTreeOptions options_;
   std::size_t size_ = 0, steps_ = 0;
-  bool with_faults_ = false, with_liars_ = false, has_small_limits_ = false, readers_are_prompt_ = false;
+  bool with_faults_ = false, with_liars_ = false, has_small_limits_ = false, is_crowded_ = false,
+       readers_are_prompt_ = false;
   bool is_resting_ = false;  // no more faults
   bool was_cut_silently_ = false;
   std::unique_ptr<SimTree> tree_;

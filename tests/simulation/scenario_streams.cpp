@@ -10,12 +10,25 @@ namespace {
 
 constexpr std::size_t kMessageBytesMax = 30'000;
 constexpr std::size_t kStreamsMax = 60;
+constexpr std::uint32_t kCrowdedStream = 300;  // messages: enough that a turn never passed on would be seen
 
 }  // namespace
 
 void Scenario::open_stream() {
   SimNode* sender = somebody();
   SimNode* receiver = somebody();
+  open_stream(sender, receiver, 1 + std::uint32_t(below(one_in(5) ? 60 : 8)));
+}
+
+// Long streams that all want through one link at once, from a node and from beneath it.
+void Scenario::crowd() {
+  SimNode& at = *tree_->nodes()[1 + below(tree_->nodes().size() - 1)];
+  for (const auto& node : tree_->nodes())
+    for (int i = 0; i < 2 && node->is_beneath(at); ++i)
+      if (node->is_up && node->is_alive) open_stream(node.get(), &tree_->root(), kCrowdedStream);
+}
+
+void Scenario::open_stream(SimNode* sender, SimNode* receiver, std::uint32_t planned) {
   if (sender == nullptr || receiver == nullptr || sender == receiver || streams_.size() >= kStreamsMax)
     return;
   streams_.push_back(std::make_unique<Stream>());
@@ -23,7 +36,7 @@ void Scenario::open_stream() {
   stream.number = streams_.size();
   stream.sender = sender;
   stream.receiver = receiver;
-  stream.planned = 1 + std::uint32_t(below(one_in(5) ? 60 : 8));
+  stream.planned = planned;
   stream.was_way_known = is_way_known(*sender, *receiver);
   note("stream ", stream.number, " from ", sender->id, " to ", receiver->id, ", ", stream.planned,
        " messages");

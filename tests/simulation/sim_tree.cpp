@@ -25,6 +25,9 @@ struct SimNode::Greeter final : Link::Owner {
     const int fd = parents_end ? child.down : child.up;
     link = std::make_unique<Link>(owner.loop, LinkFds{fd, fd}, *this, child.tree.options().limits,
                                   owner.router.window_budget(), !parents_end);
+    link->watch_frames([&tree = child.tree, at = link.get()](bool outgoing, const Header& header) {
+      if (outgoing && !header.has(kControl) && tree.on_data_sent) tree.on_data_sent(*at, header);
+    });
   }
 
   void on_frame(Link& from, const Header& header, Bytes payload) override {

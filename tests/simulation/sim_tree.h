@@ -96,6 +96,8 @@ class SimTree {
 
   // Before its link is the router's: handlers are to be there before anything comes.
   Function<void(SimNode&)> on_up;
+  // A data frame leaves by that link.
+  Function<void(const Link&, const Header&)> on_data_sent;
   // A link has ended; told by one end of it.
   Function<void(SimNode& child, bool to_parent, const Error&)> on_link_down;
   // What is not as it should be.
