@@ -74,7 +74,7 @@ void FanOut::start_more() {
     begin_work(index, child);
   }
   while (!ending_ && next_ < jobs_.size() && active_ < options_.fan_out + options_.idle_max &&
-         active_ < options_.fan_out + paths_.idle()) {
+         (active_ < options_.fan_out || active_ < options_.fan_out + paths_.idle())) {
     const Index index = next_++;
     Job& job = jobs_[index];
     ++active_;

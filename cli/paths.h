@@ -40,7 +40,7 @@ class Paths {
   std::vector<std::string> jumps_of(Id id) const;
   // It waits for its turn at a crowded server.
   bool is_waiting(Id id) const;
-  // Those on their way that cost nothing at the moment (see Reach::idle).
+  // Those on their way that cost nothing at the moment (see Reach::is_idle). Looks at every one.
   std::size_t idle() const;
   // The contexts it lies beneath, the first of the path first. REQUIRES: it is up.
   std::vector<Child> hops_of(Id id) const;

@@ -234,11 +234,6 @@ bool Reach::is_idle(Id id) const {
   return found != ways_.end() && is_idle(found->second);
 }
 
-std::size_t Reach::idle() const {
-  return std::size_t(
-      std::ranges::count_if(ways_, [this](const auto& entry) { return is_idle(entry.second); }));
-}
-
 void Reach::on_up(Id id, Result<Child> child) {
   const auto found = ways_.find(id);
   ASSERT(found != ways_.end());

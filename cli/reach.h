@@ -43,7 +43,7 @@ class Reach {
  public:
   using Id = std::uint64_t;
 
-  // `sessions_max`: so many targets are reached at a time. `on_idle`: idle() may have grown.
+  // `sessions_max`: so many targets are reached at a time. `on_idle`: more may be idle than before.
   Reach(Loop& loop, Runner& runner, Connectors& connectors, Secrets& secrets, Askpass& askpass,
         ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max,
         Loop::Task on_idle);
@@ -67,9 +67,7 @@ class Reach {
   bool is_waiting(Id id) const;
   // What ssh goes through on its way there: ProxyJump's hosts. Also when it is up, or has failed.
   const std::vector<std::string>& jumps_of(Id id) const;
-  // Those on their way that cost nothing at the moment: they wait to be admitted, or for a host that is
-  // silent.
-  std::size_t idle() const;
+  // It is on its way and costs nothing at the moment: it waits to be admitted, or for a host that is silent.
   bool is_idle(Id id) const;
   // Keeps what was learned of hosts for the next run.
   void save();

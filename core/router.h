@@ -166,7 +166,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Handle add_handler(Access access, Handler handler);
   void remove_handler(Handle handle);
   // What to do when the call is cancelled, or its caller is gone; at most once, and the outcome is still
-  // owed. REQUIRES: the call is being served: it came with a reply_to and was not replied to.
+  // owed. No effect on what is no call (it has no reply_to) or was replied to.
   void on_cancel(const Header& call, Function<void()> act) { served_.on_cancel(call, std::move(act)); }
   // SHUTDOWN from the parent.
   Function<void(Nanos remaining)> on_shutdown;
