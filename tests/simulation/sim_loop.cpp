@@ -10,7 +10,6 @@ namespace banyan {
 
 namespace {
 
-constexpr Nanos kRoundCost = kMicrosecond;  // so that time goes on even if a loop never rests
 constexpr int kFirstFd = 3;
 constexpr int kSlotBits = 24;
 // How rare chance is, one in so many.
@@ -407,7 +406,7 @@ bool SimWorld::step(Nanos limit) {
     const std::size_t pick = below(maybe_ready_.size());
     SimLoop& loop = *maybe_ready_[pick];
     if (loop.run_round()) {
-      now_ += kRoundCost;
+      now_ += round_cost_;
       return true;
     }
     // Found by index: the round may have woken others, but the list only grew.

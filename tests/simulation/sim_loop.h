@@ -131,6 +131,9 @@ class SimWorld {
 
   std::uint64_t trace_hash() const { return trace_hash_; }
   std::uint64_t events() const { return events_; }
+  // How long a round of a loop takes. With 0 time passes on the wires alone, and everybody works at once:
+  // only for those who come to rest by themselves.
+  void set_round_cost(Nanos cost) { round_cost_ = cost; }
   // Every event as a line, for reading what a seed did; nullptr: none.
   void trace_to(std::FILE* file) { trace_file_ = file; }
 
@@ -175,6 +178,7 @@ class SimWorld {
 
   std::uint64_t random_state_;
   Nanos now_ = 0;
+  Nanos round_cost_ = kMicrosecond;  // so that time goes on even if a loop never rests
   std::vector<std::unique_ptr<SimLoop>> loops_;
   std::vector<SimLoop*> maybe_ready_;
   std::vector<Pipe> pipes_;

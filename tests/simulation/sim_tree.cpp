@@ -61,6 +61,8 @@ SimNode::SimNode(SimTree& its_tree, SimNode* its_parent, std::uint32_t its_index
       depth(its_parent == nullptr ? 0 : its_parent->depth + 1),
       router(loop, its_tree.options_.router) {}
 
+SimNode::~SimNode() = default;
+
 bool SimNode::is_beneath(const SimNode& other) const {
   for (const SimNode* at = this; at != nullptr; at = at->parent)
     if (at == &other) return true;
@@ -103,9 +105,16 @@ SimTree::SimTree(std::uint64_t seed, const SimTreeOptions& options) : world_(see
 }
 
 SimTree::~SimTree() {
+  if (!nodes_.empty()) release_root();
+}
+
+std::unique_ptr<SimNode> SimTree::release_root() {
   for (auto& node : nodes_) world_.kill(node->loop);
-  while (!nodes_.empty())
+  while (nodes_.size() > 1)
     nodes_.pop_back();  // a child before its parent, whose end of their link it may hold
+  std::unique_ptr<SimNode> root = std::move(nodes_.front());
+  nodes_.clear();
+  return root;
 }
 
 SimNode* SimTree::find(ContextId id) const {

@@ -35,6 +35,7 @@ class SimNode {
   SimNode(SimTree& its_tree, SimNode* its_parent, std::uint32_t its_index);
   SimNode(const SimNode&) = delete;
   SimNode& operator=(const SimNode&) = delete;
+  ~SimNode();
 
   SimTree& tree;
   SimLoop& loop;
@@ -87,6 +88,9 @@ class SimTree {
 
   void kill(SimNode& node);
   void cut(SimNode& node, bool silently);
+  // Ends all, as the destructor does, but leaves the root's objects to the caller: what they occupy is seen
+  // as they go. Nothing else may be asked of the tree any more. The result dies before the tree.
+  std::unique_ptr<SimNode> release_root();
   // Writes beside the link, so whatever comes then is nonsense.
   void garble(SimNode& node, Bytes bytes);
 
