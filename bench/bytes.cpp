@@ -7,7 +7,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "bench/groups.h"
 #include "bench/measure.h"
@@ -71,16 +70,8 @@ void measure_wire() {
   table.plain("architecture known" + more(known), shown(known), shown(bare), 0);
 }
 
-// A field of /proc/PID/NAME in KiB; 0 when the process is gone.
 double memory_kib(std::int64_t pid, const char* name, const std::string& field) {
-  std::ifstream file(format("/proc/%lld/%s", static_cast<long long>(pid), name));
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string first;
-    double kib = 0;
-    if (words >> first >> kib && first == field + ":") return kib;
-  }
-  return 0;
+  return kib_in(format("/proc/%lld/%s", static_cast<long long>(pid), name), field);
 }
 
 double own_kib(std::int64_t pid) {

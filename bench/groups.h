@@ -8,6 +8,14 @@ void measure_round_trips();
 void measure_hops();
 void measure_streams();
 void measure_many_calls();
+// Through real agents, in real trees:
+void measure_tree_trips();     // a call behind so many others
+void measure_tree_calls();     // a thousand calls at once
+void measure_tree_streams();   // a command's output
+void measure_tree_mitogen();   // the same beside Mitogen
+void measure_tree_flood();     // one child of twenty gives all it can
+void measure_tree_thousand();  // a thousand children come and go
+void measure_tree_scale();     // a hundred thousand, simulated
 // Behind ssh, against a server of our own on the loopback interface:
 void measure_ssh_start();    // one child
 void measure_ssh_many();     // many hosts, beside other programs that do that

@@ -26,6 +26,13 @@ constexpr Group kGroups[] = {
     {"frames/hops", banyan::bench::measure_hops},
     {"frames/streams", banyan::bench::measure_streams},
     {"frames/calls", banyan::bench::measure_many_calls},
+    {"tree/trips", banyan::bench::measure_tree_trips},
+    {"tree/calls", banyan::bench::measure_tree_calls},
+    {"tree/streams", banyan::bench::measure_tree_streams},
+    {"tree/mitogen", banyan::bench::measure_tree_mitogen},
+    {"tree/flood", banyan::bench::measure_tree_flood},
+    {"tree/thousand", banyan::bench::measure_tree_thousand},
+    {"tree/scale", banyan::bench::measure_tree_scale},
     {"ssh/start", banyan::bench::measure_ssh_start},
     {"ssh/many", banyan::bench::measure_ssh_many},
     {"ssh/phases", banyan::bench::measure_ssh_phases},
@@ -51,8 +58,9 @@ int main(int argc, char** argv) {
     if (std::any_of(std::begin(kGroups), std::end(kGroups),
                     [&](const Group& g) { return is_meant(g, name); }))
       continue;
-    std::fprintf(stderr,
-                 "usage: banyan_bench [GROUP...], the groups being local frames ssh shm bytes, or one of:\n");
+    std::fprintf(
+        stderr,
+        "usage: banyan_bench [GROUP...], the groups being local frames tree ssh shm bytes, or one of:\n");
     for (const Group& group : kGroups) std::fprintf(stderr, "  %s\n", std::string(group.name).c_str());
     return 2;
   }

@@ -92,7 +92,7 @@ void die(const std::string& why) {
 }
 
 std::string format(const char* pattern, ...) {
-  char text[512];
+  char text[2048];
   va_list values;
   va_start(values, pattern);
   std::vsnprintf(text, sizeof text, pattern, values);
@@ -159,6 +159,13 @@ std::string output_of(const Words& argv) {
   run_program(words);
   std::ifstream in(file);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+bool python_has(const std::string& module) {
+  if (::access(kDebianPython, X_OK) != 0) return false;
+  return output_of({"sh", "-c",
+                    std::string(kDebianPython) + " -c 'import " + module +
+                        "' 2>/dev/null && echo yes || echo no"}) == "yes\n";
 }
 
 std::string beside_us(const std::string& name) {

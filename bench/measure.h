@@ -49,6 +49,10 @@ double run_program(const Words& argv,
 // What it wrote to its standard output; dies when it fails.
 std::string output_of(const Words& argv);
 
+// Debian's: the modules of its packages are there, whatever `python3` is on the way.
+constexpr const char* kDebianPython = "/usr/bin/python3";
+bool python_has(const std::string& module);
+
 // Files beside this program: "bench_true", "../banyan".
 std::string beside_us(const std::string& name);
 

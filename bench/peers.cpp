@@ -15,8 +15,8 @@ namespace banyan::bench {
 namespace {
 
 constexpr std::size_t kRelayBytes = 256 * 1024;
-constexpr std::size_t kBlockBytes = 128 * 1024;
 constexpr int kPipeBytes = 1 << 20;
+constexpr int kCommandPipeBytes = 256 * 1024;  // core/exec.cpp's
 
 pid_t spawn(const std::string& program) {
   char* argv[] = {const_cast<char*>(program.c_str()), nullptr};
@@ -175,6 +175,77 @@ double bare_stream_rate(int relays, const std::vector<int>& processors, std::siz
   const double began = now_us();
   send(bytes);
   return double(bytes) / (now_us() - began);
+}
+
+namespace {
+
+// What an agent does for a command, without frames: the command's pid to *pid, its output to `up`.
+void run_writer(int up, std::size_t bytes, int input, std::uint64_t* pid) {
+  FdPair output = [] {
+    Result<FdPair> pipe = make_pipe();
+    if (!pipe) ::_exit(1);
+    return std::move(*pipe);
+  }();
+  ::fcntl(output.first.get(), F_SETPIPE_SZ, kCommandPipeBytes);
+  const std::string program = beside_us(kWriter), count = format("%zu", bytes);
+  char* argv[] = {const_cast<char*>(program.c_str()), const_cast<char*>(count.c_str()), nullptr};
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, input, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, output.second.get(), 1);
+  pid_t writer = -1;
+  if (::posix_spawn(&writer, argv[0], &actions, nullptr, argv, environ) != 0) ::_exit(1);
+  ::posix_spawn_file_actions_destroy(&actions);
+  *static_cast<volatile std::uint64_t*>(pid) = std::uint64_t(writer);
+  output.second.reset();
+  while (::splice(output.first.get(), nullptr, up, nullptr, kPipeBytes, SPLICE_F_MOVE | SPLICE_F_MORE) > 0) {
+  }
+  wait_for(writer);
+}
+
+}  // namespace
+
+StreamCost bare_command_stream(int relays, const std::vector<int>& processors, std::size_t bytes) {
+  Result<FdPair> input = make_pipe();
+  if (!input) die("no pipe");
+  const SharedCounters writer(1);
+  Children children;
+  const Fd socket = start_row(children, relays + 1, [&](int up, int down) {
+    input->second.reset();
+    if (down >= 0) return splice_all(down, up);
+    // Placed by the time something comes, and so will be the writer.
+    char placed;
+    if (::read(input->first.get(), &placed, 1) == 1) run_writer(up, bytes, input->first.get(), writer.at(0));
+  });
+  input->first.reset();
+  place_all(children, processors);
+  const auto buffer = std::make_unique<char[]>(kBlockBytes);
+  auto say = [&] {
+    if (!write_all(input->second.get(), "", 1)) die("the writer has gone");
+  };
+  auto take = [&](std::size_t left) {
+    while (left > 0) {
+      const ssize_t more = ::read(socket.get(), buffer.get(), std::min(left, kBlockBytes));
+      if (more <= 0) die("the writer has gone");
+      left -= std::size_t(more);
+    }
+  };
+  say();
+  take(kBlockBytes);
+  const auto used = [&] {
+    double sum = cpu_us(kOurselves) + cpu_us(pid_t(*writer.at(0)));
+    for (std::size_t i = 0; i < children.count(); ++i) sum += cpu_us(children.pid(i));
+    return sum;
+  };
+  const double used_before = used(), began = now_us();
+  say();
+  take(bytes);
+  const double took = now_us() - began, cost = used() - used_before;
+  // The writer sees the end of its input, and then the row that of the writer.
+  input->second.reset();
+  char end;
+  if (::read(socket.get(), &end, 1) != 0) die("more came than was to be written");
+  return {double(bytes) / took, cost / (double(bytes) / (1 << 20))};
 }
 
 }  // namespace banyan::bench

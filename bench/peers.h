@@ -37,4 +37,15 @@ class BarePingPong {
 // placed as in Chain::place. MB (10^6 bytes) a second.
 double bare_stream_rate(int relays, const std::vector<int>& processors, std::size_t bytes);
 
+constexpr const char* kWriter = "bench_writer";  // writer.c
+constexpr std::size_t kBlockBytes = 128 * 1024;  // that streams are written in, where nothing else is said
+struct StreamCost {
+  double rate = 0;        // MB a second
+  double us_per_mib = 0;  // processor time of all that took part
+};
+// The same program as a command behind a row of processes: it writes to a pipe as wide as an agent makes one,
+// the last of the row splices that into its socket, those between splice from socket to socket, and we read
+// blocks.
+StreamCost bare_command_stream(int relays, const std::vector<int>& processors, std::size_t bytes);
+
 }  // namespace banyan::bench

@@ -62,6 +62,17 @@ ProcessorTimes processor_times_of(pid_t pid) {
   return {(user + system) * tick_us, (reaped_user + reaped_system) * tick_us};
 }
 
+double kib_in(const std::string& path, const std::string& field) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string first;
+    double kib = 0;
+    if (words >> first >> kib && first == field + ":") return kib;
+  }
+  return 0;
+}
+
 SharedCounters::SharedCounters(std::size_t count) : count_(count) {
   void* memory = ::mmap(nullptr, count * kStride * sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);

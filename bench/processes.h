@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 namespace banyan::bench {
@@ -36,6 +37,8 @@ struct ProcessorTimes {
   double own = 0, reaped = 0;  // user and system, in hundredths of a second; reaped: of ended descendants
 };
 ProcessorTimes processor_times_of(pid_t pid);
+// A field of /proc/meminfo, /proc/PID/status and the like, in KiB; 0: it is not there.
+double kib_in(const std::string& path, const std::string& field);
 
 // Numbers on a page that forks share; each is written by one process.
 class SharedCounters {

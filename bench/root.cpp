@@ -38,10 +38,14 @@ Root::Times Root::bring_up(std::vector<Recipe> recipes,
   loop_.run();
   if (while_up) while_up(children);
   const double asked = now_us();
-  runner_.shut_down_all(kFarewell, [this] { loop_.stop(); });
-  loop_.run();
+  end_all();
   times.gone = times.answered + now_us() - asked;
   return times;
+}
+
+void Root::end_all() {
+  runner_.shut_down_all(kFarewell, [this] { loop_.stop(); });
+  loop_.run();
 }
 
 }  // namespace banyan::bench

@@ -18,6 +18,9 @@ class Root {
   EpollLoop& loop() { return loop_; }
   Router& router() { return router_; }
   Connectors& connectors() { return connectors_; }  // for recipes of libssh2()
+  IdSource& ids() { return ids_; }
+  RouteMonitor& routes() { return routes_; }
+  Runner& runner() { return runner_; }
 
   struct Times {          // microseconds since the start
     double hello = 0;     // of the last one
@@ -28,6 +31,8 @@ class Root {
   // Starts them all at once, calls each when it is up, then ends them. `while_up` is called in between.
   Times bring_up(std::vector<Recipe> recipes,
                  const std::function<void(const std::vector<Child>&)>& while_up = {});
+  // Ends all children, and comes back when nothing is left of them.
+  void end_all();
 
  private:
   EpollLoop loop_;

@@ -1,7 +1,5 @@
 // `true` on many hosts, cold, beside other programs that do that.
 
-#include <unistd.h>
-
 #include <functional>
 
 #include "bench/groups.h"
@@ -16,21 +14,12 @@ constexpr int kRuns = 3;
 constexpr int kSlowRuns = 1;  // of those that take ten times as long
 constexpr int kAtOnce = 50;
 constexpr int kCounts[] = {1, 10, 50, 100};
-// Debian's: the modules of its packages are there, whatever `python3` is on the way.
-constexpr const char* kPython = "/usr/bin/python3";
 
 using Environment = std::vector<std::pair<std::string, std::string>>;
 
 bool is_installed(const std::string& program) {
   const Words words = {"sh", "-c", "command -v " + program + " >/dev/null && echo yes || echo no"};
   return output_of(words) == "yes\n";
-}
-
-bool has_module(const std::string& module) {
-  if (::access(kPython, X_OK) != 0) return false;
-  return output_of({"sh", "-c",
-                    std::string(kPython) + " -c 'import " + module +
-                        "' 2>/dev/null && echo yes || echo no"}) == "yes\n";
 }
 
 struct Way {
@@ -90,7 +79,8 @@ std::vector<Way> other_ways(const std::string& config, std::string& missing) {
   auto group = [](int hosts) { return hosts == 1 ? std::string("h1") : format("h[1-%d]", hosts); };
   auto script = [config, at_once](const char* name) {
     return [config, at_once, name](int hosts) -> Words {
-      return {kPython, std::string(BANYAN_BENCH_PEERS) + "/" + name, config, format("%d", hosts), at_once};
+      return {kDebianPython, std::string(BANYAN_BENCH_PEERS) + "/" + name, config, format("%d", hosts),
+              at_once};
     };
   };
   std::vector<Way> ways;
@@ -110,9 +100,9 @@ std::vector<Way> other_ways(const std::string& config, std::string& missing) {
       {.name = "clush -f " + at_once, .words = [=](int hosts) -> Words {
          return {"clush", "-n", "-S", "-q", "-f", at_once, "-o", "-F " + config, "-w", group(hosts), "true"};
        }});
-  add(has_module("mitogen"), "python3-mitogen",
+  add(python_has("mitogen"), "python3-mitogen",
       {.name = "a Mitogen script", .runs = kSlowRuns, .words = script("mitogen_true.py")});
-  add(has_module("execnet"), "python3-execnet",
+  add(python_has("execnet"), "python3-execnet",
       {.name = "an execnet script", .runs = kSlowRuns, .words = script("execnet_true.py")});
   return ways;
 }
