@@ -47,7 +47,10 @@ void encode_header(const Header& header, std::uint8_t* to) {
 }
 
 Result<Header> decode_header(const std::uint8_t* from) {
-  if (load_le<std::uint16_t>(from + kMagicAt) != kMagic) return bad("not a banyan frame");
+  if (load_le<std::uint16_t>(from + kMagicAt) != kMagic)
+    // What else it may be is seen from how it begins; shown escaped, as all texts of errors are.
+    return bad(
+        cat("not a banyan frame: ", std::string_view(reinterpret_cast<const char*>(from), kHeaderBytes)));
   if (from[kVersionAt] != kProtocolVersion)
     return bad(cat("the peer speaks protocol version ", from[kVersionAt], ", we speak ", kProtocolVersion),
                "use the same version of banyan on both sides");

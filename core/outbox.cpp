@@ -142,10 +142,10 @@ void Outbox::abort_front(Flow& f) {
   owner_.transmit(header, {});
 }
 
-void Outbox::refill(ContextId destination) {
+void Outbox::refill(IdRange destinations) {
   std::list<FlowKey> stuck;
   for (const auto& [key, f] : flows_)
-    if (key.destination == destination) stuck.push_back(key);
+    if (destinations.contains(key.destination)) stuck.push_back(key);
   for (const FlowKey& key : stuck) {
     auto found = flows_.find(key);
     if (found == flows_.end()) continue;

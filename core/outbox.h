@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <list>
 
+#include "core/id_set.h"
 #include "core/inbox.h"
 
 namespace banyan {
@@ -41,9 +42,8 @@ class Outbox {
   // These never reached the window of their destination. What was granted beyond the first window is not
   // known of one that is gone.
   void on_refused(const FlowKey& flow, std::uint64_t bytes);
-  // Nothing we send to `destination` arrives, so nothing gives its credit back: let what waits go and be
-  // answered.
-  void refill(ContextId destination);
+  // Nothing we send there arrives, so nothing gives its credit back: let what waits go and be answered.
+  void refill(IdRange destinations);
   // There is nobody of that id: its flows need not be remembered once nothing is on its way.
   void forget(ContextId destination);
   // Throws away what was queued for flows that match, and forgets their windows.

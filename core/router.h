@@ -129,7 +129,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
 
   // --- routes, for whoever keeps them (parent/route_monitor.h) ---
   // Ids that were given to us, of which we give to children: nobody above can be one of them.
-  void own(IdRange ids) { own_.add(ids); }
+  void own(IdRange ids);
   bool owns_any(IdRange ids) const { return own_.overlaps(ids); }
   // Ids that only `child` and what lies beneath it can have. REQUIRES: a child of ours; ids granted to nobody
   // else.

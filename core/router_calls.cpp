@@ -335,7 +335,7 @@ void Router::on_dead_message(std::uint32_t from, const Header& header, Bytes pay
   // What went that way reached no window that could give it back; and ids are never reused, so nothing else
   // will. (What had no way, or may not go it, is given back by whoever refused it.)
   if (header.source != pending.callee) {
-    if (dead.reason == DeadReason::kGone) outbox_.refill(pending.callee);
+    if (dead.reason == DeadReason::kGone) outbox_.refill({pending.callee, 1});
     if (dead.reason == DeadReason::kNoRoute) outbox_.forget(pending.callee);
   }
   complete(header.handle, Reply{{}, &dead});

@@ -17,6 +17,12 @@ constexpr Nanos kFarewell = 200 * kMillisecond;
 
 // --- what is granted, and what is announced ---
 
+// What we have sent to one of them reached nobody, and nobody will give its window back.
+void Router::own(IdRange ids) {
+  own_.add(ids);
+  outbox_.refill(ids);
+}
+
 void Router::grant(ContextId child, IdRange ids) {
   Peer* found = child_peer(child);
   ASSERT(found != nullptr);

@@ -8,6 +8,12 @@
 
 namespace banyan {
 
+namespace {
+
+constexpr std::uint32_t kLeastGrant = 2;  // fewer would be used up before more can come
+
+}  // namespace
+
 IdSource::IdSource(Router& router, IdRange ids, std::uint32_t ids_per_link)
     : router_(router), ids_per_link_(ids_per_link), left_(ids), block_(ids.count) {
   if (ids.count > 0) router_.own(ids);
@@ -21,6 +27,12 @@ void IdSource::take(std::uint32_t count, OnIds on_ids) {
   ASSERT(count > 0 && count <= kAskedMax);
   waiting_.push_back(Request{count, 0, {}, std::move(on_ids)});
   serve_waiting();
+}
+
+void IdSource::take_for_child(OnIds on_ids) {
+  const std::uint32_t half = left_.count / 2;
+  const bool is_enough = waiting_.empty() && half > kLeastGrant;
+  take(is_enough ? std::min(1 + kFirstGrant, half) : 1 + kFirstGrant, std::move(on_ids));
 }
 
 void IdSource::serve(Link& link, ContextId child, const Header& header, Bytes payload) {

@@ -18,7 +18,7 @@
 namespace banyan {
 
 constexpr IdRange kAllIds{1, UINT32_MAX - 1};  // the root's; 0 is the root itself
-constexpr std::uint32_t kFirstGrant = 16;      // ids a new context gets with its identity
+constexpr std::uint32_t kFirstGrant = 16;      // ids a new context gets with its identity, at most
 constexpr std::uint32_t kAskedMin = 64;        // fewer are not asked for: a request costs a round trip
 constexpr std::uint32_t kAskedMax = 8'192;  // nor more: a quota should not go to somebody who was merely busy
 constexpr std::uint32_t kIdsPerLink = 65'536;   // the quota: what may be granted beneath one link
@@ -38,6 +38,9 @@ class IdSource {
 
   // `count` ids in a row, for ourselves: once, perhaps before this returns. REQUIRES: 0 < count <= kAskedMax.
   void take(std::uint32_t count, OnIds on_ids);
+  // The same for a new child: an id, and up to kFirstGrant more for children of its own. Half of what is here
+  // rather than a round trip to our parent.
+  void take_for_child(OnIds on_ids);
   // ALLOCATE_ID from a child.
   void serve(Link& link, ContextId child, const Header& header, Bytes payload);
 

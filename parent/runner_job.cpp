@@ -129,7 +129,7 @@ void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
   has_said_hello_ = true;
   child_.hello = *hello;
   // One for it, the rest for its children. They may have to come from further up.
-  runner_.ids_.take(1 + kFirstGrant, [this, alive = alive_](const IdRange* ids, const Dead& dead) {
+  runner_.ids_.take_for_child([this, alive = alive_](const IdRange* ids, const Dead& dead) {
     if (!*alive || failure_ || !greeting_ || !greeting_->is_open()) return;
     if (ids != nullptr) return welcome(*ids);
     fail(Error{ErrorClass::kResource, Phase::kHello, cat("no id for it: ", dead.text), {}});

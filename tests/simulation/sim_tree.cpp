@@ -140,7 +140,7 @@ SimNode& SimTree::grow(SimNode& parent, const SimWire& wire) {
 void SimTree::on_hello(SimNode& child, const Header&, Bytes payload) {
   if (!Hello::decode(payload))
     return child.doorman_->link->fail(Error{ErrorClass::kProtocol, Phase::kHello, "no hello", {}});
-  child.parent->ids->take(1 + kFirstGrant, [this, &child](const IdRange* ids, const Dead& dead) {
+  child.parent->ids->take_for_child([this, &child](const IdRange* ids, const Dead& dead) {
     if (!child.doorman_->link || !child.doorman_->link->is_open()) return;
     if (ids != nullptr) return welcome(child, *ids);
     child.lost = cat("no id for it: ", dead.text);
@@ -182,7 +182,7 @@ void SimTree::welcome(SimNode& child, IdRange ids) {
   child.id = identity.id;
   child.is_known = true;
   by_id_[child.id] = &child;
-  promised_[identity.first_id] = {identity.id_count, &child};
+  if (identity.id_count > 0) promised_[identity.first_id] = {identity.id_count, &child};
 
   std::unique_ptr<Link> link = std::move(child.doorman_->link);
   link->send_control(handshake_header(kIdentity), identity.encode());
