@@ -71,7 +71,7 @@ void Scenario::choose_options() {
     options_.limits.window_max = 4 * options_.limits.window;
   }
   is_crowded_ = !has_small_limits_ && size_ < 12 && dice.one_in(12);
-  if (is_crowded_) options_.wire.bytes_per_second = 1'000'000;
+  if (is_crowded_) options_.wire.bytes_per_second = 2'000'000;
   if (has_small_limits_) {
     options_.ids_per_link = 17 + std::uint32_t(dice.below(400));
     options_.router.served_max = 4 + std::uint32_t(dice.below(60));

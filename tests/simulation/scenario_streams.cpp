@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMessageBytesMax = 30'000;
 constexpr std::size_t kStreamsMax = 60;
+constexpr std::size_t kCrowd = 6;              // so that all can end within the minute that they have
 constexpr std::uint32_t kCrowdedStream = 300;  // messages: enough that a turn never passed on would be seen
 
 }  // namespace
@@ -24,7 +25,7 @@ void Scenario::open_stream() {
 void Scenario::crowd() {
   SimNode& at = *tree_->nodes()[1 + below(tree_->nodes().size() - 1)];
   for (const auto& node : tree_->nodes())
-    for (int i = 0; i < 2 && node->is_beneath(at); ++i)
+    for (int i = 0; i < 2 && streams_.size() < kCrowd && node->is_beneath(at); ++i)
       if (node->is_up && node->is_alive) open_stream(node.get(), &tree_->root(), kCrowdedStream);
 }
 
