@@ -1,6 +1,6 @@
-// Goal: who may be reached, who is told of an end, and what a tree passes down, each rule by itself. Method:
-// small simulated trees of production routers, ids and route monitors (tree_invariants_test tries all rules
-// at once, in random ones).
+// Goal: who may be reached, who is told of an end, and what a tree passes down, each rule by itself.
+// Method: small simulated trees of production routers, ids and route monitors (tree_invariants_test tries all
+// rules at once, in random ones).
 
 #include <algorithm>
 #include <catch2/catch.hpp>
