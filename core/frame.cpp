@@ -87,7 +87,7 @@ std::string_view name_of_handle(Handle handle) {
                                                 "exec",
                                                 "info",
                                                 "introduce",
-                                                "",
+                                                "detaching",
                                                 "start-child",
                                                 "end-child"};
   if (handle == kIsDead) return "is-dead";

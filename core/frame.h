@@ -55,6 +55,7 @@ constexpr Handle kLog = 15;           // [level, text]
 constexpr Handle kExec = 16;          // core/exec.h
 constexpr Handle kInfo = 17;          // core/info.h
 constexpr Handle kIntroduce = 18;     // from the parent: [one, other], who may talk to each other
+constexpr Handle kDetaching = 19;     // to the parent: []; answered []; parent/detach.h
 constexpr Handle kStartChild = 20;    // parent/start_message.h
 constexpr Handle kEndChild = 21;      // likewise
 constexpr Handle kIsDead = 999;       // as reply_to: "there will be no other answer"

@@ -29,6 +29,12 @@ Outbox::Flow& Outbox::flow(const FlowKey& key) {
   return found->second;
 }
 
+bool Outbox::holds(const Function<bool(const FlowKey&)>& matches) const {
+  for (const auto& [key, flow] : flows_)
+    if (!flow.queue.empty() && matches(key)) return true;
+  return false;
+}
+
 void Outbox::post(const Header& header, Buffer payload) {
   const FlowKey key = flow_of(header);
   queued_bytes_ += payload.size();

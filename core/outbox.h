@@ -48,6 +48,8 @@ class Outbox {
   void forget(ContextId destination);
   // Throws away what was queued for flows that match, and forgets their windows.
   void drop(const Function<bool(const FlowKey&)>& matches);
+  // Whether something of a flow that matches waits for its window.
+  bool holds(const Function<bool(const FlowKey&)>& matches) const;
   std::size_t queued_bytes() const { return queued_bytes_; }
 
   // For StreamSender (core/stream.h), which registers itself to be told about room.

@@ -27,7 +27,7 @@ ChildProcess::~ChildProcess() {
   loop_.unwatch(watch_);
   loop_.cancel(look_timer_);
   loop_.cancel(kill_timer_);
-  if (!ended_) {
+  if (!ended_ && !is_let_go_) {
     signal(SIGKILL);
     retry([&] { return ::waitpid(pid_, nullptr, 0); });
   }
@@ -60,7 +60,7 @@ void ChildProcess::end_group_of_the_dead() const {
 }
 
 void ChildProcess::signal(int number) {
-  if (ended_) return;
+  if (ended_ || is_let_go_) return;
   if (leads_group_) {
     ::kill(-pid_, number);
     return;

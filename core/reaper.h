@@ -32,6 +32,11 @@ class ChildProcess {
   void signal(int number);
   // SIGTERM now, and SIGCONT in case it was stopped; SIGKILL after kGrace.
   void end();
+  // It is nobody's any more: neither it nor its group is ended with us. One that ends before us is reaped.
+  void let_go() {
+    leads_group_ = false;
+    is_let_go_ = true;
+  }
 
  private:
   void look();
@@ -39,13 +44,14 @@ class ChildProcess {
 
   Loop& loop_;
   const pid_t pid_;
-  const bool leads_group_;
+  bool leads_group_;
   Function<void(int)> on_end_;
   Fd pidfd_;
   Loop::WatchId watch_ = 0;
   Loop::TimerId look_timer_ = 0, kill_timer_ = 0;
   Nanos look_delay_ = kMillisecond;
   bool ended_ = false;
+  bool is_let_go_ = false;
 };
 
 }  // namespace banyan

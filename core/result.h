@@ -72,6 +72,7 @@ struct Error {
   std::string remedy;  // what the reader can do; may be empty
   Started started = Started::kNo;
   bool wrong_guess = false;  // what was remembered of the host is not so; nothing else is known to be wrong
+  bool detached = false;     // no failure: a context that left the tree and lives on (parent/detach.h)
   ContextId context = 0;     // where it began
   int system_error = 0;      // errno, or 0
 };

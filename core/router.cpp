@@ -80,6 +80,15 @@ Link& Router::adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, On
   return adopted;
 }
 
+void Router::let_go(ContextId child) {
+  Peer* found = child_peer(child);
+  if (found == nullptr) return;
+  found->is_leaving = true;
+  Error asks;
+  asks.detached = true;
+  if (found->on_down) found->on_down(asks);
+}
+
 void Router::drop_child(ContextId child, const Error& why) {
   if (Peer* found = child_peer(child)) found->link->fail(why);
 }
@@ -115,6 +124,12 @@ std::uint32_t Router::next_hop(ContextId destination) const {
   auto route = routes_.find(destination);
   if (route != routes_.end()) return route->second.link;
   return own_.contains(destination) ? 0 : parent_;
+}
+
+bool Router::is_ancestor(ContextId id) const {
+  for (const ContextId ancestor : config_.ancestors)
+    if (ancestor == id) return true;
+  return false;
 }
 
 bool Router::lies_beneath(const Peer& child, ContextId id) const {
@@ -214,9 +229,12 @@ void Router::refuse(Peer& from, const Header& header) {
   from.link->send_control(credit, payload);
 }
 
-// Only where a message turns from one child's link to another's is the policy asked.
+// Only where a message turns from one child's link to another's is the policy asked. A child that speaks with
+// our own authority may as much as we, and is answered.
 bool Router::may_pass(const Peer& from, const Peer& to, const Header& header) const {
   if (from.is_parent || to.is_parent || config_.sideways == Sideways::kPeers) return true;
+  if (header.authority == config_.id) return true;
+  if (to.authority == config_.id && header.destination == to.id) return true;
   return config_.sideways == Sideways::kIntroduced &&
          introductions_.contains(pair_of(header.source, header.destination));
 }

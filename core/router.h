@@ -114,12 +114,14 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
 
   // --- links ---
   // The router owns the link from here on and tells `on_down` when it has broken, after all that depended on
-  // it was failed.
+  // it was failed. Before that, when a child asks to be let go (Error::detached), perhaps more than once.
   using OnLinkDown = Function<void(const Error&)>;
   Link& set_parent(std::unique_ptr<Link> link, OnLinkDown on_down);  // its id: ancestors.front()
   Link& add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down);
   // The child speaks with our own authority: it came to us through a door of ours (parent/unix_listener.h).
   void lend_authority(ContextId child);
+  // It is about to leave the tree and to live on: whoever waits for it hears that when its link ends.
+  void let_go(ContextId child);
   // Closes the link to a child as if it had broken; unknown ids are harmless.
   void drop_child(ContextId child, const Error& why);
   Link* link_to(ContextId context);  // the link its route names; nullptr without one
@@ -149,12 +151,26 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   std::size_t height() const;  // levels beneath us
   // A child's link has broken: these routes led through it and are gone, its own first.
   Function<void(const std::vector<ContextId>& ids)> on_routes_lost;
-  // Children with whom somebody from beneath has dealt with `id`, from elsewhere in the tree.
+  // Children beneath which somebody has dealt with `id`, from elsewhere in the tree: any may have with an
+  // ancestor.
   std::vector<ContextId> contacts_of(ContextId id) const;
   // Runs `then` when no data frame of `source` waits for the link to `neighbour` any more: they have left, or
   // a fifth of a second is over and they are thrown away. So what somebody said last goes before the news of
   // his end, and cannot hold it up. False: nothing waits there, and `then` is not run.
   bool after_frames_of(ContextId source, ContextId neighbour, Function<void()> then);
+
+  // --- leaving the tree (parent/detach.h) ---
+  // The parent has let us go. From now on neither its SHUTDOWN nor the end of its link ends anything but what
+  // those above wait for: what we do for them goes on.
+  void disregard_parent();
+  // Whether anything of ours, or of those beneath us, has not left for above.
+  bool owes_above();
+  // Closes the link to the parent, if it is still there. We have no ancestors from now on.
+  void leave_parent();
+  // Who from elsewhere has dealt with somebody beneath which child. False: more than was remembered.
+  bool for_each_stranger(const Function<void(ContextId child, ContextId stranger)>& visit) const;
+  void for_each_route(const Function<void(ContextId id, ContextId parent)>& visit) const;
+
   // Two from beneath us may talk to each other from now on, until either ends: it is noted where their ways
   // part, by us or beneath us.
   void introduce(ContextId one, ContextId other);
@@ -208,12 +224,13 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     std::unique_ptr<Link> link;
     ContextId id = 0;
     bool is_parent = false;
+    bool is_leaving = false;  // see let_go()
     OnLinkDown on_down;
     ContextId authority = 0;     // a child's: what it speaks with
     std::uint32_t half_way = 0;  // entries of half_way_ that came in here
     IdSet granted;               // beneath a child
-    // Who from elsewhere has sent to somebody beneath this child, or been sent to. Only where talk may go
-    // sideways.
+    // Who from elsewhere has sent to somebody beneath this child, or been sent to: where talk may go
+    // sideways, and by whoever has an ancestor's authority without being one.
     Table<ContextId, Nothing> contacts;
     bool knows_everybody = false;  // more than contacts_max
   };
@@ -266,6 +283,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Peer* peer(std::uint32_t serial);
   Peer* child_peer(ContextId child);
   std::uint32_t next_hop(ContextId destination) const;  // serial; 0: none
+  bool is_ancestor(ContextId id) const;
   bool lies_beneath(const Peer& child, ContextId id) const;
   bool lies_on_the_way(ContextId id, ContextId callee) const;
   const char* check_origin(const Peer& from, Header& header) const;  // what is wrong, or nullptr
@@ -305,7 +323,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Table<std::uint32_t, Peer> peers_;  // by serial
   Table<ContextId, Route> routes_;
   IdSet own_;
-  std::uint32_t parent_ = 0;  // serial
+  std::uint32_t parent_ = 0;     // serial
+  Function<void()> at_parting_;  // set by disregard_parent()
   std::uint32_t next_serial_ = 1;
   StreamId next_stream_ = kFirstFreeStream;
   Table<Handle, std::shared_ptr<HandlerEntry>> handlers_;

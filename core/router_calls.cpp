@@ -1,5 +1,5 @@
 // Router: what is for us. Handlers, calls of ours and of others, cancels, dead messages.
-#include <algorithm>
+#include <utility>
 
 #include "core/assert.h"
 #include "core/msgpack.h"
@@ -67,7 +67,8 @@ void Router::deliver_control(std::uint32_t from, const Header& header, Bytes pay
     }
     case kAddRoute:
     case kDelRoute:
-    case kAllocateId: {
+    case kAllocateId:
+    case kDetaching: {
       Peer* neighbour = peer(from);
       if (neighbour != nullptr && neighbour->id != header.source)
         return neighbour->link->fail(Error{
@@ -108,9 +109,7 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
   const Access& access = handler->access;
   const bool allowed = access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
                        (access.kind == Access::Kind::kOnly && header.authority == access.context) ||
-                       (access.kind == Access::Kind::kAncestors &&
-                        std::find(config_.ancestors.begin(), config_.ancestors.end(), header.authority) !=
-                            config_.ancestors.end());
+                       (access.kind == Access::Kind::kAncestors && is_ancestor(header.authority));
   if (!allowed) {
     ++counters_.refused;
     return answer_dead(link, header, DeadReason::kRefused,

@@ -1,5 +1,6 @@
 // Router: routes, from their beginning to what their end means for whoever depended on them.
 #include <algorithm>
+#include <utility>
 
 #include "core/assert.h"
 #include "core/msgpack.h"
@@ -112,33 +113,31 @@ void Router::answer_half_way(const FlowKey& flow, const HalfWay& half_way, std::
 
 // Who is told of the end of `id`: neither an ancestor nor anybody beneath the child, of whom it knows anyway.
 void Router::note_contact(Peer& child, ContextId id) {
-  if (child.knows_everybody || lies_beneath(child, id)) return;
-  for (const ContextId ancestor : config_.ancestors)
-    if (ancestor == id) return;
-  if (id == config_.id) return;
+  if (child.knows_everybody || id == config_.id || is_ancestor(id) || lies_beneath(child, id)) return;
   child.contacts[id];
   if (child.contacts.size() <= config_.contacts_max) return;
   child.knows_everybody = true;
   child.contacts.clear();
 }
 
+// Where nobody may talk sideways, a child's word of whom it writes to counts only if it has our authority.
 void Router::note_contacts(Peer& from, Peer& to, const Header& header) {
-  if (config_.sideways == Sideways::kVertical) return;
-  if (!from.is_parent) note_contact(from, header.destination);
+  if (!from.is_parent && (config_.sideways != Sideways::kVertical || header.authority == config_.id))
+    note_contact(from, header.destination);
   if (!to.is_parent) note_contact(to, header.source);
 }
 
 std::vector<ContextId> Router::contacts_of(ContextId id) const {
   std::vector<ContextId> children;
-  if (config_.sideways == Sideways::kVertical) return children;
+  const bool is_above = is_ancestor(id);
   for (const auto& [serial, peer] : peers_)
-    if (!peer.is_parent && !lies_beneath(peer, id) && (peer.knows_everybody || peer.contacts.contains(id)))
+    if (!peer.is_parent &&
+        (is_above || peer.contacts.contains(id) || (peer.knows_everybody && !lies_beneath(peer, id))))
       children.push_back(peer.id);
   return children;
 }
 
 void Router::forget_contacts(ContextId id) {
-  if (config_.sideways == Sideways::kVertical) return;
   for (auto& [serial, peer] : peers_) peer.contacts.erase(id);
 }
 
@@ -202,6 +201,51 @@ void Router::say_farewell(Table<FarewellKey, Farewell>::Iterator farewell) {
   for (const Function<void()>& then : said.then) then();
 }
 
+// --- leaving the tree ---
+
+// Nobody above will hear of the outcome, and nobody there may end it any more.
+void Router::disregard_parent() {
+  on_shutdown = nullptr;
+  if (Peer* up = peer(parent_)) up->on_down = nullptr;
+  at_parting_ = [this] {
+    served_.disown([this](ContextId id) { return id != config_.id && !routes_.contains(id); });
+    const Dead dead{DeadReason::kNoHandle, "this context has detached", config_.id};
+    const std::uint32_t up = parent_;
+    fail_pending([up](const Pending& pending) { return pending.deaths_only && pending.link == up; }, dead);
+  };
+}
+
+bool Router::owes_above() {
+  const Link* up = parent_link();
+  if (up == nullptr) return false;
+  return up->has_unsent() || outbox_.holds([this](const FlowKey& flow) {
+    return flow.destination != config_.id && !routes_.contains(flow.destination);
+  });
+}
+
+void Router::leave_parent() {
+  if (Peer* up = peer(parent_))
+    up->link->fail(Error{ErrorClass::kCancelled, Phase::kLink, "this context has detached", {}});
+  config_.ancestors.clear();
+  for (auto& [serial, peer] : peers_) {
+    for (auto at = peer.contacts.begin(); at != peer.contacts.end();)
+      at = routes_.contains(at->first) ? ++at : peer.contacts.erase(at);
+  }
+}
+
+bool Router::for_each_stranger(const Function<void(ContextId child, ContextId stranger)>& visit) const {
+  for (const auto& [serial, peer] : peers_) {
+    if (peer.knows_everybody) return false;
+    for (const auto& [id, nothing] : peer.contacts)
+      if (!routes_.contains(id)) visit(peer.id, id);
+  }
+  return true;
+}
+
+void Router::for_each_route(const Function<void(ContextId id, ContextId parent)>& visit) const {
+  for (const auto& [id, route] : routes_) visit(id, route.parent);
+}
+
 // --- the end of a link ---
 
 void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
@@ -211,13 +255,15 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   // Out of the tables first: what follows calls strangers, who may call us.
   Peer gone = std::move(found->second);
   peers_.erase(found);
+  if (gone.is_parent && at_parting_) std::exchange(at_parting_, nullptr)();
   std::vector<ContextId> lost;
   if (!gone.is_parent) lost.push_back(gone.id);
   for (const auto& [id, route] : routes_)
     if (route.link == serial && id != gone.id) lost.push_back(id);
   for (const ContextId id : lost) routes_.erase(id);
   if (parent_ == serial) parent_ = 0;
-  const std::string text = cat("the link to ", gone.id, " broke: ", error.text);
+  const std::string text =
+      cat("the link to ", gone.id, gone.is_leaving ? " ended, as it has detached: " : " broke: ", error.text);
 
   // Half-way through us: onward an aborted end, in the order of its frames; backward one dead message.
   for (auto entry = half_way_.begin(); entry != half_way_.end();) {

@@ -81,6 +81,11 @@ void ServedCalls::forget(const Function<bool(ContextId)>& is_gone) {
   for (const Function<void()>& act : acts) act();
 }
 
+void ServedCalls::disown(const Function<bool(ContextId)>& is_gone) {
+  for (auto& [key, call] : calls_)
+    if (is_gone(key.source)) call.act = nullptr;
+}
+
 void ServedCalls::erase(Table<Key, Call>::Iterator call) {
   --shares_[call->second.link].calls;
   calls_.erase(call);

@@ -43,6 +43,8 @@ class ServedCalls {
   bool cancel_in_order(ContextId source, Handle call, Handle acknowledge_to);
   // These callers are gone: their calls are cancelled and forgotten.
   void forget(const Function<bool(ContextId)>& is_gone);
+  // These callers are about to be gone, and what is done for them goes on: nobody ends it in their name.
+  void disown(const Function<bool(ContextId)>& is_gone);
   void forget_link(std::uint32_t link) { shares_.erase(link); }
 
   std::size_t size() const { return calls_.size(); }

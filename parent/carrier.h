@@ -44,6 +44,8 @@ class Carrier {
   virtual void kill() { end(); }
   // In case it was stopped (Ctrl-Z, SIGSTOP), where that can be known.
   virtual void wake() {}
+  // It lives on when this is destroyed, where it is itself what it carries a channel to.
+  virtual void let_go() {}
   // Takes in what was said and has not been told yet.
   virtual void read_text() = 0;
 };

@@ -138,6 +138,10 @@ void IdSource::on_granted(std::uint32_t asked, const Reply& reply) {
       parent->fail(Error{ErrorClass::kProtocol, Phase::kLink, "a grant of ids that is none", {}});
     return;
   }
+  receive(ids);
+}
+
+void IdSource::receive(IdRange ids) {
   is_refused_ = false;
   router_.own(ids);
   block_ = ids.count;

@@ -44,6 +44,9 @@ class IdSource {
   // ALLOCATE_ID from a child.
   void serve(Link& link, ContextId child, const Header& header, Bytes payload);
 
+  // More of our own, granted by the parent.
+  void receive(IdRange ids);
+
   std::uint64_t left() const { return left_.count; }
   std::size_t waiting() const { return waiting_.size(); }
 

@@ -25,6 +25,7 @@ class ProcessCarrier final : public Carrier {
   void end() override { process_.end(); }
   void kill() override { process_.signal(SIGKILL); }
   void wake() override { process_.signal(SIGCONT); }
+  void let_go() override { process_.let_go(); }
   void read_text() override;
 
  private:

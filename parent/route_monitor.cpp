@@ -59,8 +59,22 @@ void RouteMonitor::on_control(Link& link, ContextId neighbour, const Header& hea
   const bool from_parent = &link == router_.parent_link();
   if (header.handle == kDelRoute) return on_del_route(link, neighbour, payload);
   if (from_parent) return link.fail(bad("the parent asks its child for ids or routes"));
+  if (header.handle == kDetaching) {
+    router_.let_go(neighbour);
+    return router_.send_control(neighbour, header.reply_to, {});
+  }
   if (header.handle == kAllocateId) return ids_.serve(link, neighbour, header, payload);
   on_add_route(link, neighbour, payload);
+}
+
+void RouteMonitor::leave_tree() {
+  std::vector<ContextId> above = router_.config().ancestors;
+  Audience audience = audience_of(above);
+  router_.for_each_stranger(
+      [&](ContextId child, ContextId stranger) { audience[child].push_back(stranger); });
+  router_.leave_parent();
+  for (const auto& [child, theirs] : audience) tell(child, theirs);
+  router_.for_each_route([this](ContextId id, ContextId its_parent) { places_[id] = Place{its_parent, {}}; });
 }
 
 void RouteMonitor::on_add_route(Link& link, ContextId child, Bytes payload) {
@@ -104,7 +118,7 @@ void RouteMonitor::on_lost(const std::vector<ContextId>& ids) {
 
 void RouteMonitor::remove(const std::vector<ContextId>& ids, bool are_ours) {
   const Audience audience = audience_of(ids);
-  router_.remove_routes(ids, cat("context ", ids.front(), " has ended"));
+  router_.remove_routes(ids, cat("context ", ids.front(), " is gone"));
   spread(ids, are_ours, audience);
 }
 

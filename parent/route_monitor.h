@@ -30,6 +30,10 @@ class RouteMonitor {
   // A child has just become the router's: to be said before anything else happens.
   void announce(ContextId child, std::string_view name);
 
+  // We leave the tree ourselves, and are the root of what is beneath us: everybody there is told that there
+  // is nobody else any more. Names of those who are there already were for the root of old alone.
+  void leave_tree();
+
   // What the root knows of everybody, to draw the tree.
   struct Place {
     ContextId parent = 0;

@@ -61,11 +61,13 @@ void Runner::reaped(Job& job) {
   const StartId id = job.id();
   loop_.post([this, alive = alive_, id] {
     if (!*alive) return;
+    strays_.erase(id);
     auto found = jobs_.find(id);
     if (found == jobs_.end() || !found->second->is_over()) return;
-    const std::unique_ptr<Job> gone = std::move(found->second);
+    std::unique_ptr<Job> gone = std::move(found->second);
     jobs_.erase(found);
     for (auto& done : gone->take_waiters()) done();
+    if (!gone->is_reaped()) strays_[id] = std::move(gone);
     if (jobs_.empty() && on_empty_) std::exchange(on_empty_, nullptr)();
   });
 }

@@ -25,6 +25,9 @@ struct Child {
   std::string said;              // the end of what the transport said on its stderr until then
 };
 
+// What is told of a child that has detached.
+Error detached_error();
+
 class Runner {
  public:
   using OnUp = Function<void(const Result<Child>&)>;
@@ -44,7 +47,8 @@ class Runner {
   ~Runner();
 
   // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking:
-  // when its process has been reaped, within two seconds, because how that ended says what was lost.
+  // when its process has been reaped, within two seconds, because how that ended says what was lost. A child
+  // that has detached is lost as well, though nothing failed: that error says so (Error::detached).
   StartId start(Recipe recipe, OnUp on_up, OnLost on_lost);
   // A start that is not up yet is killed, reaped and answered kCancelled; otherwise no effect.
   void cancel(StartId start);
@@ -58,7 +62,8 @@ class Runner {
   // machine is killed, a transport gets SIGTERM and a second. `done` when it is reaped.
   void shut_down(ContextId child, Nanos within, Function<void()> done);
   void shut_down_all(Nanos within, Function<void()> done);
-  std::size_t count() const { return jobs_.size(); }  // processes not reaped yet
+  // Processes not reaped yet, of detached children too: but nobody waits for those, and they outlive us.
+  std::size_t count() const { return jobs_.size() + strays_.size(); }
 
   // For children started from now on.
   void set_log_level(std::uint8_t level) { log_level_ = level; }
@@ -89,6 +94,7 @@ class Runner {
   std::shared_ptr<const FrameWatcher> frame_watcher_;  // every child has it; may be null
   StartId next_ = 1;
   Table<StartId, std::unique_ptr<Job>> jobs_;
+  Table<StartId, std::unique_ptr<Job>> strays_;  // detached, on this machine: to be reaped, should they end
   Function<void()> on_empty_;
   Alive alive_;
 };

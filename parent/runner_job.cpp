@@ -4,6 +4,7 @@
 
 #include "core/msgpack.h"
 #include "core/text.h"
+#include "parent/adoption.h"
 #include "parent/process_carrier.h"
 
 namespace banyan {
@@ -123,7 +124,7 @@ void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
   if (!hello) return fail(hello.error());
   if (hello->nonce != recipe_.nonce)
     return fail(Error{ErrorClass::kProtocol, Phase::kHello, "it is not the process that was started", {}});
-  if (runner_.router_.config().ancestors.size() >= kAncestorsMax)
+  if (!may_have_children(runner_.router_))
     return fail(
         Error{ErrorClass::kResource, Phase::kHello, cat("a tree ends at ", kAncestorsMax, " levels"), {}});
   has_said_hello_ = true;
@@ -137,34 +138,23 @@ void Runner::Job::on_frame(Link&, const Header& header, Bytes payload) {
 }
 
 void Runner::Job::welcome(IdRange ids) {
-  Router& router = runner_.router_;
-  Identity identity;
-  identity.id = ids.first;
-  identity.first_id = ids.first + 1;
-  identity.id_count = ids.count - 1;
-  identity.ancestors = router.config().ancestors;
-  identity.ancestors.insert(identity.ancestors.begin(), router.id());
-  identity.name = recipe_.name.substr(0, kNameMax);
-  identity.sideways = router.config().sideways;
-  identity.message_max = router.config().inbox.message_max;
-  identity.log_level = runner_.log_level_;
-  identity.limits = runner_.limits_;
-
   runner_.loop_.cancel(phase_timer_);
   runner_.loop_.cancel(total_timer_);
-  child_.id = identity.id;
+  child_.id = ids.first;
   child_.took = runner_.loop_.now() - began_;
   carrier_->read_text();
   phase_ = Phase::kLink;
   note_phase(phase_);
   // Banner and start-up noise, and not why it ends one day: what comes from now on may tell that.
   child_.said = std::exchange(complaints_, {});
-  greeting_->send_control(handshake_header(kIdentity), identity.encode());
-  router.add_child(std::move(greeting_), identity.id, [this, alive = alive_](const Error& error) {
-    if (*alive) on_link_down(error);
-  });
-  router.grant(identity.id, {identity.first_id, identity.id_count});
-  runner_.routes_.announce(identity.id, identity.name);
+  Identity identity;
+  identity.name = recipe_.name.substr(0, kNameMax);
+  identity.log_level = runner_.log_level_;
+  identity.limits = runner_.limits_;
+  adopt(runner_.router_, runner_.routes_, std::move(greeting_), ids, identity, false,
+        [this, alive = alive_](const Error& error) {
+          if (*alive) on_link_down(error);
+        });
   // From the loop: we are in the middle of the link's own reading.
   runner_.loop_.post([this, alive = alive_] {
     if (*alive && on_up_) std::exchange(on_up_, nullptr)(child_);
@@ -277,9 +267,17 @@ void Runner::Job::on_carrier_end(const Carrier::Ending& ending) {
 
 // The reason is told when the process has been reaped: how it ended is part of it.
 void Runner::Job::on_link_down(const Error& error) {
+  if (error.detached) {  // it asks to be let go; one that was told to end does that, whatever it asks
+    is_let_go_ = is_let_go_ || !ending_;
+    if (lives_on()) carrier_->let_go();
+    return;
+  }
   link_over_ = true;
-  if (!ending_) loss_ = error;
-  if (!carrier_over_)
+  if (!ending_) {
+    loss_ = error;
+    loss_->detached = is_let_go_;
+  }
+  if (!carrier_over_ && !lives_on())
     end_after(kLastWords, [this] {
       ended_by_us_ = true;
       carrier_->end();

@@ -29,8 +29,9 @@ class Runner::Job : protected Link::Owner, protected Carrier::Owner {
   Nanos asked() const { return asked_; }
   bool is_up() const { return child_.id != 0; }
   ContextId context() const { return child_.id; }
-  // Nothing is left of it but its callbacks.
-  bool is_over() const { return carrier_over_ && link_over_; }
+  // Nothing is left of it but its callbacks, and the process of one that has detached.
+  bool is_over() const { return (carrier_over_ || lives_on()) && link_over_; }
+  bool is_reaped() const { return carrier_over_; }
   std::vector<Function<void()>> take_waiters() { return std::move(waiters_); }
 
  protected:
@@ -79,10 +80,13 @@ class Runner::Job : protected Link::Owner, protected Carrier::Owner {
   std::optional<Error> failure_;
   std::optional<Error> loss_;  // what the link said when it broke, unless we asked for it
   bool ended_by_us_ = false;   // the carrier, after the link
+  bool is_let_go_ = false;     // it asked to be: it detaches
 
  private:
   void welcome(IdRange ids);
   void on_link_down(const Error& error);
+  // Its process is itself, and not a transport of ours.
+  bool lives_on() const { return is_let_go_ && recipe_.boot == Recipe::Boot::kImage && !recipe_.source; }
   void end_after(Nanos delay, Loop::Task task);  // in place of what was to end it before
   void settle();
 

@@ -99,12 +99,14 @@ Result<Child> StartReply::decode(Bytes bytes, ContextId where) {
 }
 
 Buffer LossNotice::encode(const Error& why) {
+  if (why.detached) return {};
   Packer out;
   pack_error(out, why);
   return out.take();
 }
 
 Error LossNotice::decode(Bytes bytes, ContextId where) {
+  if (bytes.empty()) return detached_error();
   Unpacker in(bytes);
   return take_error(in, where);
 }

@@ -27,6 +27,7 @@ struct StartReply {
   static Result<Child> decode(Bytes bytes, ContextId where);
 };
 
+// Empty for one that has detached.
 struct LossNotice {
   static Buffer encode(const Error& why);
   static Error decode(Bytes bytes, ContextId where);

@@ -16,6 +16,12 @@ std::unique_ptr<Runner::Job> Runner::make_transport_job(Runner& runner, StartId 
   return std::make_unique<TransportJob>(runner, id, std::move(recipe), std::move(on_up), std::move(on_lost));
 }
 
+Error detached_error() {
+  Error error{ErrorClass::kLost, Phase::kLink, "it has detached: it lives on, outside of this tree", {}};
+  error.detached = true;
+  return error;
+}
+
 Runner::TransportJob::TransportJob(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost on_lost)
     : Job(runner, id, std::move(recipe), std::move(on_up), std::move(on_lost)), asides_(recipe_.asides) {}
 
@@ -204,6 +210,7 @@ const Symptom* Runner::TransportJob::complaint(std::string_view& line) const {
 }
 
 Error Runner::TransportJob::cause_of_loss() const {
+  if (is_let_go_) return detached_error();
   Error error = *loss_;
   if (error.error_class != ErrorClass::kLost || ended_by_us_) return explained(std::move(error));
   if (ending_of_carrier_.error) {
