@@ -257,8 +257,9 @@ void UnixListener::welcome(std::uint64_t visitor, IdRange ids) {
         });
   // Behind what it says with its hello: from the loop.
   loop_.post([this, alive = alive_, id, visitor] {
-    const auto up = *alive ? visitors_.find(visitor) : visitors_.end();
-    if (!*alive || up == visitors_.end()) return;
+    if (!*alive) return;
+    const auto up = visitors_.find(visitor);
+    if (up == visitors_.end()) return;
     const std::unique_ptr<Visitor> gone = std::move(up->second);
     visitors_.erase(up);
     watch_door();

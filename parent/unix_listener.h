@@ -63,7 +63,6 @@ class UnixListener {
 
  private:
   class Visitor;
-  struct Place;  // folder and name
   UnixListener(Loop& loop, Router& router, IdSource& ids, RouteMonitor& routes, const std::string& path,
                const UnixListenerOptions& options);
   Result<Done> listen();

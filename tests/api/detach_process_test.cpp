@@ -218,8 +218,6 @@ TEST_CASE("whoever asked for a child hears that it has detached, and that nothin
   Root root;
   const ContextId child = root.start();
   REQUIRE(root.ask(child, kListen, door()) == "");
-  std::optional<std::string> pending;
-  root.router.call(child, kExec, {}, [](const Reply&) {});
   REQUIRE(root.ask(child, kDetach, "1") == "asked");
 
   REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
