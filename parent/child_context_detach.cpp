@@ -44,7 +44,8 @@ void ChildContext::detach(OnDetached done) {
     if (result) {
       if (nonce_ != 0) leave_standard_error();
     } else {
-      ::prctl(PR_SET_PDEATHSIG, bond);
+      // A dying one closes its link first: renewed now, its death would kill us in the middle of our own end.
+      if (router_.parent_link() != nullptr) ::prctl(PR_SET_PDEATHSIG, bond);
       detaching_.reset();
     }
     done(result);

@@ -173,12 +173,12 @@ class UnixListener::Visitor final : private Link::Owner {
     said_hello_ = true;
     hello = std::move(*said);
     // They may have to come from further up.
-    listener_.ids_.take(1 + kFirstGrant, [&listener = listener_, alive = listener_.alive_, id = id_](
-                                             const IdRange* ids, const Dead&) {
-      if (!*alive) return;
-      if (ids != nullptr) return listener.welcome(id, *ids);
-      listener.forget(id);
-    });
+    listener_.ids_.take_for_child(
+        [&listener = listener_, alive = listener_.alive_, id = id_](const IdRange* ids, const Dead&) {
+          if (!*alive) return;
+          if (ids != nullptr) return listener.welcome(id, *ids);
+          listener.forget(id);
+        });
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
   void on_down(Link&, const Error&, FrameQueue) override { listener_.forget(id_); }

@@ -8,6 +8,7 @@
 //   604 "LINE"     runs that in a shell, as its own  -> the command's process
 //   605            writes to its standard error      -> "" if that can be written to
 //   606            ends                              -> "ends"
+//   607            from now on, told to end, asks its parent to let it go, and does nothing else  -> ""
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -52,6 +53,7 @@ class Program final : private ChildContext::Owner {
     serve(604, &Program::run_command);
     serve(605, &Program::complain);
     serve(606, &Program::end);
+    serve(607, &Program::defy);
   }
   void on_context_end(const Error*) override { loop_.stop(); }
 
@@ -114,6 +116,13 @@ class Program final : private ChildContext::Owner {
   std::string end(const Header&, std::string_view) {
     context_.end();
     return "ends";
+  }
+
+  std::string defy(const Header&, std::string_view) {
+    router().on_shutdown = [this](Nanos) {
+      router().send_control(router().config().ancestors.front(), kDetaching, {});
+    };
+    return {};
   }
 
   static constexpr std::string_view kLater = "later";
