@@ -172,7 +172,7 @@ TEST_CASE("a detached child survives its parent's exit, with its own child, its 
   const ContextId hop = root->start(), child = root->child_of(hop), leaf = root->child_of(child);
   const pid_t hop_process = root->process(hop), child_process = root->process(child),
               leaf_process = root->process(leaf);
-  REQUIRE(root->ask(child, kListen, door()) == "");
+  REQUIRE(root->ask(child, kListen, door()).empty());
   const pid_t own_command = number(root->ask(child, kRun, kEndless)),
               command_of_leaf = number(root->ask(leaf, kRun, kEndless));
   // And one that was ordered from above, and writes nothing.
@@ -210,7 +210,7 @@ TEST_CASE("a detached child survives its parent's exit, with its own child, its 
   CHECK(is_running(another));
   const std::string another_child = visitor.ask(kChild);
   CHECK(visitor.process(ContextId(number(another_child))) > 0);
-  CHECK(visitor.ask(kComplain) == "");
+  CHECK(visitor.ask(kComplain).empty());
   visitor.end_it(door());
   for (const pid_t pid : {leaf_process, own_command, command_of_leaf, ordered, another}) {
     CAPTURE(pid);
@@ -221,7 +221,7 @@ TEST_CASE("a detached child survives its parent's exit, with its own child, its 
 TEST_CASE("whoever asked for a child hears that it has detached, and that nothing has failed") {
   Root root;
   const ContextId child = root.start();
-  REQUIRE(root.ask(child, kListen, door()) == "");
+  REQUIRE(root.ask(child, kListen, door()).empty());
   REQUIRE(root.ask(child, kDetach, "1") == "asked");
 
   REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
@@ -253,7 +253,7 @@ TEST_CASE("who waits for the end of a child that detaches instead is told that i
   root.remote.start(hop, Root::recipe("two"), Root::note(child, failed), root.on_lost());
   REQUIRE(run_until(root.loop, [&] { return child || !failed.empty(); }));
   REQUIRE(child);
-  REQUIRE(root.ask(*child, kListen, door()) == "");
+  REQUIRE(root.ask(*child, kListen, door()).empty());
   bool done = false;
   // The order to end is behind the order to detach, on the same way, but for one hop.
   REQUIRE(root.ask(*child, kDetach, "1") == "asked");
@@ -282,7 +282,7 @@ TEST_CASE("whoever had another context start a child hears from there that it ha
   REQUIRE(run_until(root.loop, [&] { return child || !failed.empty(); }));
   INFO(failed);
   REQUIRE(child);
-  REQUIRE(root.ask(*child, kListen, door()) == "");
+  REQUIRE(root.ask(*child, kListen, door()).empty());
   REQUIRE(root.ask(*child, kDetach, "1") == "asked");
 
   REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
@@ -297,7 +297,7 @@ TEST_CASE("whoever had another context start a child hears from there that it ha
 TEST_CASE("one who detaches twice is told so, and has detached once") {
   Root root;
   const ContextId child = root.start();
-  REQUIRE(root.ask(child, kListen, door()) == "");
+  REQUIRE(root.ask(child, kListen, door()).empty());
   REQUIRE(root.ask(child, kDetach, "2") == "asked");
   REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
   Visitor visitor(door());
@@ -313,12 +313,12 @@ TEST_CASE("a parent that dies before it has answered takes its child along, and 
   const ContextId hop = root.start(), child = root.child_of(hop), leaf = root.child_of(child);
   const pid_t hop_process = root.process(hop), child_process = root.process(child),
               leaf_process = root.process(leaf);
-  REQUIRE(root.ask(child, kListen, door()) == "");
+  REQUIRE(root.ask(child, kListen, door()).empty());
   const pid_t command = number(root.ask(child, kRun, kEndless));
   Visitor visitor(door(), &root.loop);
   ::kill(hop_process, SIGSTOP);
   REQUIRE(visitor.ask(kDetach, "1") == "asked");
-  REQUIRE(visitor.ask(kOutcome) == "");
+  REQUIRE(visitor.ask(kOutcome).empty());
 
   ::kill(hop_process, SIGKILL);
 
@@ -333,7 +333,7 @@ TEST_CASE("a child that was told to end is ended, though it asks to detach") {
   Root root;
   const ContextId child = root.start();
   const pid_t pid = root.process(child);
-  REQUIRE(root.ask(child, kDefy) == "");
+  REQUIRE(root.ask(child, kDefy).empty());
   bool done = false;
 
   root.runner.shut_down(child, 500 * kMillisecond, [&] { done = true; });

@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "core/msgpack.h"
 #include "core/stream.h"
@@ -30,7 +31,8 @@ struct Context {
   int ended_by_parent = 0, told_to_end = 0, cancelled = 0, served = 0;
   std::size_t sunk = 0;
 
-  Context(EpollLoop& its_loop, RouterConfig config, IdRange range) : loop(its_loop), router(loop, config) {
+  Context(EpollLoop& its_loop, RouterConfig config, IdRange range)
+      : loop(its_loop), router(loop, std::move(config)) {
     ids.emplace(router, range);
     routes.emplace(router, *ids);
     router.on_shutdown = [this](Nanos) { ++told_to_end; };

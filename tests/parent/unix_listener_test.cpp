@@ -146,7 +146,7 @@ struct Tree {
     return client;
   }
   // A connection on which the test writes what it likes.
-  Fd connection() {
+  Fd connection() const {
     auto connected = connect_to_listener(folder.door());
     REQUIRE(bool(connected));
     return std::move(*connected);
@@ -455,8 +455,8 @@ TEST_CASE(
     CHECK(error->text == cat("somebody listens at ", folder.door(), " already: process ", ::getpid()));
     CHECK(::access(folder.door().c_str(), F_OK) == 0);
     // Also when he is too busy to let anybody in.
-    std::vector<Fd> crowd;
-    for (int i = 0; i < 8; ++i) crowd.push_back(look_at_socket(folder.door()).socket);
+    std::vector<Fd> crowd(8);
+    for (Fd& one : crowd) one = look_at_socket(folder.door()).socket;
     REQUIRE_FALSE(crowd.back());
     CHECK(error_at(folder.door()));
     EpollLoop loop;
