@@ -503,8 +503,8 @@ TEST_CASE("a command dies although its context and its guard are killed at once"
   EpollLoop loop;
   const std::string mark = cat("BANYAN_TEST_MARK=", hex64(loop.random()));
   const pid_t context = fork_context(mark, "exec sleep 1000", 1);
-  const std::vector<pid_t> commands = processes_marked(mark);
-  REQUIRE(commands.size() == 1);
+  std::vector<pid_t> commands;  // looked for again: while the shell becomes the command it has no environment
+  REQUIRE(test::run_until(loop, [&] { return (commands = processes_marked(mark)).size() == 1; }));
   const pid_t guard = test::parent_of(commands[0]);
   REQUIRE(guard > 1);
   ::kill(guard, SIGSTOP);

@@ -46,7 +46,7 @@ void Carrier::stop() {
 // one is half sent nothing else is done with libssh2. That holds up the other direction for as long as the
 // server does not read, which it does whether we read or not.
 Carrier::Outcome Carrier::round() {
-  something_came_ = is_end_hidden_ = false;
+  is_end_hidden_ = false;
   if (const std::optional<Outcome> over = send_rest()) return *over;
   if (half_sent_ == HalfSent::kNothing) read_stderr();
   if (const std::optional<Outcome> over = carry_in()) return *over;
@@ -64,14 +64,15 @@ Carrier::Outcome Carrier::round() {
 // Writing, libssh2 may have read what the host sent: no descriptor tells of that any more. But data of a kind
 // that is neither output nor error output would stay with it for ever, and hide the end of the others.
 bool Carrier::look_for_more() {
-  if (half_sent_ != HalfSent::kNothing) return true;  // the socket tells when we can go on
+  if (half_sent_ != HalfSent::kNothing || credit_ != 0) return true;  // the socket tells when we can go on
   unsigned long unread = 0;
   libssh2_channel_window_read_ex(remote_, &unread, nullptr);
   const bool more = unread > 0 || is_end_hidden_ || libssh2_channel_eof(remote_) != 0;
   const std::optional<unsigned long> before =
       std::exchange(unread_, more ? std::optional(unread) : std::nullopt);
   if (!more) return true;
-  const bool is_stuck = !something_came_ && before == unread && libssh2_channel_eof(remote_) == 0;
+  // As much as the last time is the same only if nothing was read since: a window may fill again.
+  const bool is_stuck = before == unread && libssh2_channel_eof(remote_) == 0;
   if (!is_stuck) {
     again_soon();
     return true;
@@ -140,7 +141,7 @@ void Carrier::read_stderr() {
   for (int i = 0; i < kPiecesARound; ++i) {
     const ssize_t got = read_some(SSH_EXTENDED_DATA_STDERR, bytes, sizeof bytes);
     if (got <= 0) return;  // what is wrong, standard output will say
-    something_came_ = true;
+    unread_.reset();
     const std::size_t told = std::min(std::size_t(got), text_left_);
     text_left_ -= told;
     if (told > 0) owner_.on_stderr(std::string_view(bytes, told));
@@ -184,7 +185,7 @@ std::optional<Carrier::Outcome> Carrier::carry_in() {
       is_end_hidden_ = true;
       return std::nullopt;
     }
-    something_came_ = true;
+    unread_.reset();
     const std::optional<std::size_t> left = put_to_root(piece, std::size_t(got));
     if (!left) return Outcome::kRootHasGone;
     to_root_.assign(piece + std::size_t(got) - *left, piece + got);

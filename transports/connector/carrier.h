@@ -83,9 +83,8 @@ class Carrier {
   Buffer to_root_, to_host_;  // each at most kCarryMax; the latter is as long, and holds bytes from at to end
   std::size_t to_root_at_ = 0, to_host_at_ = 0, to_host_end_ = 0;
   bool root_ended_ = false, root_told_ = false, host_ended_ = false, eof_sent_ = false;
-  // Of this round: the host's output came; it ended, but something unread lies before the end.
-  bool something_came_ = false, is_end_hidden_ = false;
-  std::optional<unsigned long> unread_;  // when the last round ended, if there was more
+  bool is_end_hidden_ = false;  // in this round: the host's output ended, but something unread lies before
+  std::optional<unsigned long> unread_;  // at the last look for more, if there was and nothing was read since
   HalfSent half_sent_ = HalfSent::kNothing;
   std::uint32_t credit_ = 0;  // that we are about to give
   std::size_t text_left_;
