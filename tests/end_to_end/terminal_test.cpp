@@ -321,7 +321,13 @@ TEST_CASE("nobody between us and a command has our terminal: not by his session,
   Terminal terminal(shell("local", "echo up; sleep 300; exit"), {.environment = {mark}});
   REQUIRE(terminal.wait_for("up"));
   const auto late = std::chrono::steady_clock::now() + kProgramDeadline;
-  while (processes_marked(mark).size() < 5 && std::chrono::steady_clock::now() < late) ::poll(nullptr, 0, 5);
+  // Until the command has become what it is to be: before, it is called as its shell.
+  const auto has_started = [&] {
+    for (const pid_t pid : processes_marked(mark))
+      if (read_file(cat("/proc/", pid, "/comm")) == "sleep\n") return true;
+    return false;
+  };
+  while (!has_started() && std::chrono::steady_clock::now() < late) ::poll(nullptr, 0, 5);
   const std::string own_session = stat_field(terminal.pid(), 3);
   REQUIRE(stat_field(terminal.pid(), 4) != "0");  // ours is one
   std::map<std::string, std::string> sessions;    // by the process's name

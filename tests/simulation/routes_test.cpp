@@ -22,7 +22,7 @@ struct Wood {
 
   explicit Wood(Sideways sideways = Sideways::kVertical, std::uint32_t message_max = 16 << 20)
       : tree(31, options(sideways, message_max)) {
-    tree.on_up = [this](SimNode& node) { serve(node); };
+    tree.on_up = [](SimNode& node) { serve(node); };
     serve(tree.root());
     tree.root().routes->on_change = [this](ContextId id, bool is_there) {
       if (!is_there) told_gone.push_back(id);

@@ -50,6 +50,12 @@ inline bool is_running(pid_t pid) {
   return !state.empty() && state != "Z" && state != "X";
 }
 
+// It is about to: its memory has gone, and so has, for anybody but root, the right to look at it.
+inline bool is_exiting(pid_t pid) {
+  constexpr unsigned long kExiting = 4;  // PF_EXITING of the kernel's flags
+  return (std::strtoul(stat_field(pid, 6).c_str(), nullptr, 10) & kExiting) != 0;
+}
+
 // Those with NAME=VALUE in their environment: "MARK=123". Of one that keeps secrets only root may read the
 // environment; it counts when its parent does, or when it is a child of ours.
 inline std::vector<pid_t> processes_marked(const std::string& mark) {
@@ -60,7 +66,7 @@ inline std::vector<pid_t> processes_marked(const std::string& mark) {
     if (pid <= 0 || pid == ::getpid() || !is_running(pid)) continue;
     const std::string file = cat("/proc/", pid, "/environ");
     if (::access(file.c_str(), R_OK) != 0) {
-      if (errno == EACCES) hidden.push_back(pid);
+      if (errno == EACCES && is_running(pid) && !is_exiting(pid)) hidden.push_back(pid);
     } else if (read_file(file).find(mark) != std::string::npos) {
       found.push_back(pid);
     }
