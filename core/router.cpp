@@ -230,11 +230,13 @@ void Router::refuse(Peer& from, const Header& header) {
 }
 
 // Only where a message turns from one child's link to another's is the policy asked. A child that speaks with
-// our own authority may as much as we, and is answered.
+// our own authority may as much as we, and is answered by whom it has dealt with.
 bool Router::may_pass(const Peer& from, const Peer& to, const Header& header) const {
   if (from.is_parent || to.is_parent || config_.sideways == Sideways::kPeers) return true;
   if (header.authority == config_.id) return true;
-  if (to.authority == config_.id && header.destination == to.id) return true;
+  if (to.authority == config_.id && header.destination == to.id &&
+      (to.knows_everybody || to.contacts.contains(header.source)))
+    return true;
   return config_.sideways == Sideways::kIntroduced &&
          introductions_.contains(pair_of(header.source, header.destination));
 }

@@ -10,7 +10,7 @@ namespace banyan {
 
 namespace {
 
-constexpr Nanos kDrainMax = kSecond;  // the parent closes the link after two
+constexpr Nanos kDrainMax = kSecond;  // the parent takes us for one that stays after two (kPartingMax)
 constexpr Nanos kDrainPeriod = 5 * kMillisecond;
 
 }  // namespace

@@ -1,11 +1,10 @@
 // parent/detach.h -- leaving the tree, and living on: the child's side.
 //
 //   0. Ids for a life without anybody to ask: as many as a context may ask for at once, or what there is.
-//   1. DETACHING to the parent. It lets us go (neither kills us nor takes our end for a loss), or says why
-//   not.
+//   1. DETACHING to the parent. It lets us go: neither kills us nor takes our end for a loss, if we have left
+//      within two seconds.
 //   2. What we still have to send leaves, for a second at most. The parent's SHUTDOWN, and the end of its
-//   link,
-//      do not concern us any more.
+//      link, do not concern us any more.
 //   3. The link is closed. We have no ancestors, and are the root of what is beneath us: children, their ids
 //      and what we have them do live on. Ids that are left may still be given to children; no others come.
 //

@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t kComplaintsMax = 8 * 1024;  // of a transport's stderr: its last words are what matters
 // How long a transport whose channel has ended may take to end by itself: ssh still has to say why.
 constexpr Nanos kLastWords = kSecond;
+constexpr Nanos kPartingMax =
+    2 * kSecond;  // from the answer that it may leave until it has: twice its own limit
 
 constexpr std::string_view kOutOfMemory = "look for the out-of-memory killer in the log of that machine";
 
@@ -48,6 +50,7 @@ Runner::Job::Job(Runner& runner, StartId id, Recipe recipe, OnUp on_up, OnLost o
 
 Runner::Job::~Job() {
   *alive_ = false;
+  if (lives_on() && carrier_) carrier_->let_go();
   for (const Loop::TimerId timer : {phase_timer_, total_timer_, end_timer_}) runner_.loop_.cancel(timer);
   Job::close_channel();
 }
@@ -268,11 +271,19 @@ void Runner::Job::on_carrier_end(const Carrier::Ending& ending) {
 // The reason is told when the process has been reaped: how it ended is part of it.
 void Runner::Job::on_link_down(const Error& error) {
   if (error.detached) {  // it asks to be let go; one that was told to end does that, whatever it asks
-    is_let_go_ = is_let_go_ || !ending_;
-    if (lives_on()) carrier_->let_go();
-    return;
+    if (ending_ || is_let_go_) return;
+    is_let_go_ = true;
+    return end_after(kPartingMax, [this] {
+      is_let_go_ = false;
+      runner_.router_.drop_child(
+          child_.id, Error{ErrorClass::kTimeout, Phase::kLink, "it asked to detach, and stayed", {}});
+    });
   }
   link_over_ = true;
+  // Who breaks a rule, or is dropped, is not let go.
+  is_let_go_ = is_let_go_ && error.error_class == ErrorClass::kLost;
+  if (is_let_go_) runner_.loop_.cancel(end_timer_);
+  if (lives_on()) carrier_->let_go();
   if (!ending_) {
     loss_ = error;
     loss_->detached = is_let_go_;
@@ -292,7 +303,7 @@ void Runner::Job::cancel() {
 void Runner::Job::shut_down(Nanos within, Function<void()> done) {
   if (done) waiters_.push_back(std::move(done));
   if (!is_up()) return cancel();
-  if (std::exchange(ending_, true) || link_over_) return;
+  if (std::exchange(ending_, true) || link_over_ || is_let_go_) return;
   runner_.router_.send_control(child_.id, kShutdown,
                                Packer().array(1).number(std::uint64_t(within / kMillisecond)).buffer());
   if (!carrier_over_) carrier_->wake();  // one that is stopped hears nothing

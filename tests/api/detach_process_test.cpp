@@ -24,7 +24,7 @@ using namespace banyan::test;
 
 namespace {
 
-enum Ask : Handle { kListen = 600, kDetach, kOutcome, kChild, kRun, kComplain, kEnd, kDefy };
+enum Ask : Handle { kListen = 600, kDetach, kOutcome, kChild, kRun, kComplain, kEnd, kDefy, kStay };
 
 class ProgramImage final : public ImageStore {
  public:
@@ -79,6 +79,15 @@ struct Root {
     runner.start(recipe("one"), note(id, failed), on_lost());
     REQUIRE(run_until(
         loop, [&] { return id || !failed.empty(); }, 20 * kSecond));
+    INFO(failed);
+    REQUIRE(id);
+    return *id;
+  }
+  ContextId start_beneath(ContextId hop) {
+    std::optional<ContextId> id;
+    std::string failed;
+    remote.start(hop, recipe("two"), note(id, failed), on_lost());
+    REQUIRE(run_until(loop, [&] { return id || !failed.empty(); }));
     INFO(failed);
     REQUIRE(id);
     return *id;
@@ -248,16 +257,12 @@ TEST_CASE("whoever asked for a child hears that it has detached, and that nothin
 TEST_CASE("who waits for the end of a child that detaches instead is told that it is gone") {
   Root root;
   const ContextId hop = root.start();
-  std::optional<ContextId> child;
-  std::string failed;
-  root.remote.start(hop, Root::recipe("two"), Root::note(child, failed), root.on_lost());
-  REQUIRE(run_until(root.loop, [&] { return child || !failed.empty(); }));
-  REQUIRE(child);
-  REQUIRE(root.ask(*child, kListen, door()).empty());
+  const ContextId child = root.start_beneath(hop);
+  REQUIRE(root.ask(child, kListen, door()).empty());
   bool done = false;
   // The order to end is behind the order to detach, on the same way, but for one hop.
-  REQUIRE(root.ask(*child, kDetach, "1") == "asked");
-  root.remote.shut_down(*child, 3 * kSecond, [&] { done = true; });
+  REQUIRE(root.ask(child, kDetach, "1") == "asked");
+  root.remote.shut_down(child, 3 * kSecond, [&] { done = true; });
 
   REQUIRE(run_until(root.loop, [&] { return done; }));
   CHECK(root.remote.count() == 0);
@@ -276,14 +281,9 @@ TEST_CASE("who waits for the end of a child that detaches instead is told that i
 TEST_CASE("whoever had another context start a child hears from there that it has detached") {
   Root root;
   const ContextId hop = root.start();
-  std::optional<ContextId> child;
-  std::string failed;
-  root.remote.start(hop, Root::recipe("two"), Root::note(child, failed), root.on_lost());
-  REQUIRE(run_until(root.loop, [&] { return child || !failed.empty(); }));
-  INFO(failed);
-  REQUIRE(child);
-  REQUIRE(root.ask(*child, kListen, door()).empty());
-  REQUIRE(root.ask(*child, kDetach, "1") == "asked");
+  const ContextId child = root.start_beneath(hop);
+  REQUIRE(root.ask(child, kListen, door()).empty());
+  REQUIRE(root.ask(child, kDetach, "1") == "asked");
 
   REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
 
@@ -327,6 +327,22 @@ TEST_CASE("a parent that dies before it has answered takes its child along, and 
   };
   CHECK(run_until(visitor.loop, [&] { return visitor.lost && is_all_gone(); }));
   ::rmdir(door().substr(0, door().find_last_of('/')).c_str());
+}
+
+TEST_CASE("a child that asks to detach and stays is cut off and ended, and has not detached") {
+  Root root;
+  const ContextId child = root.start();
+  const pid_t pid = root.process(child);
+  REQUIRE(root.ask(child, kStay).empty());
+
+  CHECK(run_until(
+      root.loop, [&] { return root.lost > 0; }, 10 * kSecond));
+
+  CHECK(root.lost == 1);
+  CHECK_FALSE(root.why.detached);
+  CHECK_FALSE(is_running(pid));
+  CHECK(root.runner.count() == 0);
+  if (is_running(pid)) ::kill(pid, SIGKILL);
 }
 
 TEST_CASE("a child that was told to end is ended, though it asks to detach") {

@@ -229,7 +229,10 @@ TEST_CASE("children of a client speak for themselves, and nobody beneath the lis
   CHECK_FALSE(tree.ask(its_child, kDoor, kForAll).dead);
   CHECK(tree.door.authority == its_child.id());
   CHECK(tree.ask(its_child, kBeneath, kForAll).dead == DeadReason::kPolicy);
-  // The other way: as any neighbour's.
+  // The other way: nobody speaks to a client unasked, and once asked he is as any neighbour.
+  CHECK(tree.ask(tree.beneath.router, up.id(), kForAll).dead == DeadReason::kPolicy);
+  CHECK_FALSE(tree.ask(up, kBeneath, kForAll).dead);
+  CHECK_FALSE(tree.ask(tree.beneath.router, up.id(), kForAll).dead);
   CHECK(tree.ask(tree.beneath.router, up.id(), kForAncestors).dead == DeadReason::kRefused);
   CHECK(tree.ask(tree.beneath.router, its_child.id(), kForAll).dead == DeadReason::kPolicy);
   up.drop_child(its_child.id(), Error{ErrorClass::kLost, Phase::kLink, "over", {}});

@@ -9,6 +9,7 @@
 //   605            writes to its standard error      -> "" if that can be written to
 //   606            ends                              -> "ends"
 //   607            from now on, told to end, asks its parent to let it go, and does nothing else  -> ""
+//   608            asks its parent to let it go, and stays  -> ""
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -54,6 +55,7 @@ class Program final : private ChildContext::Owner {
     serve(605, &Program::complain);
     serve(606, &Program::end);
     serve(607, &Program::defy);
+    serve(608, &Program::stay);
   }
   void on_context_end(const Error*) override { loop_.stop(); }
 
@@ -122,6 +124,11 @@ class Program final : private ChildContext::Owner {
     router().on_shutdown = [this](Nanos) {
       router().send_control(router().config().ancestors.front(), kDetaching, {});
     };
+    return {};
+  }
+
+  std::string stay(const Header&, std::string_view) {
+    router().send_control(router().config().ancestors.front(), kDetaching, {});
     return {};
   }
 
