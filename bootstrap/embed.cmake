@@ -10,11 +10,11 @@ function(run)
 endfunction()
 
 # One size for all, so that stage 0 can ask for it before it knows the machine; its end marker takes six bytes.
-set(loader_bytes 512)
+set(loader_bytes 0)
 foreach(arch folder IN ZIP_LISTS ARCHITECTURES FOLDERS)
   run(${PACK} trim ${folder}/loader.image ${FOLDER}/loader.${arch}.plain)
   file(SIZE ${FOLDER}/loader.${arch}.plain bytes)
-  math(EXPR bytes "(${bytes} + 6 + 511) / 512 * 512")
+  math(EXPR bytes "(${bytes} + 6 + 7) / 8 * 8")
   if(bytes GREATER loader_bytes)
     set(loader_bytes ${bytes})
   endif()

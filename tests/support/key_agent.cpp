@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "core/text.h"
+#include "tests/support/processes.h"
 
 namespace banyan::test {
 namespace {
@@ -44,8 +45,7 @@ KeyAgentProcess::KeyAgentProcess(const std::string& folder, const std::vector<st
 }
 
 KeyAgentProcess::~KeyAgentProcess() {
-  ::kill(pid_, SIGTERM);
-  retry([&] { return ::waitpid(pid_, nullptr, 0); });
+  end_server(pid_);
   ::unlink(socket_.c_str());
 }
 

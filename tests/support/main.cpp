@@ -24,6 +24,7 @@
 #include "tests/support/leaks.h"
 #include "tests/support/not_tested.h"
 #include "tests/support/seed.h"
+#include "tests/support/watchdog.h"
 
 namespace banyan::test {
 namespace {
@@ -49,7 +50,9 @@ class Listener : public Catch::TestEventListenerBase {
  public:
   using TestEventListenerBase::TestEventListenerBase;
 
-  void testCaseStarting(const Catch::TestCaseInfo&) override {
+  void testCaseStarting(const Catch::TestCaseInfo& info) override {
+    name_ = info.name;
+    watch_test(name_.c_str());
     lacks.clear();
     leak_check->start();
   }
@@ -70,6 +73,9 @@ class Listener : public Catch::TestEventListenerBase {
     }
     std::fflush(stdout);
   }
+
+ private:
+  std::string name_;
 };
 CATCH_REGISTER_LISTENER(Listener)
 
@@ -133,6 +139,7 @@ void not_tested(std::string_view key, std::string_view why) {
 int main(int argc, char** argv) {
   using namespace banyan::test;
   the_seed = take_seed(argc, argv);
+  start_watchdog();
   LeakCheck check;
   leak_check = &check;
 

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,6 +84,21 @@ inline std::vector<pid_t> processes_marked(const std::string& mark) {
     }
   }
   return found;
+}
+
+// Ends a child of ours that is a server, and reaps it. It is told again until it ends: one that looks at a flag
+// and then sleeps in select(), as dropbear does, sleeps on when the signal comes in between.
+inline void end_server(pid_t pid) {
+  constexpr int kEndsInMs = 10'000, kAgainAfterMs = 50;
+  for (int waited = 0; waited < kEndsInMs; waited += kAgainAfterMs) {
+    ::kill(pid, SIGTERM);
+    for (int i = 0; i < kAgainAfterMs; ++i) {
+      if (retry([&] { return ::waitpid(pid, nullptr, WNOHANG); }) != 0) return;
+      ::poll(nullptr, 0, 1);
+    }
+  }
+  ::kill(pid, SIGKILL);
+  retry([&] { return ::waitpid(pid, nullptr, 0); });
 }
 
 // Kills one that a command left in the background, and reaps it if it has become ours.

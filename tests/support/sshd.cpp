@@ -185,8 +185,7 @@ Sshd::~Sshd() {
       ::kill(pid, SIGKILL);
     }
     for (const std::string& file : leftovers()) FAIL_CHECK("left behind by an agent: " << file);
-    ::kill(pid_, SIGTERM);
-    retry([&] { return ::waitpid(pid_, nullptr, 0); });
+    end_server(pid_);
   }
   if (made_run_folder_) ::rmdir(kRunFolder);
   std::error_code error;
