@@ -18,6 +18,8 @@ constexpr std::size_t kWriteThroughMin =
     16 * 1024;                     // payloads from here on go to the kernel without being copied
 constexpr int kLastReadsMax = 64;  // after a failed write: what the peer said before it went
 constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
+constexpr Nanos kRefillEvery = 10 * kMillisecond;  // of control: so that little is lost by rounding
+constexpr std::uint32_t kAnswersShare = 2;  // of the queue of control: so many wait, then a child must read
 constexpr std::uint32_t kCallsShare = 4;    // of the first window, for calls and replies alone
 constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
 constexpr std::uint32_t kDrainedShare = 8;  // "drained": no more than this share of the window is held
@@ -159,7 +161,8 @@ bool Link::on_readable() {
 
 void Link::decode() {
   const Nanos now = loop_.now();
-  while (is_open() && in_end_ - in_begin_ >= kHeaderBytes) {
+  refill_control(now);
+  while (is_open() && !has_unread_answers() && in_end_ - in_begin_ >= kHeaderBytes) {
     const Result<Header> header = decode_header(in_.get() + in_begin_);
     if (!header) return go_down(header.error());
     if (in_end_ - in_begin_ < header->wire_bytes()) break;
@@ -186,26 +189,48 @@ void Link::decode() {
   } else if (frame_began_ == 0) {
     frame_began_ = now;
   }
+  if (is_open() && has_unread_answers()) set_reading(false);
 }
 
-// What a peer may send for free is counted. Link credit ends here, and stream credit is paid for by the data
-// it answers.
+// A window of small frames may ask for more answers than the queue of control holds. A child that passes on
+// what its own children ask is not to blame, so it is not read until it has read. Never so a parent: then two
+// could wait for each other.
+bool Link::has_unread_answers() const {
+  return !to_parent_ && control_of_ours_ > limits_.control_queue_max / kAnswersShare;
+}
+
+void Link::set_reading(bool reading) {
+  is_reading_ = reading;
+  loop_.change(read_watch_, {.read = reading, .write = fds_.write == fds_.read && waiting_for_room_});
+}
+
+// What a child may send for free is counted. Link credit ends here, and stream credit is paid for by the data
+// it answers. The parent may do with us what it likes anyway; what it passes on is mostly not its own, nor
+// what it answers to what we passed on.
 bool Link::take_control_token(const Header& header) {
-  if (header.handle == kLinkCredit) return true;
-  if (control_left_ == 0) {
-    const Nanos passed = loop_.now() - control_refill_;
-    const auto earned = std::uint64_t(passed) * limits_.control_per_second / std::uint64_t(kSecond);
-    if (earned == 0) return false;
-    control_left_ = std::uint32_t(std::min<std::uint64_t>(earned, limits_.control_per_second));
-    control_refill_ = loop_.now();
-  }
+  if (to_parent_ || header.handle == kLinkCredit) return true;
+  if (control_left_ == 0) return false;
   --control_left_;
   return true;
 }
 
+// Never more than a second's worth: what a hop's children may say at once, the hop may say at once.
+void Link::refill_control(Nanos now) {
+  const Nanos passed = std::min(now - control_refill_, kSecond);
+  if (passed < kRefillEvery) return;
+  control_refill_ = now;
+  const std::uint64_t earned = std::uint64_t(passed) * control_rate() / std::uint64_t(kSecond);
+  control_left_ = std::uint32_t(std::min(control_left_ + earned, control_rate()));
+}
+
+void Link::add_voices(int count) {
+  voices_ += std::uint32_t(count);
+  if (count > 0) control_left_ += limits_.control_per_second;
+}
+
 // Each data frame that leaves may be answered by one of stream credit.
 void Link::earn_control_token() {
-  if (control_left_ < limits_.control_per_second) ++control_left_;
+  if (control_left_ < control_rate()) ++control_left_;
 }
 
 bool Link::on_link_control(const Header& header, Bytes payload) {
@@ -392,7 +417,8 @@ void Link::flush_soon() {
 
 void Link::flush() {
   for (;;) {
-    stage_control();
+    // Staged, it is counted no more: one who reads slowly must not make us stage ever more.
+    if (staged_bytes() < kStagedMax) stage_control();
     stage_data();
     if (is_full_) return;
     if (staged_bytes() == 0) return wait_for_room(false);
@@ -412,6 +438,12 @@ void Link::stage_control() {
   control_of_ours_ = 0;
   control_of_origin_.clear();
   echo_pending_ = false;
+  if (is_reading_) return;
+  loop_.post([this, alive = alive_] {
+    if (!*alive || !is_open()) return;
+    set_reading(true);
+    decode();
+  });
 }
 
 // Calls and streams take turns, byte by byte. nullptr: nothing waits, or nothing has the credit it needs.
@@ -471,7 +503,7 @@ void Link::wait_for_room(bool wait) {
   if (wait == waiting_for_room_) return;
   waiting_for_room_ = wait;
   if (fds_.write == fds_.read) {
-    loop_.change(read_watch_, {.read = true, .write = wait});
+    loop_.change(read_watch_, {.read = is_reading_, .write = wait});
   } else if (wait) {
     write_watch_ = loop_.watch(fds_.write, {.write = true}, [this](Ready) { on_room(); });
   } else {
@@ -483,7 +515,7 @@ void Link::wait_for_room(bool wait) {
 
 // The peer may have said why before it went: hear that first.
 void Link::on_write_failed(int error) {
-  for (int i = 0; i < kLastReadsMax && is_open() && on_readable(); ++i) {
+  for (int i = 0; i < kLastReadsMax && is_open() && is_reading_ && on_readable(); ++i) {
   }
   go_down(system_error(ErrorClass::kLost, Phase::kLink, "writing to the link", error));
 }

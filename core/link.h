@@ -1,9 +1,10 @@
 // core/link.h -- a framed byte pipe to a neighbour: the parent, or one child.
 //
-// A link reads always, checks every header, answers heartbeats, keeps its window, and closes itself when the
-// peer breaks a rule or falls silent. It writes eagerly and gathers what was sent in one round of the loop;
-// control goes before data, data is served in deficit round-robin (core/scheduler.h). It knows nothing of
-// routes: frames go to its Owner (a handshake first, then the Router).
+// A link reads always, but for a child that does not read what it made us answer; it checks every header,
+// answers heartbeats, keeps its window, and closes itself when the peer breaks a rule or falls silent. It
+// writes eagerly and gathers what was sent in one round of the loop; control goes before data, data is served
+// in deficit round-robin (core/scheduler.h). It knows nothing of routes: frames go to its Owner (a handshake
+// first, then the Router).
 //
 // A part of the window is for calls and replies alone (streams 0 and 1), so that they pass when everybody who
 // reads a stream has stopped. Windows count wire bytes, header included, so that empty frames are not free
@@ -34,7 +35,8 @@ struct LinkLimits {
   // Control that waits: of our own, then a peer that makes us answer and does not read is closed; and as much
   // of each other link's, which is then to blame.
   std::uint32_t control_queue_max = 1 << 20;
-  std::uint32_t control_per_second = 50'000;  // routes, credit, heartbeats: far above honest, far below harm
+  // Routes, credit, heartbeats, of each context that speaks through a link: far above honest, far below harm.
+  std::uint32_t control_per_second = 50'000;
 };
 
 // Growth of all windows in a process comes out of one purse: enough for one link and one stream on it at
@@ -99,6 +101,10 @@ class Link {
   void fail(Error error);
   bool is_open() const { return fds_.read >= 0; }
 
+  // So many contexts more, or fewer, speak through this link. So whoever passes on what its children say is
+  // not to blame for it: each was counted where it came in.
+  void add_voices(int count);
+
   std::uint32_t serial() const { return serial_; }
   void set_serial(std::uint32_t serial) { serial_ = serial; }
   Nanos round_trip() const { return round_trip_; }  // of the last heartbeat; 0: not known yet
@@ -121,8 +127,12 @@ class Link {
  private:
   friend struct Inspector;  // of tests/simulation
   void on_ready(Ready ready);
+  void set_reading(bool reading);
+  bool has_unread_answers() const;
   bool on_readable();
   void decode();
+  std::uint64_t control_rate() const { return std::uint64_t(limits_.control_per_second) * voices_; }
+  void refill_control(Nanos now);
   bool take_control_token(const Header& header);
   void earn_control_token();
   bool on_link_control(const Header& header, Bytes payload);
@@ -172,9 +182,11 @@ class Link {
   bool peer_waits_ = false;  // it said it is blocked, and has sent nothing since
   Nanos last_frame_;         // when the last complete frame came
   Nanos frame_began_ = 0;    // when an incomplete one did; 0: none
-  Nanos control_refill_;     // when control_left_ was last filled
+  Nanos control_refill_;     // until when control_left_ has been filled
   std::uint32_t control_left_;
-  bool on_hold_ = false;  // the peer said it will be stopped
+  std::uint32_t voices_ = 1;  // contexts that speak here: 65,537 of a child that keeps its quota of ids
+  bool on_hold_ = false;      // the peer said it will be stopped
+  bool is_reading_ = true;
 
   // Out: control_, calls_ and streams_ feed staged_, which feeds the kernel.
   Buffer staged_;

@@ -23,15 +23,16 @@ struct Attack final : private Link::Owner {
   std::string down;
   ErrorClass down_class{};
   std::size_t frames = 0;
-  bool keeps = false;  // what comes in is never released
+  bool keeps = false;    // what comes in is never released
+  bool answers = false;  // each data frame by one of control
 
   explicit Attack(std::uint64_t seed, const SimWire& properties = {.is_rough = false},
-                  const LinkLimits& limits = {})
+                  const LinkLimits& limits = {}, bool to_parent = false)
       : world(seed), honest(world.add_loop()), hostile(world.add_loop()) {
     const auto ends = world.make_pair(honest, hostile, properties);
     wire = ends.second;
     link = std::make_unique<Link>(honest, LinkFds{ends.first, ends.first}, static_cast<Link::Owner&>(*this),
-                                  limits, budget, false);
+                                  limits, budget, to_parent);
   }
   bool is_down() const { return !down.empty(); }
 
@@ -56,9 +57,12 @@ struct Attack final : private Link::Owner {
     return result.status == IoResult::Status::kOk ? result.bytes : 0;
   }
 
+  static Header answer() { return Header{.flags = kControl | kFirst | kLast, .handle = kStreamBlocked}; }
+
  private:
   void on_frame(Link& from, const Header& header, Bytes) override {
     ++frames;
+    if (answers && !header.has(kControl)) from.send_control(answer());
     if (!keeps && !header.has(kControl)) from.release(header.wire_bytes());
   }
   void on_sent(Link&, std::uint32_t, const Header&) override {}
@@ -173,6 +177,100 @@ TEST_CASE("a peer that makes us answer and does not read is closed at the limit 
 
   CHECK(attack.down == "the other side does not read what it asked for");
   CHECK(attack.down_class == ErrorClass::kStalled);
+}
+
+TEST_CASE("a peer that reads more slowly than it makes us answer is closed at the limit of the queue, too") {
+  LinkLimits limits;
+  limits.control_queue_max = 64 * 1024;
+  Attack attack(9, {.capacity = 4'096, .is_rough = false}, limits);
+
+  std::size_t said = 0;
+  for (; said < 2'000'000 && !attack.is_down(); said += kHeaderBytes) {
+    attack.link->send_control(Attack::answer());
+    if (said % 4'000 != 0) continue;
+    attack.read(1'000);
+    attack.world.run_for(kMillisecond);
+  }
+  attack.world.run_for(kMillisecond);
+
+  CHECK(attack.down == "the other side does not read what it asked for");
+  // What waits here and what was given to the kernel's side of it.
+  CHECK(said < 600'000);
+}
+
+TEST_CASE("a child that does not read what it asked for is not read until it does, and has lost nothing") {
+  constexpr std::size_t kFrames = 40'000;
+  Attack attack(10, {.is_rough = false});
+  attack.answers = true;
+  const Buffer one = frame({.flags = kFirst | kLast, .handle = 7});
+  Buffer many;
+  for (std::size_t i = 0; i < kFrames; ++i) many.insert(many.end(), one.begin(), one.end());
+  std::size_t written = 0, read = 0;
+
+  // It writes what the wire takes, and reads nothing until that is nothing any more.
+  for (int still = 0; still < 100; ++still) {
+    const iovec part{many.data() + written, many.size() - written};
+    const IoResult result = written < many.size() ? attack.hostile.write(attack.wire, &part, 1) : IoResult{};
+    if (written < many.size() && result.status == IoResult::Status::kOk) {
+      written += result.bytes;
+      still = 0;
+    }
+    attack.world.run_for(kMillisecond);
+  }
+  CHECK(written < many.size());
+  CHECK_FALSE(attack.is_down());
+  for (int still = 0; still < 100; ++still) {
+    const iovec part{many.data() + written, many.size() - written};
+    const IoResult result = written < many.size() ? attack.hostile.write(attack.wire, &part, 1) : IoResult{};
+    if (written < many.size() && result.status == IoResult::Status::kOk) written += result.bytes;
+    if (const std::size_t now = attack.read(10'000)) {
+      read += now;
+      still = 0;
+    }
+    attack.world.run_for(kMillisecond);
+  }
+
+  CHECK_FALSE(attack.is_down());
+  CHECK(attack.frames == kFrames);
+  CHECK(read >= kFrames * kHeaderBytes);
+}
+
+TEST_CASE("a child that never reads what it asked for is given up as silent") {
+  Attack attack(11, {.is_rough = false});
+  attack.answers = true;
+  const Buffer one = frame({.flags = kFirst | kLast, .handle = 7});
+  Buffer many;
+  for (int i = 0; i < 1'000; ++i) many.insert(many.end(), one.begin(), one.end());
+  const Nanos began = attack.world.now();
+
+  while (attack.write(many)) {
+  }
+
+  CHECK(attack.down.starts_with("nothing was heard for 1"));
+  CHECK(attack.world.now() - began < 20 * kSecond);
+}
+
+TEST_CASE("control is counted for each context that speaks through a link, and not at all from a parent") {
+  LinkLimits limits;
+  limits.control_per_second = 100;
+  const auto survives = [&](int voices, int frames, bool to_parent) {
+    Attack attack(12, {.latency_max = 20 * kMicrosecond, .is_rough = false}, limits, to_parent);
+    attack.link->add_voices(voices);
+    Buffer many;
+    for (int i = 0; i < frames; ++i) {
+      const Buffer one = frame(control(kHold));
+      many.insert(many.end(), one.begin(), one.end());
+    }
+    attack.write(many);
+    attack.world.run_for(10 * kMillisecond);
+    CHECK(attack.down == (attack.is_down() ? "control frames faster than allowed" : ""));
+    return !attack.is_down();
+  };
+  CHECK(survives(0, 90, false));
+  CHECK_FALSE(survives(0, 150, false));
+  CHECK(survives(1, 150, false));
+  CHECK_FALSE(survives(1, 250, false));
+  CHECK(survives(0, 10'000, true));
 }
 
 TEST_CASE("data beyond the link window ends the link, empty frames included") {
