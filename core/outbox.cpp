@@ -136,6 +136,11 @@ void Outbox::on_refused(const FlowKey& key, std::uint64_t bytes) {
   if (credit < first_window_) on_credit(key, std::min(bytes, first_window_ - credit));
 }
 
+std::size_t Outbox::waiting(const FlowKey& key) const {
+  const auto found = flows_.find(key);
+  return found == flows_.end() ? 0 : found->second.queue.size();
+}
+
 // The rest of a message whose beginning has nobody: an aborted end in its place.
 void Outbox::abort_front(Flow& f) {
   Message& message = f.queue.front();

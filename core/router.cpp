@@ -325,6 +325,10 @@ void Router::send(ContextId destination, Handle handle, Buffer payload, StreamId
     });
     return;
   }
+  if (stream == kReplyStream) {
+    const auto route = routes_.find(destination);
+    if (route != routes_.end()) ++peer(route->second.link)->answers;
+  }
   outbox_.post(header, std::move(payload));
 }
 
@@ -343,6 +347,8 @@ void Router::transmit(const Header& header, Bytes payload) {
   if (header.destination != config_.id) {
     if (Peer* hop = peer(next_hop(header.destination))) {
       if (header.has(kControl)) return hop->link->send_control(header, payload);
+      if (header.stream == kReplyStream && header.has(kLast) && !is_dropping_ && hop->answers > 0)
+        --hop->answers;
       return hop->link->send(0, header, payload);
     }
   }

@@ -91,8 +91,9 @@ struct RouterConfig {
   Sideways sideways;
   std::vector<ContextId> ancestors;  // nearest first; empty for the root
   InboxLimits inbox;
-  std::uint32_t calls_max = 65'536;     // waiting here for a reply
-  std::uint32_t served_max = 65'536;    // calls being served here; a quarter of them for one link
+  std::uint32_t calls_max = 65'536;  // waiting here for a reply
+  // Calls being served here, a quarter of them for one link; and answers that wait for one.
+  std::uint32_t served_max = 65'536;
   std::uint32_t half_way_max = 65'536;  // unfinished messages one link may have in us: 6 MiB of table
   std::uint32_t contacts_max = 65'536;  // strangers one link may have dealt with: told of every end beyond
   std::uint32_t introductions_max = 65'536;
@@ -133,8 +134,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   // Ids that were given to us, of which we give to children: nobody above can be one of them.
   void own(IdRange ids);
   bool owns_any(IdRange ids) const { return own_.overlaps(ids); }
-  // Ids that only `child` and what lies beneath it can have. REQUIRES: a child of ours; ids granted to nobody
-  // else.
+  // Ids that only `child` and what lies beneath it can have; without such a child, nobody.
+  // REQUIRES: granted to nobody else.
   void grant(ContextId child, IdRange ids);
   std::uint64_t granted(ContextId child);  // how many
   bool was_granted(ContextId child, ContextId id);
@@ -228,6 +229,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     OnLinkDown on_down;
     ContextId authority = 0;     // a child's: what it speaks with
     std::uint32_t half_way = 0;  // entries of half_way_ that came in here
+    std::uint32_t answers = 0;   // of ours, for a child or beneath, that wait until there is room for them
     IdSet granted;               // beneath a child
     // Who from elsewhere has sent to somebody beneath this child, or been sent to: where talk may go
     // sideways, and by whoever has an ancestor's authority without being one.
@@ -284,6 +286,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Peer* child_peer(ContextId child);
   std::uint32_t next_hop(ContextId destination) const;  // serial; 0: none
   bool is_ancestor(ContextId id) const;
+  bool refuse_more(std::uint32_t link, const Header& header);
+  void drop_queued(const Function<bool(ContextId)>& is_gone);
   bool lies_beneath(const Peer& child, ContextId id) const;
   bool lies_on_the_way(ContextId id, ContextId callee) const;
   const char* check_origin(const Peer& from, Header& header) const;  // what is wrong, or nullptr
@@ -301,7 +305,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void on_dead_message(std::uint32_t from, const Header& header, Bytes payload);
   void answer_half_way(const FlowKey& flow, const HalfWay& half_way, std::string_view text);
   bool is_answer(const Pending& pending, std::uint32_t link, const Header& header) const;
-  void on_cancel_message(const Header& header, Bytes payload);
+  void on_cancel_message(std::uint32_t link, const Header& header, Bytes payload);
   void acknowledge(ContextId caller, Handle acknowledge_to);
   void refuse_message(std::uint32_t link, const Header& header, DeadReason reason, std::string_view text);
   void frame_has_left(Link& link, const Header& header);
@@ -335,6 +339,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Table<FlowKey, HalfWay> half_way_;
   Inbox inbox_;
   Outbox outbox_;
+  bool is_dropping_ = false;
   std::vector<std::unique_ptr<Link>> graveyard_;  // links whose own call may still be on the stack
   Alive alive_;                                   // for tasks posted by a router that may be gone
   Counters counters_;

@@ -12,6 +12,10 @@ namespace {
 
 constexpr std::size_t kDeadTextMax = 512;  // enough for a sentence; the peer's word is not worth more memory
 
+constexpr std::uint32_t kLinkShare = 4;  // of the calls served, and of answers: what one link may have
+
+constexpr std::string_view kTooManyCalls = "too many calls are being served here";
+
 bool is_call(const Header& header) {
   return header.stream == kCallStream && header.reply_to != kNoReply && !header.has(kControl);
 }
@@ -101,7 +105,7 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
     ++counters_.refused;
     return;
   }
-  if (header.handle == kCancel) return on_cancel_message(header, payload);
+  if (header.handle == kCancel) return on_cancel_message(link, header, payload);
   auto found = handlers_.find(header.handle);
   if (found == handlers_.end())
     return answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
@@ -116,6 +120,7 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
                        cat("context ", header.authority, " may not speak to this handle"));
   }
   if (is_call(header)) {
+    if (refuse_more(link, header)) return;
     switch (served_.begin(link, header)) {
       case ServedCalls::Verdict::kBegins:
         break;
@@ -123,7 +128,7 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
         ++counters_.refused;
         return;
       case ServedCalls::Verdict::kFull:
-        return answer_dead(link, header, DeadReason::kBusy, "too many calls are being served here");
+        return answer_dead(link, header, DeadReason::kBusy, kTooManyCalls);
       case ServedCalls::Verdict::kCancelled:
         return answer_dead(link, header, DeadReason::kCancelled, "cancelled before it began");
     }
@@ -133,12 +138,20 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
 }
 
 // The cancel that has kept its place behind the call.
-void Router::on_cancel_message(const Header& header, Bytes payload) {
+void Router::on_cancel_message(std::uint32_t link, const Header& header, Bytes payload) {
   Unpacker in(payload);
   if (in.array() != 1) return;
   const Handle call = in.number();
-  if (in.finish() && served_.cancel_in_order(header.source, call, header.reply_to))
-    acknowledge(header.source, header.reply_to);
+  if (!in.finish() || !served_.cancel_in_order(header.source, call, header.reply_to)) return;
+  if (!refuse_more(link, header)) acknowledge(header.source, header.reply_to);
+}
+
+// Who asks and gives no credit for the answers does not make us keep ever more of them.
+bool Router::refuse_more(std::uint32_t link, const Header& header) {
+  const Peer* from = peer(link);
+  if (from == nullptr || from->answers < config_.served_max / kLinkShare) return false;
+  answer_dead(link, header, DeadReason::kBusy, kTooManyCalls);
+  return true;
 }
 
 // On the stream of the replies, so after the outcome.

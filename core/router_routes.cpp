@@ -25,9 +25,7 @@ void Router::own(IdRange ids) {
 }
 
 void Router::grant(ContextId child, IdRange ids) {
-  Peer* found = child_peer(child);
-  ASSERT(found != nullptr);
-  found->granted.add(ids);
+  if (Peer* found = child_peer(child)) found->granted.add(ids);
 }
 
 std::uint64_t Router::granted(ContextId child) {
@@ -44,6 +42,7 @@ void Router::add_route(ContextId id, ContextId parent, ContextId child) {
   Peer* found = child_peer(child);
   ASSERT(found != nullptr && found->granted.contains(id) && id != config_.id && !routes_.contains(id));
   routes_[id] = {found->link->serial(), parent};
+  found->link->add_voices(1);
 }
 
 std::optional<ContextId> Router::way_to(ContextId id) {
@@ -84,7 +83,12 @@ void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view t
   Table<ContextId, Nothing> gone;
   for (const ContextId id : ids) {
     gone[id];
-    routes_.erase(id);
+    const auto route = routes_.find(id);
+    if (route == routes_.end()) continue;
+    Peer& way = *peer(route->second.link);
+    way.link->add_voices(-1);
+    way.answers -= std::min(way.answers, std::uint32_t(outbox_.waiting({config_.id, id, kReplyStream})));
+    routes_.erase(route);
   }
   const auto is_gone = [&gone](ContextId id) { return gone.contains(id); };
   for (auto entry = half_way_.begin(); entry != half_way_.end();) {
@@ -94,12 +98,19 @@ void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view t
     if (is_to_nobody || is_gone(here->first.source)) finish_half_way(here);
   }
   end_introductions(is_gone);
-  outbox_.drop([&](const FlowKey& flow) { return is_gone(flow.destination); });
+  drop_queued(is_gone);
   inbox_.cut(is_gone);
   fail_pending([&](const Pending& pending) { return is_gone(pending.callee); },
                Dead{DeadReason::kGone, std::string(text), config_.id});
   served_.forget(is_gone);
   for (const ContextId id : ids) forget_contacts(id);
+}
+
+// Answers among it are counted no more, whatever is still said of them.
+void Router::drop_queued(const Function<bool(ContextId)>& is_gone) {
+  is_dropping_ = true;
+  outbox_.drop([&](const FlowKey& flow) { return is_gone(flow.destination); });
+  is_dropping_ = false;
 }
 
 void Router::answer_half_way(const FlowKey& flow, const HalfWay& half_way, std::string_view text) {
@@ -303,7 +314,7 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
     return id != config_.id && !routes_.contains(id);
   };
   end_introductions(was_behind);
-  outbox_.drop([&](const FlowKey& flow) { return was_behind(flow.destination); });
+  drop_queued(was_behind);
   inbox_.cut(serial);
   fail_pending([&](const Pending& pending) { return pending.link == serial || was_behind(pending.callee); },
                Dead{DeadReason::kGone, text, config_.id});

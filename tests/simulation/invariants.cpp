@@ -85,6 +85,16 @@ struct Inspector {
       if (peer.half_way != half_way[serial])
         broken(Invariant::kQuota, peer.half_way, " unfinished messages of ", peer.id, " are counted, and ",
                half_way[serial], " are there");
+    std::map<std::uint32_t, std::size_t> answers;
+    for (const auto& [flow, entry] : router.outbox_.flows_) {
+      const auto route = router.routes_.find(flow.destination);
+      if (flow.stream == kReplyStream && route != router.routes_.end())
+        answers[route->second.link] += entry.queue.size();
+    }
+    for (auto& [serial, peer] : router.peers_)
+      if (peer.answers != answers[serial])
+        broken(Invariant::kQuota, peer.answers, " answers for ", peer.id, " are counted, and ",
+               answers[serial], " wait");
     for (const auto& [id, route] : router.routes_) {
       ++routes;
       const auto peer = router.peers_.find(route.link);
