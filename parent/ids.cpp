@@ -10,7 +10,9 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kLeastGrant = 2;  // fewer would be used up before more can come
+constexpr std::uint32_t kLeastGrant = 2;      // fewer would be used up before more can come
+constexpr std::uint32_t kSiblingsShare = 32;  // of the quota: what one child leaves to its siblings
+constexpr std::size_t kLevelsMax = 24;        // on which it gets less, so that paths may be long
 
 }  // namespace
 
@@ -41,9 +43,10 @@ void IdSource::serve(Link& link, ContextId child, const Header& header, Bytes pa
   const std::uint64_t count = in.number(UINT32_MAX);
   if (!well_formed || !in.finish())
     return link.fail(Error{ErrorClass::kProtocol, Phase::kLink, "a request for ids that is none", {}});
-  if (count == 0 || count > kAskedMax || router_.granted(child) + count > ids_per_link_)
-    return router_.reply_dead(header, DeadReason::kQuota,
-                              cat(router_.granted(child), " of ", ids_per_link_, " ids are granted"));
+  // What is too little for it is given to nobody else (on_granted).
+  const std::uint64_t wasted = count > left_.count ? left_.count : 0;
+  if (count == 0 || count > kAskedMax || router_.granted(child) + count + wasted > quota())
+    return router_.reply_dead(header, DeadReason::kQuota, cat(router_.granted(child), " ids are granted"));
   // One who keeps the rules asks for one range at a time, for all who wait at his place.
   const bool asks_twice = std::any_of(waiting_.begin(), waiting_.end(),
                                       [&](const Request& request) { return request.child == child; });
@@ -51,6 +54,12 @@ void IdSource::serve(Link& link, ContextId child, const Header& header, Bytes pa
     return router_.reply_dead(header, DeadReason::kBusy, "a request for ids waits already");
   waiting_.push_back(Request{std::uint32_t(count), child, header, nullptr});
   serve_waiting();
+}
+
+// Less than our own parent gives us: else one child could take all of it.
+std::uint32_t IdSource::quota() const {
+  const std::size_t level = std::min<std::size_t>(router_.config().ancestors.size(), kLevelsMax);
+  return ids_per_link_ - ids_per_link_ / kSiblingsShare * std::uint32_t(level);
 }
 
 std::optional<IdRange> IdSource::cut(std::uint32_t count) {
@@ -150,7 +159,9 @@ void IdSource::receive(IdRange ids) {
   } else if (left_.count > 0 && ids.first + ids.count == left_.first) {
     left_ = {ids.first, left_.count + ids.count};
   } else {
-    left_ = ids;  // the few that were left are given to nobody
+    // The few that were left are lost, at the cost of whoever wanted more.
+    if (left_.count > 0 && !waiting_.empty()) router_.grant(waiting_.front().child, left_);
+    left_ = ids;
   }
   serve_waiting();
 }

@@ -21,7 +21,9 @@ constexpr IdRange kAllIds{1, UINT32_MAX - 1};  // the root's; 0 is the root itse
 constexpr std::uint32_t kFirstGrant = 16;      // ids a new context gets with its identity, at most
 constexpr std::uint32_t kAskedMin = 64;        // fewer are not asked for: a request costs a round trip
 constexpr std::uint32_t kAskedMax = 8'192;  // nor more: a quota should not go to somebody who was merely busy
-constexpr std::uint32_t kIdsPerLink = 65'536;   // the quota: what may be granted beneath one link
+// The quota: what the root grants beneath one link. A thirty-second less at each of the next levels, so that
+// what one child takes leaves something for its siblings.
+constexpr std::uint32_t kIdsPerLink = 65'536;
 constexpr std::size_t kIdRequestsMax = 16'384;  // that wait here, one of each link, and our own
 
 class IdSource {
@@ -57,6 +59,7 @@ class IdSource {
     Header header;        // the child's
     OnIds on_ids;         // ours
   };
+  std::uint32_t quota() const;
   std::optional<IdRange> cut(std::uint32_t count);
   void answer(Request& request, const IdRange* ids, const Dead& dead);
   void serve_waiting();

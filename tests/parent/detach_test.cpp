@@ -89,6 +89,9 @@ struct Family {
         leaver(loop, with(config(kLeaver, {kHop, kRoot}, sideways), contacts_max), {21, 30}),
         leaf(loop, config(kLeaf, {kLeaver, kHop, kRoot}, sideways), {41, 5}),
         neighbour(loop, config(kNeighbour, {kHop, kRoot}, sideways), {61, 5}) {
+    // What its children have been given a context has not to give any more.
+    hop.ids->take(64, [](const IdRange*, const Dead&) {});
+    leaver.ids->take(25, [](const IdRange*, const Dead&) {});
     root.have(hop, {2, 100});
     hop.have(leaver, {21, 30});
     leaver.have(leaf, {41, 5});
