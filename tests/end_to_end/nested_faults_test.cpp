@@ -3,6 +3,7 @@
 // Method: the real program over contexts of this machine; each process of the path is found by its mark and
 // its ancestry, and gets the signal. Bounds are those of a quiet machine with room for a busy one.
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "tests/end_to_end/program.h"
 #include "tests/support/slack.h"
@@ -199,4 +200,39 @@ TEST_CASE("what a command left in the background on purpose lives on when its pa
   REQUIRE(left > 0);
   CHECK(is_running(left));
   kill_leftover(left);
+}
+
+TEST_CASE("more contexts than there are descriptors for are refused or come later, and nobody crashes") {
+  const std::string mark = fresh_mark();
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  std::optional<Program> program;
+  program.emplace(Words{"run", "local/local[1-1000]", "-f", "1000", "--json", "--", "true"},
+                  Program::Shape::kPipes, Words{mark});
+  // The hop and all beneath it have fewer than they need; the root has what it asked for.
+  pid_t hop = -1;
+  const Clock clock;
+  while (hop < 0 && clock.seconds() < 20)
+    for (const pid_t pid : processes_marked(mark))
+      if (parent_of(pid) == program->pid()) hop = pid;
+  REQUIRE(hop > 0);
+  const rlimit few{200, before.rlim_max};
+  REQUIRE(::prlimit(hop, RLIMIT_NOFILE, &few, nullptr) == 0);
+  const Finished got = program->finish();
+  CHECK(got.code < 128);  // whatever came of them, it ended by itself
+  int ok = 0, refused = 0, ended = 0;
+  for (const std::string& line : lines_of(got.out)) {
+    const nlohmann::json event = nlohmann::json::parse(line);
+    if (event.at("event") == "exit") ++ok;
+    if (event.at("event") == "fail") ++refused;
+    ended += event.at("event") == "exit" || event.at("event") == "fail";
+    if (event.at("event") != "fail") continue;
+    INFO(line);
+    CHECK(event.at("class") == "resource");
+    CHECK(event.at("started") == "no");
+  }
+  CHECK(ended == 1'000);
+  CHECK(ok > 30);
+  CHECK(refused > 0);
+  CHECK(all_gone(mark));
 }

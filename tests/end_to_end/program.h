@@ -104,6 +104,14 @@ class Program {
     });
   }
 
+  // Reads until done(standard output, standard error), both as far as they were read.
+  template <class Done>
+  bool wait_until(const Done& done) {
+    return pump("", [&] { return done(out_text_, err_text_); }) && done(out_text_, err_text_);
+  }
+  const std::string& out() const { return out_text_; }
+  const std::string& err() const { return err_text_; }
+
   // So far, as was read.
   bool has_said(std::string_view text) const { return out_text_.find(text) != std::string::npos; }
 
