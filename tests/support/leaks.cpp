@@ -147,17 +147,15 @@ std::vector<std::string> LeakCheck::finish() {
     leaks.push_back("file " + file.string());
     std::filesystem::remove_all(file, error);
   }
-  for (;;) {
-    std::vector<std::string> left;
-    for (const std::string& image : images()) {
-      if (!images_.contains(image)) left.push_back("file " + image);
-    }
-    if (left.empty() || Clock::now() > deadline) {
-      leaks.insert(leaks.end(), left.begin(), left.end());
-      break;
-    }
+  // Those that stay: tests that run beside us make some and remove them all the time.
+  std::set<std::string> left = images();
+  std::erase_if(left, [this](const std::string& image) { return images_.contains(image); });
+  while (!left.empty() && Clock::now() < deadline) {
     ::poll(nullptr, 0, 10);
+    const std::set<std::string> now = images();
+    std::erase_if(left, [&now](const std::string& image) { return !now.contains(image); });
   }
+  for (const std::string& image : left) leaks.push_back("file " + image);
   return leaks;
 }
 
