@@ -322,12 +322,11 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   served_.forget_link(serial);
   if (!gone.is_parent && on_routes_lost) on_routes_lost(lost);
   for (const ContextId id : lost) forget_contacts(id);
-  if (gone.on_down) gone.on_down(error);
-
   graveyard_.push_back(std::move(gone.link));
   loop_.post([this, alive = alive_] {
     if (*alive) graveyard_.clear();
   });
+  if (gone.on_down) gone.on_down(error);  // the last: it may destroy us
 }
 
 }  // namespace banyan

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/nonblocking.h"
 #include "core/text.h"
@@ -39,8 +40,12 @@ ChildContext::ChildContext(Loop& loop, ImageStore& images, Owner& owner, Runner:
       router_(loop, RouterConfig{.id = 0, .sideways = Sideways::kVertical, .ancestors = {}, .inbox = {}}) {}
 
 ChildContext::~ChildContext() {
+  *alive_ = false;
   loop_.cancel(deadline_);
   loop_.cancel(flush_);
+  if (!link_) return;
+  link_->close();  // later destroyed: it may be in the middle of handing us a frame
+  loop_.post([link = std::move(link_)] {});
 }
 
 bool ChildContext::take_standard_link(LinkFds& fds) {
@@ -75,7 +80,7 @@ void ChildContext::begin(LinkFds fds, std::uint64_t nonce, Nanos identity_deadli
 }
 
 void ChildContext::on_frame(Link&, const Header& header, Bytes payload) {
-  if (!header.has(kControl) || header.handle != kIdentity || services_) return;
+  if (!header.has(kControl) || header.handle != kIdentity || services_ || ending_) return;
   const Result<Identity> identity = Identity::decode(payload);
   if (!identity) return finish(&identity.error());
   loop_.cancel(deadline_);
@@ -84,10 +89,12 @@ void ChildContext::on_frame(Link&, const Header& header, Bytes payload) {
   link_->set_limits(identity->limits);
   services_ = std::make_unique<Services>(loop_, router_, images_, transports_, *identity);
   logger_.set_level(LogLevel(std::min<std::uint8_t>(identity->log_level, kLogLevelCount - 1)));
+  const Alive alive = alive_;
   owner_.on_context_up();
+  if (!*alive) return;
   router_.set_parent(std::move(link_), [this](const Error& error) {
-    owner_.on_parent_lost(error);
     end();
+    owner_.on_parent_lost(error);
   });
   if (logger_.wants(LogLevel::kDebug))
     logger_.log(LogLevel::kDebug, cat("up as context ", identity->id, ", process ", ::getpid()));
@@ -107,11 +114,10 @@ void ChildContext::end() {
 
 // Ends the commands and the contexts beneath us, lets their outcomes out, and leaves. Once.
 void ChildContext::end(Nanos within) {
-  if (ending_) return;
-  ending_ = true;
+  if (std::exchange(ending_, true)) return;
   loop_.cancel(deadline_);
-  deadline_ = loop_.after(within, [this] { finish(nullptr); });
-  if (!services_) return finish(nullptr);
+  deadline_ = loop_.after(services_ ? within : 0, [this] { finish(nullptr); });
+  if (!services_) return;
   services_->starts.close();
   services_->exec.shut_down([this] { leave_when_both_are_done(); });
   services_->runner.shut_down_all(std::max(within - kEndOfLevel, Nanos(0)),
@@ -131,7 +137,9 @@ void ChildContext::leave_when_flushed(Nanos delay) {
   });
 }
 
+// Always the last that whoever calls it does: the owner may destroy us.
 void ChildContext::finish(const Error* why) {
+  ending_ = true;
   if (!std::exchange(finished_, true)) owner_.on_context_end(why);
 }
 

@@ -7,7 +7,8 @@
 // what runs here and everybody beneath; then the owner is told, who leaves. What a context may do instead:
 // detach().
 //
-// Thread: the loop's. Lifetime: loop, images and owner outlive it. Its destruction kills what still runs.
+// Thread: the loop's. Lifetime: loop, images and owner outlive it; in each word to the owner, and in that of
+// detach(), it may be destroyed. Its destruction kills what still runs.
 #pragma once
 
 #include <memory>
@@ -105,6 +106,7 @@ class ChildContext final : private Link::Owner {
   int done_ = 0;
   std::unique_ptr<Services> services_;
   std::shared_ptr<void> detaching_;  // whose code the agent does without
+  Alive alive_;
   Logger logger_{router_, LogLevel::kError};
 };
 

@@ -30,8 +30,8 @@ void ChildContext::detach(OnDetached done) {
   const bool is_refused = !services_ || ending_ || detaching_;
   if (is_refused) {
     const std::string_view text = detaching_ ? "it detaches already, or has" : "it is not up, or is ending";
-    return loop_.post([done = std::move(done), text] {
-      done(Error{ErrorClass::kRefused, Phase::kLink, text, {}});
+    return loop_.post([alive = alive_, done = std::move(done), text] {
+      if (*alive) done(Error{ErrorClass::kRefused, Phase::kLink, text, {}});
     });
   }
   int bond = 0;
@@ -40,7 +40,6 @@ void ChildContext::detach(OnDetached done) {
   auto detach = std::make_shared<Detach>(router_, services_->ids, services_->routes);
   detaching_ = detach;
   detach->begin([this, bond, done = std::move(done)](const Result<Done>& result) {
-    const std::shared_ptr<void> finished = detaching_;  // we are inside of it
     if (result) {
       if (nonce_ != 0) leave_standard_error();
     } else {

@@ -51,24 +51,26 @@ void Runner::shut_down(ContextId child, Nanos within, Function<void()> done) {
 }
 
 void Runner::shut_down_all(Nanos within, Function<void()> done) {
-  if (jobs_.empty()) return loop_.post(std::move(done));
   on_empty_ = std::move(done);
   for (auto& [id, job] : jobs_) job->shut_down(within, {});
+  reaped(kNobody);  // there may be none at all
 }
 
-// From the loop: the job is still on the stack.
-void Runner::reaped(Job& job) {
-  const StartId id = job.id();
+// From the loop: the job is still on the stack. Who is told may destroy us.
+void Runner::reaped(StartId id) {
   loop_.post([this, alive = alive_, id] {
     if (!*alive) return;
     strays_.erase(id);
     auto found = jobs_.find(id);
-    if (found == jobs_.end() || !found->second->is_over()) return;
-    std::unique_ptr<Job> gone = std::move(found->second);
-    jobs_.erase(found);
-    for (auto& done : gone->take_waiters()) done();
-    if (!gone->is_reaped()) strays_[id] = std::move(gone);
-    if (jobs_.empty() && on_empty_) std::exchange(on_empty_, nullptr)();
+    if (found != jobs_.end() && found->second->is_over()) {
+      std::unique_ptr<Job> gone = std::move(found->second);
+      jobs_.erase(found);
+      const auto waiters = gone->take_waiters();
+      if (!gone->is_reaped()) strays_[id] = std::move(gone);
+      gone.reset();
+      for (auto& done : waiters) done();
+    }
+    if (*alive && jobs_.empty() && on_empty_) std::exchange(on_empty_, nullptr)();
   });
 }
 

@@ -59,7 +59,7 @@ class Runner {
   Nanos asked_for(StartId start) const;
 
   // Ends one child, or all: SHUTDOWN, and what has not ended within `within` is cut off: an agent of this
-  // machine is killed, a transport gets SIGTERM and a second. `done` when it is reaped.
+  // machine is killed, a transport gets SIGTERM and a second. `done` when it is reaped; it may destroy us.
   void shut_down(ContextId child, Nanos within, Function<void()> done);
   void shut_down_all(Nanos within, Function<void()> done);
   // Processes not reaped yet, of detached children too: but nobody waits for those, and they outlive us.
@@ -81,7 +81,8 @@ class Runner {
  private:
   class TransportJob;
   Job* find(StartId start) const;
-  void reaped(Job& job);
+  static constexpr StartId kNobody = 0;
+  void reaped(StartId id);
 
   Loop& loop_;
   Router& router_;

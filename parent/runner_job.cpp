@@ -324,7 +324,7 @@ void Runner::Job::settle() {
   }
   if (is_up() && on_up_) std::exchange(on_up_, nullptr)(child_);  // it did not live to see that
   if (loss_ && on_lost_) std::exchange(on_lost_, nullptr)(child_.id, cause_of_loss());
-  runner_.reaped(*this);
+  runner_.reaped(id_);
 }
 
 }  // namespace banyan

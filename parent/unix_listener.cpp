@@ -260,11 +260,22 @@ void UnixListener::welcome(std::uint64_t visitor, IdRange ids) {
     if (!*alive) return;
     const auto up = visitors_.find(visitor);
     if (up == visitors_.end()) return;
-    const std::unique_ptr<Visitor> gone = std::move(up->second);
+    const Hello hello = std::move(up->second->hello);
+    const pid_t pid = up->second->pid;
     visitors_.erase(up);
     watch_door();
-    if (on_up) on_up(id, gone->hello, gone->pid);
+    tell<ContextId, const Hello&, pid_t>(&UnixListener::on_up, id, hello, pid);
   });
+}
+
+// Who is told may replace who is told, or destroy us.
+template <class... What>
+void UnixListener::tell(Function<void(What...)> UnixListener::*whom, What... what) {
+  if (!(this->*whom)) return;
+  const Alive alive = alive_;
+  Function<void(What...)> call = std::move(this->*whom);
+  call(what...);
+  if (*alive && !(this->*whom)) this->*whom = std::move(call);
 }
 
 // --- who goes ---
@@ -272,8 +283,15 @@ void UnixListener::welcome(std::uint64_t visitor, IdRange ids) {
 void UnixListener::on_client_gone(ContextId client, const Error& why) {
   clients_.erase(client);
   if (!ending_) watch_door();
-  if (on_gone) on_gone(client, why);
-  if (clients_.empty() && on_empty_) loop_.post(std::exchange(on_empty_, nullptr));
+  // From the loop: the router is in the middle of what the end of a link means.
+  loop_.post([this, alive = alive_, client, why] {
+    if (!*alive) return;
+    tell<ContextId, const Error&>(&UnixListener::on_gone, client, why);
+  });
+  if (!clients_.empty() || !on_empty_) return;
+  loop_.post([this, alive = alive_] {
+    if (*alive && on_empty_) std::exchange(on_empty_, nullptr)();
+  });
 }
 
 void UnixListener::shut_down(Nanos within, Function<void()> done) {

@@ -11,7 +11,7 @@
 //
 // Nothing here waits: clients come in rounds, few at a time may be about to say hello, and each has a
 // deadline for that. The client's side: parent/unix_client.h. Thread: the loop's. Lifetime: all it is given
-// outlives it.
+// outlives it; in each of its callbacks, which come from the loop, it may be destroyed.
 #pragma once
 
 #include <sys/types.h>
@@ -48,7 +48,7 @@ class UnixListener {
   // shut_down().
   ~UnixListener();
 
-  // A client is a context of ours now; it has gone.
+  // A client is a context of ours now; it has gone, after it has come.
   Function<void(ContextId client, const Hello&, pid_t)> on_up;
   Function<void(ContextId client, const Error& why)> on_gone;
 
@@ -73,6 +73,8 @@ class UnixListener {
   void forget(std::uint64_t visitor);
   void welcome(std::uint64_t visitor, IdRange ids);
   void on_client_gone(ContextId client, const Error& why);
+  template <class... What>
+  void tell(Function<void(What...)> UnixListener::*whom, What... what);
 
   Loop& loop_;
   Router& router_;
