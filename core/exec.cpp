@@ -230,7 +230,7 @@ Result<Done> ExecService::Command::try_start(ExecRequest request) {
     in = std::move(made->first);
     input_ = std::move(made->second);
     ::fcntl(input_.get(), F_SETFL, O_NONBLOCK);
-    input_handle_ = service_.router_.add_handler(Access::only(call_.authority),
+    input_handle_ = service_.router_.add_handler(Access::only(call_.source),
                                                  [this](Incoming& message) { on_input(message); });
   }
   program_ = request.shell ? "/bin/sh" : request.argv[0];

@@ -77,13 +77,15 @@ struct Reply {
 };
 using OnReply = Function<void(const Reply&)>;  // exactly once
 
-// Who may speak to a handle.
+// Who may speak to a handle: all, whoever has an ancestor's authority or ours, or one context. Of that one it
+// is the source that counts: it was checked at every hop, and one link alone leads there. Its authority may
+// be another's, and another may have its (parent/unix_listener.h).
 struct Access {
   enum class Kind : std::uint8_t { kAnyone, kAncestors, kOnly } kind;
   ContextId context = 0;
   static Access anyone() { return {Kind::kAnyone}; }
   static Access ancestors() { return {Kind::kAncestors}; }  // by authority: the root down to our parent
-  static Access only(ContextId context) { return {Kind::kOnly, context}; }  // by authority
+  static Access only(ContextId context) { return {Kind::kOnly, context}; }  // by source
 };
 
 struct RouterConfig {

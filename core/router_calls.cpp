@@ -111,13 +111,14 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
     return answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
   const std::shared_ptr<HandlerEntry> handler = found->second;  // it may remove itself while it runs
   const Access& access = handler->access;
-  const bool allowed = access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
-                       (access.kind == Access::Kind::kOnly && header.authority == access.context) ||
-                       (access.kind == Access::Kind::kAncestors && is_ancestor(header.authority));
+  const bool allowed = access.kind == Access::Kind::kOnly
+                           ? header.source == access.context
+                           : access.kind == Access::Kind::kAnyone || header.authority == config_.id ||
+                                 is_ancestor(header.authority);
   if (!allowed) {
     ++counters_.refused;
     return answer_dead(link, header, DeadReason::kRefused,
-                       cat("context ", header.authority, " may not speak to this handle"));
+                       cat("context ", header.source, " may not speak to this handle"));
   }
   if (is_call(header)) {
     if (refuse_more(link, header)) return;
