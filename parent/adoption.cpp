@@ -20,7 +20,7 @@ void adopt(Router& router, RouteMonitor& routes, std::unique_ptr<Link>&& link, I
   link->send_control(handshake_header(kIdentity), identity.encode());
   router.add_child(std::move(link), identity.id, std::move(on_down));
   if (has_our_authority) router.lend_authority(identity.id);
-  router.grant(identity.id, {identity.first_id, identity.id_count});
+  if (ids.count > 1) router.grant(identity.id, {identity.first_id, identity.id_count});
   routes.announce(identity.id, identity.name);
 }
 

@@ -15,9 +15,9 @@ namespace banyan {
 bool may_have_children(const Router& router);
 
 // Tells it who it is, and everybody above that it is there; the link is the router's from here on. Of `ids`
-// the first is its own, the rest are for its children. Of the identity the caller says name, log level and
-// limits.
-// `has_our_authority`: it is a client of a socket of ours (parent/unix_listener.h).
+// the first is its own, the rest, if there are any, are for its children. Of the identity the caller says
+// name, log level and limits. `has_our_authority`: it is a client of a socket of ours
+// (parent/unix_listener.h).
 void adopt(Router& router, RouteMonitor& routes, std::unique_ptr<Link>&& link, IdRange ids,
            Identity& identity, bool has_our_authority, Router::OnLinkDown&& on_down);
 

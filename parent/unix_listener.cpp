@@ -172,9 +172,9 @@ class UnixListener::Visitor final : private Link::Owner {
     if (!may_have_children(listener_.router_)) return wrong("a tree has so many levels and no more");
     said_hello_ = true;
     hello = std::move(*said);
-    // They may have to come from further up.
-    listener_.ids_.take_for_child(
-        [&listener = listener_, alive = listener_.alive_, id = id_](const IdRange* ids, const Dead&) {
+    // One for itself, which may have to come from further up. Most have no children: who does asks for more.
+    listener_.ids_.take(
+        1, [&listener = listener_, alive = listener_.alive_, id = id_](const IdRange* ids, const Dead&) {
           if (!*alive) return;
           if (ids != nullptr) return listener.welcome(id, *ids);
           listener.forget(id);

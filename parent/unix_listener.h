@@ -4,10 +4,15 @@
 // For the programs of one user on one machine. Whoever may enter may do what we may, so only we may enter:
 // the socket lies in a folder that nobody else can open, has mode 0600, and each client is asked of the
 // kernel: of another user than ours, root included, it is turned away before a byte of it is read. A client
-// says hello as every child does, and gets an id, ancestors and ids for children of its own
-// (parent/child_context.h is what it becomes). What it says itself carries our authority: contexts beneath us
-// obey it, those above do not, and it may talk to all of ours whatever the policy. Children of its own speak
-// for themselves.
+// says hello as every child does, and gets an id and ancestors (parent/child_context.h is what it becomes);
+// ids for children of its own when it asks for them. What it says itself carries our authority: contexts
+// beneath us obey it, those above do not, and it may talk to all of ours whatever the policy. Children of its
+// own speak for themselves.
+//
+// An id is never given again, and beneath one link of the root there are 65,536: a listener that is no root
+// lets in as many clients in all its life, less what else it gave away (2,048 fewer for each level further
+// down, 64 for each client that has children). After that who knocks is sent away; who is there stays. One
+// that is to serve more than that is a root itself: it has four thousand million.
 //
 // Nothing here waits: clients come in rounds, few at a time may be about to say hello, and each has a
 // deadline for that. The client's side: parent/unix_client.h. Thread: the loop's. Lifetime: all it is given

@@ -399,6 +399,66 @@ TEST_CASE("a client that detaches is gone for the tree, and lives") {
   CHECK(run_until(tree.loop, [&] { return tree.root.router.routes() == 4; }));
 }
 
+// Ids are never given back, and the quota of the listener's link is 65,536 for ever.
+TEST_CASE("five thousand clients, one after the other, cost an id each, and the next one still comes in") {
+  constexpr std::size_t kVisits = 5'000;
+  Tree tree;
+  Header header = handshake_header(kHello);
+  const Buffer hello = Hello::of_this_process(0).encode();
+  header.length = std::uint32_t(hello.size());
+  Buffer frame(kHeaderBytes);
+  encode_header(header, frame.data());
+  frame.insert(frame.end(), hello.begin(), hello.end());
+  const ContextId first = tree.enter().context.router().id();
+  for (std::size_t i = 0; i < kVisits; ++i) {
+    CAPTURE(i);
+    {
+      const Fd fd = tree.connection();
+      REQUIRE(write_all(fd.get(), frame.data(), frame.size()));
+      REQUIRE(run_until(tree.loop, [&] { return tree.listener->clients() == 2; }));
+    }
+    REQUIRE(run_until(tree.loop, [&] { return tree.listener->clients() == 1; }));
+  }
+
+  Client& last = tree.enter();
+
+  CHECK(last.context.router().id() - first < 20'000);  // ranges from above leave gaps
+  CHECK(tree.above.router.granted(kDoor) < 20'000);
+  std::optional<IdRange> ids;
+  last.context.ids().take(3, [&](const IdRange* given, const Dead&) {
+    if (given != nullptr) ids = *given;
+  });
+  CHECK(run_until(tree.loop, [&] { return ids.has_value(); }));
+}
+
+TEST_CASE("without an id left nobody comes in, and whoever is there stays and can do what it could") {
+  EpollLoop loop;
+  Folder folder;
+  Router router(loop, config_of(kRoot));
+  IdSource ids(router, {1, 2});
+  RouteMonitor routes(router, ids);
+  auto listener = UnixListener::open(loop, router, ids, routes, folder.door());
+  REQUIRE(bool(listener));
+  Client first(loop), second(loop), late(loop);
+  for (Client* client : {&first, &second}) {
+    REQUIRE(bool(join(client->context, folder.door())));
+    REQUIRE(run_until(loop, [&] { return client->is_up; }));
+  }
+
+  REQUIRE(bool(join(late.context, folder.door())));
+
+  CHECK(run_until(loop, [&] { return late.has_ended; }));
+  CHECK_FALSE(late.is_up);
+  CHECK((*listener)->greeting() == 0);
+  CHECK((*listener)->clients() == 2);
+  int answers = 0;
+  router.add_handler(kForAll, Access::anyone(), [&](Incoming& message) { router.reply(message.header, {}); });
+  for (Client* client : {&first, &second})
+    client->context.router().call(kRoot, kForAll, {},
+                                  [&](const Reply& reply) { answers += reply.dead == nullptr; });
+  CHECK(run_until(loop, [&] { return answers == 2; }));
+}
+
 // --- the socket itself ---
 
 TEST_CASE("the folder is made for us alone, the socket has mode 0600, and both are as they were afterwards") {
