@@ -1,8 +1,9 @@
 // Goal: what a hostile child says in another's name, or of ids, routes and calls that are not its own, costs
-// it its link or is thrown away; nobody else notices. Method: the real program, beneath it or beneath an
-// agent of its a context for each row of a table, taken over (tests/support/impostor.h); the row's frames;
-// then the link must be closed, with the row's words, or answer as before. Three honest siblings and one
-// further away must say all they have to say.
+// it its link or is thrown away; nobody else notices. Method: the real program, beneath it, beneath an agent
+// of its or beneath an agent's agent a context for each row of a table, taken over
+// (tests/support/impostor.h); the row's frames; then the link must be closed, with the row's words, or answer
+// as before. Three honest siblings, those above, and one further away must say all they have to say.
+#include <algorithm>
 #include <functional>
 
 #include "core/exec.h"
@@ -31,13 +32,14 @@ struct Named {
 std::vector<Named> others(const Scene& scene) {
   return {{"root", 0},
           {"parent", scene.parent()},
+          {"above the parent", scene.hop_ids().empty() ? 0 : scene.hop_ids().front()},
           {"sibling", scene.sibling()},
-          {"to-be child of a sibling", scene.sibling() + 3},
+          {"to-be child of a sibling", scene.sibling() + 1},
           {"cousin", scene.elsewhere()},
           {"nobody", kNobody},
           {"last", kLast32}};
 }
-constexpr std::size_t kOthers = 7;
+constexpr std::size_t kOthers = 8;
 
 Buffer route(ContextId id, ContextId parent, std::string_view name = "x") {
   return Packer().array(3).number(id).number(parent).text(name).take();
@@ -164,7 +166,7 @@ Rows spoiled_frames() {
 }
 
 void check_cut_off(const Rows& rows) {
-  for (const Place place : {Place::kBeneathRoot, Place::kBeneathAgent}) {
+  for (const Place place : kPlaces) {
     Scene scene(place, rows.size());
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i].act(scene[i], scene);
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -204,25 +206,27 @@ TEST_CASE("frames that are none and control that makes no sense end their own li
 }
 
 TEST_CASE("whatever authority a child claims, nobody runs anything for it") {
-  for (const Place place : {Place::kBeneathRoot, Place::kBeneathAgent}) {
+  for (const Place place : kPlaces) {
     Scene scene(place, 1);
     Impostor& us = scene[0];
     us.say(us.control(scene.parent(), kAddRoute), route(us.id() + 1, us.id()));
     std::map<Handle, DeadReason> expected;
     Handle next = 100'000;
+    const std::vector<ContextId> hops = scene.hop_ids();
+    std::vector<ContextId> listeners = {0, scene.sibling(), scene.elsewhere(), kNobody};
+    listeners.insert(listeners.end(), hops.begin(), hops.end());
     for (const ContextId source : {us.id(), us.id() + 1}) {
       std::vector<Named> claims = others(scene);
       if (source != us.id()) claims.clear();  // what is not ours cuts us off: above
       claims.push_back({"self", us.id()});
       for (const Named& claim : claims)
         for (const Handle handle : {kExec, kStartChild, kEndChild, kInfo})
-          for (const ContextId to :
-               {ContextId(0), scene.parent(), scene.sibling(), scene.elsewhere(), kNobody}) {
+          for (const ContextId to : listeners) {
             Header header = us.data(to, handle, next);
             header.source = source;
             header.authority = claim.id;
             us.say(header, command());
-            const bool has_services = to == scene.parent() && place == Place::kBeneathAgent;
+            const bool has_services = std::count(hops.begin(), hops.end(), to) > 0;
             expected[next++] = to == kNobody  ? DeadReason::kNoRoute
                                : to == 0      ? DeadReason::kNoHandle
                                : has_services ? DeadReason::kRefused
@@ -241,7 +245,7 @@ TEST_CASE("whatever authority a child claims, nobody runs anything for it") {
 }
 
 TEST_CASE("the end of a route that a child does not have ends nobody, however often it is said") {
-  for (const Place place : {Place::kBeneathRoot, Place::kBeneathAgent}) {
+  for (const Place place : kPlaces) {
     Scene scene(place, 2);
     Impostor &us = scene[0], &victim = scene[1];
     victim.say(victim.control(scene.parent(), kAddRoute), route(victim.id() + 1, victim.id()));
@@ -287,7 +291,7 @@ TEST_CASE(
                                      map = {0xdf, 0xff, 0xff, 0xff, 0xff, 0x01};
   Buffer counts;  // each promises what the next ones would have to be
   for (int i = 0; i < 6'000; ++i) counts.insert(counts.end(), {0xdd, 0x00, 0x00, 0x7f, 0xff});
-  for (const Place place : {Place::kBeneathRoot, Place::kBeneathAgent}) {
+  for (const Place place : kPlaces) {
     Scene scene(place, 1);
     Impostor& us = scene[0];
     // The longest is longer than a first window: it goes where there is none.
@@ -318,7 +322,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a header cut at each byte, and then the end, loses that link and none beside it") {
-  for (const Place place : {Place::kBeneathRoot, Place::kBeneathAgent}) {
+  for (const Place place : kPlaces) {
     Scene scene(place, kHeaderBytes + 2);
     for (std::size_t i = 0; i < kHeaderBytes + 2; ++i) {
       const Buffer whole = frame(scene[i].data(0, kNothingThere), Buffer(3));

@@ -1,5 +1,7 @@
 // tests/end_to_end/hostile_scene.h -- a run of the real program in which some contexts are taken over
-// (tests/support/impostor.h), and three beside them, with one elsewhere, are honest and must not notice.
+// (tests/support/impostor.h), and three beside them, all above them, and one elsewhere, are honest and must
+// not notice: each runs a command, whose outcome and more than a hundred kilobytes of whose output must
+// arrive.
 #pragma once
 
 #include <memory>
@@ -12,9 +14,11 @@
 namespace banyan::test {
 
 enum class Place {
-  kBeneathRoot,   // children of the program itself
-  kBeneathAgent,  // children of an agent, which routes for them
+  kBeneathRoot,    // children of the program itself
+  kBeneathAgent,   // children of an agent, which routes for them
+  kBeneathAgents,  // children of an agent's child
 };
+constexpr Place kPlaces[] = {Place::kBeneathRoot, Place::kBeneathAgent, Place::kBeneathAgents};
 
 class Scene {
  public:
@@ -38,23 +42,33 @@ class Scene {
       impostors_.push_back(std::make_unique<Impostor>(context.agent, context.id));
     }
     peak_at_first_ = peak_kib(program.pid());
-    hop_ = place == Place::kBeneathAgent ? parent_of(contexts_.at(names_[0]).agent) : 0;
+    hop_ = place == Place::kBeneathRoot ? 0 : parent_of(contexts_.at(names_[0]).agent);
     hop_peak_at_first_ = hop_ > 0 ? peak_kib(hop_) : 0;
   }
   ~Scene() { ::unlink(go_.c_str()); }
 
   Impostor& operator[](std::size_t i) { return *impostors_[i]; }
   const std::string& name(std::size_t i) const { return names_[i]; }
-  ContextId parent() const { return place_ == Place::kBeneathRoot ? 0 : 1; }
+  ContextId parent() const { return place_ == Place::kBeneathRoot ? 0 : contexts_.at(hops().back()).id; }
+  // All between them and the root, from above.
+  std::vector<ContextId> hop_ids() const {
+    std::vector<ContextId> ids;
+    for (const std::string& hop : hops()) ids.push_back(contexts_.at(hop).id);
+    return ids;
+  }
   ContextId sibling(std::size_t i = 0) const { return contexts_.at(names_[hostile_ + i]).id; }
   ContextId elsewhere() const { return contexts_.at(names_.back()).id; }
 
   // The honest commands say the rest, and end.
   void let_them_finish() { Fd(::open(go_.c_str(), O_CREAT | O_CLOEXEC | O_WRONLY, 0600)); }
   bool honest_have_finished() {
-    return program.wait_until([this](const std::string& out, const std::string&) {
-      return count_of(out, "\"event\":\"exit\"") >= names_.size() - hostile_;
-    });
+    return program.wait_until(
+        [this](const std::string& out, const std::string&) { return have_all_exited(out); });
+  }
+  // The same without waiting, to be asked while an attack goes on.
+  bool have_honest_finished_meanwhile() {
+    program.look();
+    return have_all_exited(program.out());
   }
 
   // How each target ended: its failure, or its exit with all it said.
@@ -113,23 +127,35 @@ class Scene {
     static int serial = 0;
     return cat(std::string_view(std::getenv("TMPDIR")), "/go-", ++serial);
   }
+  // More than a first window, and more than two.
   static std::string all_they_say() {
     std::string text;
-    for (int i = 1; i <= 5'000; ++i) text += cat(i, "\n");
+    for (int i = 1; i <= 1'500; ++i) {
+      const std::string number = cat(i);
+      text += std::string(100 - number.size(), '0') + number + "\n";
+    }
     return text + "end\n";
+  }
+  bool have_all_exited(const std::string& out) const {
+    return count_of(out, "\"event\":\"exit\"") >= names_.size() - hostile_;
+  }
+  std::vector<std::string> hops() const {
+    if (place_ == Place::kBeneathRoot) return {};
+    if (place_ == Place::kBeneathAgent) return {"local"};
+    return {"local", "local/local"};
   }
   Words arguments(Place place, std::size_t hostile, const Words& options) {
     std::string targets;
-    for (std::size_t i = 1; i <= hostile + kHonest; ++i) {
-      names_.push_back(place == Place::kBeneathRoot ? cat("local", i) : cat("local/local", i));
-      targets += cat(names_.back(), ",");
-    }
+    const std::string above = place == Place::kBeneathRoot ? "" : hops().back() + "/";
+    for (std::size_t i = 1; i <= hostile + kHonest; ++i) names_.push_back(cat(above, "local", i));
+    for (const std::string& hop : hops()) names_.push_back(hop);
+    for (const std::string& honest_or_not : names_) targets += honest_or_not + ",";
     names_.push_back("local9999");
     Words words = {"run", targets + names_.back(), "--json", "-f", "500"};
     words.insert(words.end(), options.begin(), options.end());
-    words.insert(words.end(),
-                 {"--", "sh", "-c",
-                  cat("echo up $PPID; until [ -e ", go_, " ]; do sleep 0.05; done; seq 1 5000; echo end")});
+    words.insert(words.end(), {"--", "sh", "-c",
+                               cat("echo up $PPID; until [ -e ", go_,
+                                   " ]; do sleep 0.05; done; seq -f %0100g 1 1500; echo end")});
     return words;
   }
   static std::vector<nlohmann::json> events(const std::string& out) {

@@ -112,6 +112,17 @@ class Program {
   const std::string& out() const { return out_text_; }
   const std::string& err() const { return err_text_; }
 
+  // Takes what there is to read, and does not wait.
+  void look() {
+    pollfd wait[] = {{out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}};
+    while (::poll(wait, 2, 0) > 0) {
+      if (wait[0].revents != 0) take(out_, out_text_);
+      if (wait[1].revents != 0) take(err_, err_text_);
+      wait[0].fd = out_.get();
+      wait[1].fd = err_.get();
+    }
+  }
+
   // So far, as was read.
   bool has_said(std::string_view text) const { return out_text_.find(text) != std::string::npos; }
 

@@ -108,6 +108,17 @@ class Impostor {
     credit_ -= frames.size();
     return write(frames);
   }
+  // Whether there is credit for so much, which is then used up. Does not wait, but asks.
+  bool may_write(std::size_t bytes) {
+    if (is_over_) return false;
+    if (credit_ >= bytes) {
+      credit_ -= bytes;
+      has_asked_ = false;
+      return true;
+    }
+    if (!std::exchange(has_asked_, true)) say(control(0, kLinkBlocked));
+    return false;
+  }
   // No byte comes any more; ours are still read.
   void stop_speaking() { ::shutdown(fd_.get(), SHUT_WR); }
 
@@ -117,8 +128,9 @@ class Impostor {
     Header header;
     Buffer payload;
   };
-  std::vector<Heard> heard;             // what was not the link's own business, the first of it
-  std::map<Handle, DeadReason> deaths;  // by reply_to of what was answered dead
+  std::vector<Heard> heard;                 // what was not the link's own business, the first of it
+  std::map<Handle, DeadReason> deaths;      // by reply_to of what was answered dead
+  std::map<DeadReason, std::string> texts;  // of the last dead message of each kind
   std::uint64_t answers = 0, replies = 0, credits = 0;  // dead messages, data, stream credit
 
   void listen(int milliseconds) {
@@ -195,7 +207,9 @@ class Impostor {
     if (header.has(kControl) && header.is_dead()) {
       ++answers;
       in.array();
-      if (deaths.size() < kHeardMax) deaths[header.handle] = DeadReason(in.number());
+      const auto reason = DeadReason(in.number());
+      texts[reason] = std::string(in.text());
+      if (deaths.size() < kHeardMax) deaths[header.handle] = reason;
     } else if (header.has(kControl) && header.handle == kHeartbeat) {
       // Honest in this: silence would end us.
       say(control(0, kHeartbeatEcho), Buffer(payload.begin(), payload.end()));
@@ -219,7 +233,7 @@ class Impostor {
   Buffer in_;
   std::uint64_t credit_ = 1 << 20;  // half of what a link begins with: the agent has used some
   std::uint64_t last_ping_ = 0, echo_ = 0;
-  bool is_over_ = false, is_taking_ = false;
+  bool is_over_ = false, is_taking_ = false, has_asked_ = false;
 };
 
 }  // namespace banyan::test
