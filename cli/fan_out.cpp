@@ -8,10 +8,9 @@
 namespace banyan::cli {
 namespace {
 
-constexpr Nanos kFarewell = 2 * kSecond;                // for a context to end its processes and itself
-constexpr Nanos kFarewellOfLevel = 100 * kMillisecond;  // more for each level beneath it
-constexpr Nanos kExplanationMax = 3 * kSecond;          // after it was lost, until we know why
-constexpr Nanos kGrace = 3 * kSecond;                   // for what was cancelled to say that it has ended
+constexpr Nanos kFarewell = 2 * kSecond;        // for a context to end its processes and itself
+constexpr Nanos kExplanationMax = 3 * kSecond;  // after it was lost, until we know why
+constexpr Nanos kGrace = 3 * kSecond;           // for what was cancelled to say that it has ended
 constexpr Nanos kLastMoment = 2 * kSecond;  // a reader who takes nothing so long, once we were told to end
 constexpr std::size_t kNamesShown = 20;     // of those still running
 
@@ -238,7 +237,7 @@ void FanOut::finish() {
   loop_.cancel(grace_);
   reach_.save();
   last_report();
-  runner_.shut_down_all(kFarewell + Nanos(router_.height()) * kFarewellOfLevel, [this] {
+  runner_.shut_down_all(router_.end_deadline(), [this] {
     const int code = tally_.exit_code(options_.targets.one, options_.maximum);
     sum_up(ending_.value_or(code));
     output_.when_written([this, code] {

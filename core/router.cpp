@@ -57,7 +57,7 @@ Link& Router::set_parent(std::unique_ptr<Link> link, OnLinkDown on_down) {
 Link& Router::add_child(std::unique_ptr<Link> link, ContextId child, OnLinkDown on_down) {
   ASSERT(child != config_.id && !routes_.contains(child));
   Link& adopted = adopt(std::move(link), child, false, std::move(on_down));
-  routes_[child] = {adopted.serial(), config_.id};
+  routes_[child] = {adopted.serial(), config_.id, 1};
   peer(adopted.serial())->authority = child;
   return adopted;
 }

@@ -102,6 +102,11 @@ struct RouterConfig {
 };
 
 constexpr std::size_t kAncestorsMax = 128;  // how deep a tree may be
+// From the loss of the link to the parent, or a signal, to the end; more for each level beneath, which passes
+// less on; but not for more levels than people build: how many there are is the word of those beneath.
+constexpr Nanos kEndDeadline = 2 * kSecond;
+constexpr Nanos kEndOfLevel = 100 * kMillisecond;
+constexpr std::size_t kEndLevelsMax = 32;
 
 class Router final : private Link::Owner, private Inbox::Owner, private Outbox::Owner {
  public:
@@ -141,9 +146,10 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void grant(ContextId child, IdRange ids);
   std::uint64_t granted(ContextId child);  // how many
   bool was_granted(ContextId child, ContextId id);
-  // The way to `id`, a child of `parent`, leads through `child`.
-  // REQUIRES: `child` is a child; `id` was granted to it and has no route.
-  void add_route(ContextId id, ContextId parent, ContextId child);
+  // The way to `id`, a child of `parent`, leads through `child`. False, and there is none: a tree is not so
+  // deep. REQUIRES: `child` is a child; `id` was granted to it and has no route; the way to `parent` leads
+  // through it.
+  bool add_route(ContextId id, ContextId parent, ContextId child);
   // They are no more, here or (unknown to us) elsewhere: their routes go, calls to them and from them end,
   // their streams end aborted, what is half-way to them is answered dead.
   void remove_routes(const std::vector<ContextId>& ids, std::string_view text);
@@ -151,7 +157,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   std::optional<ContextId> way_to(ContextId id);
   std::optional<ContextId> parent_of(ContextId id) const;
   std::size_t routes() const { return routes_.size(); }
-  std::size_t height() const;  // levels beneath us
+  std::size_t height() const;    // levels beneath us
+  Nanos end_deadline() const;    // what the end of us and of all beneath us may take
   // A child's link has broken: these routes led through it and are gone, its own first.
   Function<void(const std::vector<ContextId>& ids)> on_routes_lost;
   // Children beneath which somebody has dealt with `id`, from elsewhere in the tree: any may have with an
@@ -241,6 +248,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   struct Route {
     std::uint32_t link = 0;  // serial
     ContextId parent = 0;
+    std::uint32_t depth = 1;  // levels beneath us
   };
   struct Pair {  // lower id first
     ContextId one, other;

@@ -38,11 +38,16 @@ bool Router::was_granted(ContextId child, ContextId id) {
   return found != nullptr && found->granted.contains(id);
 }
 
-void Router::add_route(ContextId id, ContextId parent, ContextId child) {
+bool Router::add_route(ContextId id, ContextId parent, ContextId child) {
   Peer* found = child_peer(child);
-  ASSERT(found != nullptr && found->granted.contains(id) && id != config_.id && !routes_.contains(id));
-  routes_[id] = {found->link->serial(), parent};
+  const auto above = routes_.find(parent);
+  ASSERT(found != nullptr && found->granted.contains(id) && id != config_.id && !routes_.contains(id) &&
+         above != routes_.end());
+  const std::uint32_t depth = above->second.depth + 1;
+  if (config_.ancestors.size() + depth > kAncestorsMax) return false;
+  routes_[id] = {found->link->serial(), parent, depth};
   found->link->add_voices(1);
+  return true;
 }
 
 std::optional<ContextId> Router::way_to(ContextId id) {
@@ -69,14 +74,12 @@ bool Router::lies_on_the_way(ContextId id, ContextId callee) const {
 
 std::size_t Router::height() const {
   std::size_t highest = 0;
-  for (const auto& [id, route] : routes_) {
-    std::size_t depth = 1;
-    for (std::optional<ContextId> at = route.parent; at && *at != config_.id && depth < kAncestorsMax;
-         ++depth)
-      at = parent_of(*at);
-    highest = std::max(highest, depth);
-  }
+  for (const auto& [id, route] : routes_) highest = std::max<std::size_t>(highest, route.depth);
   return highest;
+}
+
+Nanos Router::end_deadline() const {
+  return kEndDeadline + Nanos(std::min(height(), kEndLevelsMax)) * kEndOfLevel;
 }
 
 void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view text) {

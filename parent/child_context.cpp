@@ -14,8 +14,6 @@ namespace banyan {
 
 namespace {
 
-constexpr Nanos kEndDeadline = 2 * kSecond;        // from the loss of the link, or a signal, to our end
-constexpr Nanos kEndOfLevel = 100 * kMillisecond;  // more for each level beneath us
 constexpr Nanos kFlushPeriod = 5 * kMillisecond;
 
 }  // namespace
@@ -85,7 +83,7 @@ void ChildContext::on_frame(Link&, const Header& header, Bytes payload) {
   if (!identity) return finish(&identity.error());
   loop_.cancel(deadline_);
   router_.configure(identity->router_config());
-  router_.on_shutdown = [this](Nanos remaining) { end(std::min(remaining, end_deadline())); };
+  router_.on_shutdown = [this](Nanos remaining) { end(std::min(remaining, router_.end_deadline())); };
   link_->set_limits(identity->limits);
   services_ = std::make_unique<Services>(loop_, router_, images_, transports_, *identity);
   logger_.set_level(LogLevel(std::min<std::uint8_t>(identity->log_level, kLogLevelCount - 1)));
@@ -104,12 +102,8 @@ void ChildContext::on_down(Link&, const Error& error, FrameQueue) {
   finish(&error);
 }
 
-Nanos ChildContext::end_deadline() const {
-  return kEndDeadline + Nanos(router_.height()) * kEndOfLevel;
-}
-
 void ChildContext::end() {
-  end(end_deadline());
+  end(router_.end_deadline());
 }
 
 // Ends the commands and the contexts beneath us, lets their outcomes out, and leaves. Once.

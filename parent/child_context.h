@@ -87,7 +87,6 @@ class ChildContext final : private Link::Owner {
   void on_frame(Link& link, const Header& header, Bytes payload) override;
   void on_sent(Link&, std::uint32_t, const Header&) override {}
   void on_down(Link& link, const Error& error, FrameQueue unsent) override;
-  Nanos end_deadline() const;
   void end(Nanos within);
   void leave_when_both_are_done();
   void leave_when_flushed(Nanos delay);

@@ -89,7 +89,8 @@ void RouteMonitor::on_add_route(Link& link, ContextId child, Bytes payload) {
   if (router_.way_to(id)) return link.fail(bad("a child announces an id that is there already"));
   if (router_.way_to(parent_of_it) != child)
     return link.fail(bad("a child announces a context beneath one that is not its own"));
-  router_.add_route(id, parent_of_it, child);
+  if (!router_.add_route(id, parent_of_it, child))
+    return link.fail(bad("a child announces a context deeper than a tree is"));
   add(id, parent_of_it, name);
 }
 
