@@ -220,12 +220,8 @@ void Router::refuse(Peer& from, const Header& header) {
   drop(from.link->serial(), header);
   if (from.is_parent || header.has(kAborted) || lies_beneath(from, header.destination)) return;
   const Buffer payload = Packer().array(2).number(header.stream).number(header.wire_bytes()).take();
-  Header credit;
-  credit.flags = kControl | kFirst | kLast;
-  credit.destination = header.source;
+  Header credit = control_to(header.source, kStreamCredit, kNoReply, payload);
   credit.source = header.destination;
-  credit.authority = config_.id;
-  credit.handle = kStreamCredit;
   from.link->send_control(credit, payload);
 }
 
@@ -332,7 +328,7 @@ void Router::send(ContextId destination, Handle handle, Buffer payload, StreamId
   outbox_.post(header, std::move(payload));
 }
 
-void Router::send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to) {
+Header Router::control_to(ContextId destination, Handle handle, Handle reply_to, Bytes payload) const {
   Header header;
   header.flags = kControl | kFirst | kLast;
   header.length = std::uint32_t(payload.size());
@@ -340,7 +336,18 @@ void Router::send_control(ContextId destination, Handle handle, Bytes payload, H
   header.source = header.authority = config_.id;
   header.handle = handle;
   header.reply_to = reply_to;
-  transmit(header, payload);
+  return header;
+}
+
+void Router::send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to) {
+  transmit(control_to(destination, handle, reply_to, payload), payload);
+}
+
+void Router::pass_up(Link& from, Handle handle, Bytes payload) {
+  Peer* child = peer(from.serial());
+  Peer* up = peer(parent_);
+  if (child != nullptr && up != nullptr)
+    forward_control(*child, *up, control_to(up->id, handle, kNoReply, payload), payload);
 }
 
 void Router::transmit(const Header& header, Bytes payload) {

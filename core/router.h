@@ -216,6 +216,9 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void send(ContextId destination, Handle handle, Buffer payload, StreamId stream = kCallStream,
             Handle reply_to = kNoReply);
   void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) override;
+  // Control to the parent, in our own name, because of what came in on the link `from`: that one is charged,
+  // and closed if the way up has no room for it.
+  void pass_up(Link& from, Handle handle, Bytes payload);
   // A request to a neighbour that is itself control, as is its reply.
   CallId control_call(ContextId neighbour, Handle handle, Bytes payload, OnReply on_reply);
   // SHUTDOWN to every child, each told how long it has.
@@ -309,6 +312,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void end_introductions(const Function<bool(ContextId)>& is_gone);
   void forward(Peer& from, const Header& header, Bytes payload);
   void forward_control(Peer& from, Peer& to, const Header& header, Bytes payload);
+  Header control_to(ContextId destination, Handle handle, Handle reply_to, Bytes payload) const;
   void forward_data(Peer& from, std::uint32_t to, const Header& header, Bytes payload);
   void deliver(std::uint32_t from, const Header& header, Bytes payload);
   void deliver_control(std::uint32_t from, const Header& header, Bytes payload);

@@ -313,13 +313,7 @@ void Router::answer_dead(std::uint32_t through, const Header& header, DeadReason
   ++counters_.dead_sent;
   const Buffer payload =
       Packer().array(2).number(std::uint8_t(reason)).text(text.substr(0, kDeadTextMax)).take();
-  Header dead;
-  dead.flags = kControl | kFirst | kLast;
-  dead.length = std::uint32_t(payload.size());
-  dead.destination = header.source;
-  dead.source = dead.authority = config_.id;
-  dead.handle = header.reply_to;
-  dead.reply_to = kIsDead;
+  const Header dead = control_to(header.source, header.reply_to, kIsDead, payload);
   if (Peer* back = peer(through)) return back->link->send_control(dead, payload);
   if (header.source == config_.id) transmit(dead, payload);
 }

@@ -31,7 +31,7 @@ RouteMonitor::~RouteMonitor() {
 }
 
 void RouteMonitor::announce(ContextId child, std::string_view name) {
-  add(child, router_.id(), name);
+  add(nullptr, child, router_.id(), name);
 }
 
 const RouteMonitor::Place* RouteMonitor::find(ContextId id) const {
@@ -43,16 +43,18 @@ void RouteMonitor::for_each(const Function<void(ContextId, const Place&)>& visit
   for (const auto& [id, place] : places_) visit(id, place);
 }
 
-// Known here, and told to the parent.
-void RouteMonitor::add(ContextId id, ContextId parent_of_it, std::string_view name) {
+// Known here, and told to the parent. What a child says of those beneath it is at the risk of its own link
+// (`origin`), not of ours to the parent.
+void RouteMonitor::add(Link* origin, ContextId id, ContextId parent_of_it, std::string_view name) {
   if (is_root()) {
     places_[id] = Place{parent_of_it, std::string(name.substr(0, kNameMax))};
     if (on_change) on_change(id, true);
     return;
   }
-  router_.send_control(
-      parent(), kAddRoute,
-      Packer().array(3).number(id).number(parent_of_it).text(name.substr(0, kNameMax)).take());
+  const Buffer payload =
+      Packer().array(3).number(id).number(parent_of_it).text(name.substr(0, kNameMax)).take();
+  if (origin != nullptr) return router_.pass_up(*origin, kAddRoute, payload);
+  router_.send_control(parent(), kAddRoute, payload);
 }
 
 void RouteMonitor::on_control(Link& link, ContextId neighbour, const Header& header, Bytes payload) {
@@ -91,7 +93,7 @@ void RouteMonitor::on_add_route(Link& link, ContextId child, Bytes payload) {
     return link.fail(bad("a child announces a context beneath one that is not its own"));
   if (!router_.add_route(id, parent_of_it, child))
     return link.fail(bad("a child announces a context deeper than a tree is"));
-  add(id, parent_of_it, name);
+  add(&link, id, parent_of_it, name);
 }
 
 // From a child: what was behind it. From the parent: somebody elsewhere, with whom one of us has dealt.

@@ -50,7 +50,7 @@ class RouteMonitor {
   void on_add_route(Link& link, ContextId child, Bytes payload);
   void on_del_route(Link& link, ContextId neighbour, Bytes payload);
   void on_lost(const std::vector<ContextId>& ids);
-  void add(ContextId id, ContextId parent, std::string_view name);
+  void add(Link* origin, ContextId id, ContextId parent, std::string_view name);
   void remove(const std::vector<ContextId>& ids, bool are_ours);
   using Audience = Table<ContextId, std::vector<ContextId>>;  // by child
   Audience audience_of(const std::vector<ContextId>& ids) const;

@@ -103,5 +103,30 @@ TEST_CASE("levels that are announced stretch the end by a bounded time") {
   CHECK(hop.router.end_deadline() == 5'200 * kMillisecond);
 }
 
+TEST_CASE(
+    "announcements without end for a parent that does not read cost the announcer its link, and no other") {
+  Hop hop(30'000);
+  hop.parent->set_reading(false);
+  const std::string name(60, 'x');  // 120 bytes each
+
+  for (ContextId i = 0; i < 20'000; ++i) hop.child->send(add_route(kChild, kFirstId + i, kChild, name));
+  hop.settle();
+
+  CHECK(hop.child_ended == ErrorClass::kProtocol);
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+  CHECK(hop.router.way_to(kFirstId) == std::nullopt);
+  // What the sibling announces has room, and arrives.
+  for (ContextId i = 0; i < 100; ++i)
+    hop.sibling->send(add_route(kSibling, kFirstId + 30'000 + i, kSibling, name));
+  hop.settle();
+  hop.parent->set_reading(true);
+  hop.settle();
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+  CHECK(hop.sibling_ended == ErrorClass::kIo);
+  CHECK(hop.router.routes() == 101);
+  CHECK(hop.parent->count(kAddRoute) > 100);
+  CHECK(hop.parent->count(kAddRoute) < 20'000);
+}
+
 }  // namespace
 }  // namespace banyan
