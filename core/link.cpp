@@ -487,9 +487,9 @@ FrameQueue Link::drain() {
   return all;
 }
 
-FrameQueue Link::discard_frames_of(ContextId source) {
-  FrameQueue discarded = calls_.remove(source);
-  discarded.splice(discarded.end(), streams_.remove(source));
+FrameQueue Link::discard_frames(const Function<bool(ContextId)>& is_gone) {
+  FrameQueue discarded = calls_.remove(is_gone);
+  discarded.splice(discarded.end(), streams_.remove(is_gone));
   return discarded;
 }
 

@@ -109,11 +109,14 @@ class Link {
   void set_serial(std::uint32_t serial) { serial_ = serial; }
   Nanos round_trip() const { return round_trip_; }  // of the last heartbeat; 0: not known yet
   std::size_t queued_bytes() const { return calls_.bytes() + streams_.bytes(); }
-  std::size_t queued_frames_of(ContextId source) const {
-    return calls_.frames_of(source) + streams_.frames_of(source);
+  // Whether a data frame of such a source waits: one walk through what waits.
+  bool has_frames(const Function<bool(ContextId)>& of_source) const {
+    return calls_.has_frames(of_source) || streams_.has_frames(of_source);
   }
-  // They never leave, and on_sent is not told of them.
-  FrameQueue discard_frames_of(ContextId source);
+  // Those of such sources never leave, and on_sent is not told of them.
+  FrameQueue discard_frames(const Function<bool(ContextId)>& is_gone);
+  // How many data frames may wait, and how many bytes of control of our own do.
+  std::size_t backlog() const { return queued_bytes() / kHeaderBytes + control_of_ours_; }
   bool has_unsent() const { return staged_bytes() > 0 || !control_.empty() || queued_bytes() > 0; }
   std::uint32_t held() const { return held_; }  // bytes that came in and were not released
 

@@ -51,6 +51,7 @@ class Outbox {
   // Whether something of a flow that matches waits for its window.
   bool holds(const Function<bool(const FlowKey&)>& matches) const;
   std::size_t queued_bytes() const { return queued_bytes_; }
+  std::size_t flows() const { return flows_.size(); }
   std::size_t waiting(const FlowKey& flow) const;  // messages whose last frame has not been given to a link
 
   // For StreamSender (core/stream.h), which registers itself to be told about room.

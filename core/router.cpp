@@ -34,7 +34,7 @@ Router::Router(Loop& loop, RouterConfig config)
 
 Router::~Router() {
   *alive_ = false;
-  for (auto& [key, farewell] : farewells_) loop_.cancel(farewell.timer);
+  loop_.cancel(sweep_timer_);
 }
 
 void Router::configure(RouterConfig config) {
@@ -207,9 +207,13 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
     return;
   }
   if (text.empty()) return forward_data(from, out, header, payload);
-  // Whatever was begun on this flow while it had a way ends here, too.
-  auto entry = half_way_.find(flow_of(header));
-  if (entry != half_way_.end() && header.has(kLast)) finish_half_way(entry);
+  // Whatever was begun on this flow while it had a way ends here, too; and is answered here, as the sweep
+  // will not see it.
+  const auto entry = half_way_.find(flow_of(header));
+  if (entry != half_way_.end()) {
+    answer_half_way(entry->first, entry->second, text);
+    finish_half_way(entry);
+  }
   refuse(from, header);
   if (header.has(kFirst)) answer_dead(in, header, reason, text);
 }
@@ -244,12 +248,17 @@ void Router::forward_control(Peer& from, Peer& to, const Header& header, Bytes p
   ++counters_.forwarded;
   if (header.handle == kCancel) note_contacts(from, to, header);  // remembered there until its call comes
   if (from.is_parent) return to.link->send_control(header, payload);
+  if (to.is_parent) return pass_up(*from.link, header, payload);
   if (to.link->forward_control(from.link->serial(), header, payload)) return;
+  // Between two children it is theirs alone: which of them is at fault cannot be known, and both live on.
   --counters_.forwarded;
   ++counters_.dropped;
-  // Between two children it is theirs alone: which of them is at fault cannot be known, and both live on.
-  if (to.is_parent)
-    from.link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "more control than the way up takes", {}});
+}
+
+void Router::pass_up(Link& from, const Header& header, Bytes payload) {
+  Link* up = parent_link();
+  if (up == nullptr || up->forward_control(from.serial(), header, payload)) return;
+  from.fail(Error{ErrorClass::kProtocol, Phase::kLink, "more control than the way up takes", {}});
 }
 
 // Frames are passed on as they come. What is remembered of a long message is only where it goes.
@@ -298,8 +307,7 @@ void Router::release_link(std::uint32_t link, std::size_t bytes) {
   if (Peer* from = peer(link)) from->link->release(bytes);
 }
 
-void Router::on_sent(Link& link, std::uint32_t origin, const Header& header) {
-  if (!farewells_.empty()) frame_has_left(link, header);
+void Router::on_sent(Link&, std::uint32_t origin, const Header& header) {
   if (origin == 0) return outbox_.on_sent(header);
   release_link(origin, header.wire_bytes());
 }
@@ -344,10 +352,7 @@ void Router::send_control(ContextId destination, Handle handle, Bytes payload, H
 }
 
 void Router::pass_up(Link& from, Handle handle, Bytes payload) {
-  Peer* child = peer(from.serial());
-  Peer* up = peer(parent_);
-  if (child != nullptr && up != nullptr)
-    forward_control(*child, *up, control_to(up->id, handle, kNoReply, payload), payload);
+  pass_up(from, control_to(config_.ancestors.front(), handle, kNoReply, payload), payload);
 }
 
 void Router::transmit(const Header& header, Bytes payload) {

@@ -145,29 +145,28 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   // REQUIRES: granted to nobody else.
   void grant(ContextId child, IdRange ids);
   std::uint64_t granted(ContextId child);  // how many
-  bool was_granted(ContextId child, ContextId id);
-  // The way to `id`, a child of `parent`, leads through `child`. False, and there is none: a tree is not so
-  // deep. REQUIRES: `child` is a child; `id` was granted to it and has no route; the way to `parent` leads
-  // through it.
-  bool add_route(ContextId id, ContextId parent, ContextId child);
-  // They are no more, here or (unknown to us) elsewhere: their routes go, calls to them and from them end,
-  // their streams end aborted, what is half-way to them is answered dead.
-  void remove_routes(const std::vector<ContextId>& ids, std::string_view text);
+  // The way to `id`, a child of `parent`, leads through `child`. What is wrong with that, or nullptr: the id
+  // must have been granted to the child and is announced for the first time, the way to `parent` leads
+  // through the child, and a tree is only so deep. REQUIRES: `child` is a child.
+  const char* add_route(ContextId id, ContextId parent, ContextId child);
+  // They are no more, here or (unknown to us) elsewhere. Their routes go at once; soon, for all who end until
+  // then: calls to them and from them end, their streams end aborted, what is half-way to them is answered
+  // dead.
+  void remove_routes(const std::vector<ContextId>& ids);
   // The child the route leads through; nullopt without a route. The parent of one that has a route.
   std::optional<ContextId> way_to(ContextId id);
   std::optional<ContextId> parent_of(ContextId id) const;
   std::size_t routes() const { return routes_.size(); }
-  std::size_t height() const;    // levels beneath us
-  Nanos end_deadline() const;    // what the end of us and of all beneath us may take
-  // A child's link has broken: these routes led through it and are gone, its own first.
-  Function<void(const std::vector<ContextId>& ids)> on_routes_lost;
+  std::size_t height() const;  // levels beneath us
+  Nanos end_deadline() const;  // what the end of us and of all beneath us may take
+  // These have ended, and what depended on them here: those of a child whose link has broken, its own first,
+  // or those of remove_routes(). Each once; who is ours and who was a stranger, owns_any() knows.
+  Function<void(const std::vector<ContextId>& ids)> on_ended;
   // Children beneath which somebody has dealt with `id`, from elsewhere in the tree: any may have with an
   // ancestor.
   std::vector<ContextId> contacts_of(ContextId id) const;
-  // Runs `then` when no data frame of `source` waits for the link to `neighbour` any more: they have left, or
-  // a fifth of a second is over and they are thrown away. So what somebody said last goes before the news of
-  // his end, and cannot hold it up. False: nothing waits there, and `then` is not run.
-  bool after_frames_of(ContextId source, ContextId neighbour, Function<void()> then);
+  // Whether data frames of these wait for that link; and no more, if they are to be thrown away.
+  bool have_frames(const std::vector<ContextId>& ids, Link& link, bool throw_away);
 
   // --- leaving the tree (parent/detach.h) ---
   // The parent has let us go. From now on neither its SHUTDOWN nor the end of its link ends anything but what
@@ -216,8 +215,8 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void send(ContextId destination, Handle handle, Buffer payload, StreamId stream = kCallStream,
             Handle reply_to = kNoReply);
   void send_control(ContextId destination, Handle handle, Bytes payload, Handle reply_to = kNoReply) override;
-  // Control to the parent, in our own name, because of what came in on the link `from`: that one is charged,
-  // and closed if the way up has no room for it.
+  // The same to the parent, because of what came in on the link `from`: that one is charged, and closed if
+  // the way up has no room for it.
   void pass_up(Link& from, Handle handle, Bytes payload);
   // A request to a neighbour that is itself control, as is its reply.
   CallId control_call(ContextId neighbour, Handle handle, Bytes payload, OnReply on_reply);
@@ -226,6 +225,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
 
   struct Counters {
     std::uint64_t frames_in = 0, forwarded = 0, delivered = 0, dead_sent = 0, dropped = 0, refused = 0;
+    std::uint64_t walks = 0;  // through all that waits, here or for one link, because somebody has ended
   };
   const Counters& counters() const { return counters_; }
 
@@ -243,6 +243,9 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
     std::uint32_t half_way = 0;  // entries of half_way_ that came in here
     std::uint32_t answers = 0;   // of ours, for a child or beneath, that wait until there is room for them
     IdSet granted;               // beneath a child
+    // Which of these have been announced, each once for ever: 32 ids an entry, so at most 65,536 and mostly a
+    // thirtieth of that.
+    Table<std::uint32_t, std::uint32_t> announced;
     // Who from elsewhere has sent to somebody beneath this child, or been sent to: where talk may go
     // sideways, and by whoever has an ancestor's authority without being one.
     Table<ContextId, Nothing> contacts;
@@ -255,15 +258,6 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   };
   struct Pair {  // lower id first
     ContextId one, other;
-  };
-  struct FarewellKey {
-    ContextId source;
-    std::uint32_t link;  // serial
-  };
-  struct Farewell {
-    std::uint32_t frames = 0;  // that still wait
-    Loop::TimerId timer = 0;
-    std::list<Function<void()>> then;
   };
   struct HalfWay {                   // a long message of which some frames have passed
     std::uint32_t from = 0, to = 0;  // serials
@@ -312,6 +306,7 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void end_introductions(const Function<bool(ContextId)>& is_gone);
   void forward(Peer& from, const Header& header, Bytes payload);
   void forward_control(Peer& from, Peer& to, const Header& header, Bytes payload);
+  void pass_up(Link& from, const Header& header, Bytes payload);
   Header control_to(ContextId destination, Handle handle, Handle reply_to, Bytes payload) const;
   void forward_data(Peer& from, std::uint32_t to, const Header& header, Bytes payload);
   void deliver(std::uint32_t from, const Header& header, Bytes payload);
@@ -322,8 +317,9 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void on_cancel_message(std::uint32_t link, const Header& header, Bytes payload);
   void acknowledge(ContextId caller, Handle acknowledge_to);
   void refuse_message(std::uint32_t link, const Header& header, DeadReason reason, std::string_view text);
-  void frame_has_left(Link& link, const Header& header);
-  void say_farewell(Table<FarewellKey, Farewell>::Iterator farewell);
+  void sweep();
+  void forget(const Function<bool(ContextId)>& is_gone, const std::vector<ContextId>& ids,
+              std::string_view text, std::uint32_t link);
   void refuse(Peer& from, const Header& header);
   void finish_half_way(Table<FlowKey, HalfWay>::Iterator entry);
 
@@ -349,7 +345,9 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Table<Handle, Pending> pending_;
   ServedCalls served_;
   Table<Pair, Nothing> introductions_;
-  Table<FarewellKey, Farewell> farewells_;
+  std::vector<ContextId> ended_;   // since the last sweep()
+  Loop::TimerId sweep_timer_ = 0;  // runs while ended_ is not empty
+  Nanos next_sweep_ = 0;           // not before
   Table<FlowKey, HalfWay> half_way_;
   Inbox inbox_;
   Outbox outbox_;

@@ -11,8 +11,25 @@ namespace banyan {
 
 namespace {
 
-// How long what somebody said last may hold up the news of his end.
-constexpr Nanos kFarewell = 200 * kMillisecond;
+// Between two sweeps, for each entry that the last one may have looked at and for each byte of control that
+// waits: ten times what it took. And at most, however much there is: the news of an end is late by no more.
+constexpr Nanos kSweepPause = kMicrosecond;
+constexpr Nanos kSweepPauseMax = 100 * kMillisecond;
+constexpr std::uint32_t kNoLink = UINT32_MAX;  // 0 is for ourselves
+
+// A crowd, to be asked about one after the other.
+class AnyOf {
+ public:
+  explicit AnyOf(const std::vector<ContextId>& ids) {
+    for (const ContextId id : ids) ids_[id];
+  }
+  Function<bool(ContextId)> asked() const {
+    return [this](ContextId id) { return ids_.contains(id); };
+  }
+
+ private:
+  Table<ContextId, Nothing> ids_;
+};
 
 }  // namespace
 
@@ -33,21 +50,23 @@ std::uint64_t Router::granted(ContextId child) {
   return found == nullptr ? 0 : found->granted.count();
 }
 
-bool Router::was_granted(ContextId child, ContextId id) {
-  const Peer* found = child_peer(child);
-  return found != nullptr && found->granted.contains(id);
-}
-
-bool Router::add_route(ContextId id, ContextId parent, ContextId child) {
+const char* Router::add_route(ContextId id, ContextId parent, ContextId child) {
   Peer* found = child_peer(child);
+  ASSERT(found != nullptr);
+  if (!found->granted.contains(id)) return "a child announces an id it was not granted";
+  std::uint32_t& announced = found->announced[id / 32];
+  const std::uint32_t bit = 1u << id % 32;
+  if ((announced & bit) != 0) return "a child announces an id that is there already, or was";
   const auto above = routes_.find(parent);
-  ASSERT(found != nullptr && found->granted.contains(id) && id != config_.id && !routes_.contains(id) &&
-         above != routes_.end());
+  if (above == routes_.end() || above->second.link != found->link->serial())
+    return "a child announces a context beneath one that is not its own";
   const std::uint32_t depth = above->second.depth + 1;
-  if (config_.ancestors.size() + depth > kAncestorsMax) return false;
+  if (config_.ancestors.size() + depth > kAncestorsMax)
+    return "a child announces a context deeper than a tree is";
+  announced |= bit;
   routes_[id] = {found->link->serial(), parent, depth};
   found->link->add_voices(1);
-  return true;
+  return nullptr;
 }
 
 std::optional<ContextId> Router::way_to(ContextId id) {
@@ -82,10 +101,16 @@ Nanos Router::end_deadline() const {
   return kEndDeadline + Nanos(std::min(height(), kEndLevelsMax)) * kEndOfLevel;
 }
 
-void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view text) {
-  Table<ContextId, Nothing> gone;
+// At once goes what decides about the frames that follow the news, on whatever link: the route. Without it a
+// frame from the ended is dropped, one to it is answered dead, an announcement beneath it ends its link; and
+// a message half-way to it is answered by the next of its frames (forward()). An id never comes back
+// (add_route()), so no later word can mean the same id alive, and its end may be told later than other news.
+// What remains is to tell those who wait, here and elsewhere: that looks at every table, so it is done once
+// for all who end in one round of the loop, and not again before it has been paid for. They only wait a
+// little longer; nothing of the ended reaches them any more, and what they send it meets the missing route.
+void Router::remove_routes(const std::vector<ContextId>& ids) {
   for (const ContextId id : ids) {
-    gone[id];
+    ended_.push_back(id);
     const auto route = routes_.find(id);
     if (route == routes_.end()) continue;
     Peer& way = *peer(route->second.link);
@@ -93,19 +118,61 @@ void Router::remove_routes(const std::vector<ContextId>& ids, std::string_view t
     way.answers -= std::min(way.answers, std::uint32_t(outbox_.waiting({config_.id, id, kReplyStream})));
     routes_.erase(route);
   }
-  const auto is_gone = [&gone](ContextId id) { return gone.contains(id); };
+  if (sweep_timer_ == 0)
+    sweep_timer_ = loop_.after(std::max(next_sweep_ - loop_.now(), Nanos(0)), [this] { sweep(); });
+}
+
+void Router::sweep() {
+  loop_.cancel(std::exchange(sweep_timer_, 0));
+  if (ended_.empty()) return;
+  const std::vector<ContextId> ids = std::move(ended_);
+  ended_.clear();
+  const AnyOf any_of(ids);
+  std::size_t cost =
+      half_way_.size() + outbox_.flows() + inbox_.streams() + served_.size() + ids.size() * peers_.size();
+  if (const Link* up = parent_link()) cost += up->backlog();
+  next_sweep_ = loop_.now() + std::min(Nanos(cost) * kSweepPause, kSweepPauseMax);
+  ++counters_.walks;
+
+  forget(any_of.asked(), ids, "the context is gone", kNoLink);
+}
+
+// All that depended on them, or on that link: `ids` are those of them that had a route.
+void Router::forget(const Function<bool(ContextId)>& is_gone, const std::vector<ContextId>& ids,
+                    std::string_view text, std::uint32_t link) {
+  // Half-way through us: onward an aborted end, in the order of its frames; backward one dead message.
   for (auto entry = half_way_.begin(); entry != half_way_.end();) {
     const auto here = entry++;
-    const bool is_to_nobody = is_gone(here->first.destination);
-    if (is_to_nobody) answer_half_way(here->first, here->second, text);
-    if (is_to_nobody || is_gone(here->first.source)) finish_half_way(here);
+    const FlowKey& flow = here->first;
+    const HalfWay& half_way = here->second;
+    if (half_way.to == link || is_gone(flow.destination)) {
+      answer_half_way(flow, half_way, text);
+      finish_half_way(here);  // what still comes of it finds no way
+    } else if (half_way.from == link || is_gone(flow.source)) {
+      Peer* onward = half_way.from == link ? peer(half_way.to) : nullptr;  // else the news itself says it
+      if (onward != nullptr) {
+        Header header;
+        header.flags = kAborted | kLast;
+        header.source = header.authority = flow.source;
+        header.destination = flow.destination;
+        header.stream = flow.stream;
+        header.handle = half_way.handle;
+        onward->link->send(link, header, {});
+      }
+      finish_half_way(here);
+    }
   }
   end_introductions(is_gone);
   drop_queued(is_gone);
-  inbox_.cut(is_gone);
-  fail_pending([&](const Pending& pending) { return is_gone(pending.callee); },
+  if (link == kNoLink) {
+    inbox_.cut(is_gone);
+  } else {
+    inbox_.cut(link);
+  }
+  fail_pending([&](const Pending& pending) { return pending.link == link || is_gone(pending.callee); },
                Dead{DeadReason::kGone, std::string(text), config_.id});
   served_.forget(is_gone);
+  if (!ids.empty() && on_ended) on_ended(ids);
   for (const ContextId id : ids) forget_contacts(id);
 }
 
@@ -121,6 +188,14 @@ void Router::answer_half_way(const FlowKey& flow, const HalfWay& half_way, std::
   header.source = flow.source;
   header.reply_to = half_way.reply_to;
   answer_dead(half_way.from, header, DeadReason::kGone, text);
+}
+
+bool Router::have_frames(const std::vector<ContextId>& ids, Link& link, bool throw_away) {
+  ++counters_.walks;
+  const AnyOf any_of(ids);
+  if (!throw_away) return link.has_frames(any_of.asked());
+  for (const QueuedFrame& frame : link.discard_frames(any_of.asked())) drop(frame.origin, frame.header);
+  return false;
 }
 
 // --- strangers ---
@@ -178,43 +253,6 @@ void Router::end_introductions(const Function<bool(ContextId)>& is_gone) {
   }
 }
 
-// --- last words ---
-
-bool Router::after_frames_of(ContextId source, ContextId neighbour, Function<void()> then) {
-  Peer* child = child_peer(neighbour);
-  Link* link = child != nullptr ? child->link.get() : parent_link();
-  const std::size_t waiting = link == nullptr ? 0 : link->queued_frames_of(source);
-  if (waiting == 0) return false;
-  const FarewellKey key{source, link->serial()};
-  const auto [entry, is_new] = farewells_.emplace(key, Farewell());
-  entry->second.then.push_back(std::move(then));
-  if (!is_new) return true;
-  entry->second.frames = std::uint32_t(waiting);
-  entry->second.timer = loop_.after(kFarewell, [this, key] {
-    const auto found = farewells_.find(key);
-    if (found == farewells_.end()) return;
-    found->second.timer = 0;
-    if (Peer* through = peer(key.link)) {
-      for (const QueuedFrame& frame : through->link->discard_frames_of(key.source))
-        drop(frame.origin, frame.header);
-    }
-    say_farewell(found);
-  });
-  return true;
-}
-
-void Router::frame_has_left(Link& link, const Header& header) {
-  const auto found = farewells_.find({header.source, link.serial()});
-  if (found != farewells_.end() && --found->second.frames == 0) say_farewell(found);
-}
-
-void Router::say_farewell(Table<FarewellKey, Farewell>::Iterator farewell) {
-  const Farewell said = std::move(farewell->second);
-  loop_.cancel(said.timer);
-  farewells_.erase(farewell);
-  for (const Function<void()>& then : said.then) then();
-}
-
 // --- leaving the tree ---
 
 // Nobody above will hear of the outcome, and nobody there may end it any more.
@@ -263,6 +301,7 @@ void Router::for_each_route(const Function<void(ContextId id, ContextId parent)>
 // --- the end of a link ---
 
 void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
+  sweep();  // who ended before was one of us still
   const std::uint32_t serial = link.serial();
   auto found = peers_.find(serial);
   ASSERT(found != peers_.end());
@@ -279,52 +318,18 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   const std::string text =
       cat("the link to ", gone.id, gone.is_leaving ? " ended, as it has detached: " : " broke: ", error.text);
 
-  // Half-way through us: onward an aborted end, in the order of its frames; backward one dead message.
-  for (auto entry = half_way_.begin(); entry != half_way_.end();) {
-    const auto here = entry++;
-    const HalfWay& half_way = here->second;
-    if (half_way.to == serial) {
-      answer_half_way(here->first, half_way, text);
-      finish_half_way(here);  // what still comes of it finds no way
-    } else if (half_way.from == serial) {
-      Peer* onward = peer(half_way.to);
-      if (onward != nullptr) {
-        Header header;
-        header.flags = kAborted | kLast;
-        header.source = header.authority = here->first.source;
-        header.destination = here->first.destination;
-        header.stream = here->first.stream;
-        header.handle = half_way.handle;
-        onward->link->send(serial, header, {});
-      }
-      half_way_.erase(here);
-    }
-  }
   for (const QueuedFrame& frame : unsent) {
     if (frame.origin == 0) continue;  // ours: the calls below are told
     if (frame.header.has(kLast)) answer_dead(frame.origin, frame.header, DeadReason::kGone, text);
     drop(frame.origin, frame.header);
   }
 
-  for (auto at = farewells_.begin(); at != farewells_.end();) {
-    const auto here = at++;
-    if (here->first.link != serial) continue;
-    loop_.cancel(here->second.timer);
-    farewells_.erase(here);
-  }
   const auto was_behind = [&](ContextId id) {
     if (!gone.is_parent) return id == gone.id || gone.granted.contains(id);
     return id != config_.id && !routes_.contains(id);
   };
-  end_introductions(was_behind);
-  drop_queued(was_behind);
-  inbox_.cut(serial);
-  fail_pending([&](const Pending& pending) { return pending.link == serial || was_behind(pending.callee); },
-               Dead{DeadReason::kGone, text, config_.id});
-  served_.forget(was_behind);
+  forget(was_behind, lost, text, serial);
   served_.forget_link(serial);
-  if (!gone.is_parent && on_routes_lost) on_routes_lost(lost);
-  for (const ContextId id : lost) forget_contacts(id);
   graveyard_.push_back(std::move(gone.link));
   loop_.post([this, alive = alive_] {
     if (*alive) graveyard_.clear();

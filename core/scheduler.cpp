@@ -89,19 +89,18 @@ QueuedFrame FrameScheduler::pop() {
   return frame;
 }
 
-std::size_t FrameScheduler::frames_of(ContextId source) const {
-  std::size_t frames = 0;
+bool FrameScheduler::has_frames(const Function<bool(ContextId)>& of_source) const {
   for (const auto& [serial, origin] : origins_)
     for (const auto& [key, flow] : origin.flows)
-      if (key.source == source) frames += flow.frames.size();
-  return frames;
+      if (of_source(key.source)) return true;
+  return false;
 }
 
-FrameQueue FrameScheduler::remove(ContextId source) {
+FrameQueue FrameScheduler::remove(const Function<bool(ContextId)>& is_gone) {
   FrameQueue all = drain(), removed;
   while (!all.empty()) {
     const auto frame = all.begin();
-    if (frame->header.source == source) {
+    if (is_gone(frame->header.source)) {
       removed.splice(removed.end(), all, frame);
     } else {
       push(std::move(*frame));

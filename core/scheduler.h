@@ -11,6 +11,7 @@
 #include <list>
 
 #include "core/frame.h"
+#include "core/function.h"
 #include "core/table.h"
 
 namespace banyan {
@@ -42,9 +43,9 @@ class FrameScheduler {
   QueuedFrame pop();
   bool empty() const { return bytes_ == 0; }
   std::size_t bytes() const { return bytes_; }  // wire bytes queued
-  std::size_t frames_of(ContextId source) const;
-  // Takes those of one source out, in order within each stream.
-  FrameQueue remove(ContextId source);
+  bool has_frames(const Function<bool(ContextId)>& of_source) const;
+  // Takes those of such sources out, in order within each stream.
+  FrameQueue remove(const Function<bool(ContextId)>& is_gone);
   // Takes everything out, in no particular order between streams.
   FrameQueue drain();
 

@@ -1,5 +1,6 @@
 #include "parent/route_monitor.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/identity.h"
@@ -11,6 +12,9 @@ namespace banyan {
 namespace {
 
 constexpr std::size_t kIdsPerFrame = 512;  // of DEL_ROUTE: five bytes each fit a control frame
+// How long what somebody said last may hold up the news of his end: 200 ms.
+constexpr Nanos kLookEvery = 20 * kMillisecond;
+constexpr int kLooks = 10;
 
 Error bad(std::string_view text) {
   return Error{ErrorClass::kProtocol, Phase::kLink, text, {}};
@@ -22,12 +26,13 @@ RouteMonitor::RouteMonitor(Router& router, IdSource& source) : router_(router), 
   router_.on_route_control = [this](Link& link, ContextId neighbour, const Header& header, Bytes payload) {
     on_control(link, neighbour, header, payload);
   };
-  router_.on_routes_lost = [this](const std::vector<ContextId>& ids) { on_lost(ids); };
+  router_.on_ended = [this](const std::vector<ContextId>& ids) { on_ended(ids); };
 }
 
 RouteMonitor::~RouteMonitor() {
+  *alive_ = false;
   router_.on_route_control = nullptr;
-  router_.on_routes_lost = nullptr;
+  router_.on_ended = nullptr;
 }
 
 void RouteMonitor::announce(ContextId child, std::string_view name) {
@@ -75,7 +80,7 @@ void RouteMonitor::leave_tree() {
   router_.for_each_stranger(
       [&](ContextId child, ContextId stranger) { audience[child].push_back(stranger); });
   router_.leave_parent();
-  for (const auto& [child, theirs] : audience) tell(child, theirs);
+  tell(std::move(audience));
   router_.for_each_route([this](ContextId id, ContextId its_parent) { places_[id] = Place{its_parent, {}}; });
 }
 
@@ -87,12 +92,7 @@ void RouteMonitor::on_add_route(Link& link, ContextId child, Bytes payload) {
   const std::string_view name = in.text();
   if (!well_formed || !in.finish() || name.size() > kNameMax)
     return link.fail(bad("an announcement of a route that is none"));
-  if (!router_.was_granted(child, id)) return link.fail(bad("a child announces an id it was not granted"));
-  if (router_.way_to(id)) return link.fail(bad("a child announces an id that is there already"));
-  if (router_.way_to(parent_of_it) != child)
-    return link.fail(bad("a child announces a context beneath one that is not its own"));
-  if (!router_.add_route(id, parent_of_it, child))
-    return link.fail(bad("a child announces a context deeper than a tree is"));
+  if (const char* wrong = router_.add_route(id, parent_of_it, child)) return link.fail(bad(wrong));
   add(&link, id, parent_of_it, name);
 }
 
@@ -110,56 +110,51 @@ void RouteMonitor::on_del_route(Link& link, ContextId neighbour, Bytes payload) 
     if (is_theirs) ids.push_back(id);
   }
   if (count > kIdsPerFrame || !in.finish()) return link.fail(bad("the end of a route that is none"));
-  if (!ids.empty()) remove(ids, !from_parent);
+  if (!ids.empty()) router_.remove_routes(ids);
 }
 
-// Their routes are gone from the router already.
-void RouteMonitor::on_lost(const std::vector<ContextId>& ids) {
-  const Audience audience = audience_of(ids);
-  spread(ids, true, audience);
-}
-
-void RouteMonitor::remove(const std::vector<ContextId>& ids, bool are_ours) {
-  const Audience audience = audience_of(ids);
-  router_.remove_routes(ids, cat("context ", ids.front(), " is gone"));
-  spread(ids, are_ours, audience);
-}
-
-// Beneath which children somebody has dealt with whom. Never the link the news came by.
+// Who is to be told of whom: the parent, of those beneath us; children beneath which somebody has dealt with
+// them. Never the link the news came by.
 RouteMonitor::Audience RouteMonitor::audience_of(const std::vector<ContextId>& ids) const {
   Audience audience;
-  for (const ContextId id : ids)
+  for (const ContextId id : ids) {
+    if (!is_root() && router_.owns_any({id, 1})) audience[parent()].push_back(id);
     for (const ContextId child : router_.contacts_of(id)) audience[child].push_back(id);
+  }
   return audience;
 }
 
-void RouteMonitor::spread(const std::vector<ContextId>& ids, bool are_ours, const Audience& audience) {
+void RouteMonitor::on_ended(const std::vector<ContextId>& ids) {
   if (is_root()) {
     for (const ContextId id : ids)
       if (places_.erase(id) && on_change) on_change(id, false);
-  } else if (are_ours) {
-    tell(parent(), ids);
   }
-  for (const auto& [child, theirs] : audience) tell(child, theirs);
+  tell(audience_of(ids));
 }
 
-// At once, but for those of whose frames some still wait for that link.
-void RouteMonitor::tell(ContextId neighbour, const std::vector<ContextId>& ids) {
-  std::vector<ContextId> now;
-  for (const ContextId id : ids) {
-    const bool waits =
-        router_.after_frames_of(id, neighbour, [this, neighbour, id] { send_end(neighbour, {id}); });
-    if (!waits) now.push_back(id);
-    if (now.size() == kIdsPerFrame) send_end(neighbour, std::exchange(now, {}));
-  }
-  if (!now.empty()) send_end(neighbour, now);
+void RouteMonitor::tell(Audience audience) {
+  for (auto& [neighbour, theirs] : audience) tell(neighbour, std::move(theirs), kLooks);
 }
 
-void RouteMonitor::send_end(ContextId neighbour, const std::vector<ContextId>& ids) {
-  Packer out;
-  out.array(std::uint32_t(ids.size()));
-  for (const ContextId id : ids) out.number(id);
-  router_.send_control(neighbour, kDelRoute, out.take());
+// What somebody said last goes before the news of his end, and cannot hold it up: while frames of any of them
+// wait for that link, the news of all waits for another look; the last one throws away what waits still.
+void RouteMonitor::tell(ContextId neighbour, std::vector<ContextId> ids, int looks) {
+  Link* link = router_.link_to(neighbour);
+  if (link == nullptr) return;
+  if (link->queued_bytes() > 0 && router_.have_frames(ids, *link, looks == 0)) {
+    router_.loop().after(kLookEvery,
+                         [this, alive = alive_, neighbour, ids = std::move(ids), looks]() mutable {
+                           if (*alive) tell(neighbour, std::move(ids), looks - 1);
+                         });
+    return;
+  }
+  for (std::size_t at = 0; at < ids.size();) {
+    const std::size_t end = std::min(ids.size(), at + kIdsPerFrame);
+    Packer out;
+    out.array(std::uint32_t(end - at));
+    for (; at < end; ++at) out.number(ids[at]);
+    router_.send_control(neighbour, kDelRoute, out.take());
+  }
 }
 
 }  // namespace banyan

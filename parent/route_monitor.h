@@ -49,19 +49,18 @@ class RouteMonitor {
   void on_control(Link& link, ContextId neighbour, const Header& header, Bytes payload);
   void on_add_route(Link& link, ContextId child, Bytes payload);
   void on_del_route(Link& link, ContextId neighbour, Bytes payload);
-  void on_lost(const std::vector<ContextId>& ids);
+  void on_ended(const std::vector<ContextId>& ids);
   void add(Link* origin, ContextId id, ContextId parent, std::string_view name);
-  void remove(const std::vector<ContextId>& ids, bool are_ours);
-  using Audience = Table<ContextId, std::vector<ContextId>>;  // by child
+  using Audience = Table<ContextId, std::vector<ContextId>>;  // by neighbour
   Audience audience_of(const std::vector<ContextId>& ids) const;
-  void spread(const std::vector<ContextId>& ids, bool are_ours, const Audience& audience);
-  void tell(ContextId neighbour, const std::vector<ContextId>& ids);
-  void send_end(ContextId neighbour, const std::vector<ContextId>& ids);
+  void tell(Audience audience);
+  void tell(ContextId neighbour, std::vector<ContextId> ids, int looks);
   bool is_root() const { return router_.config().ancestors.empty(); }
   ContextId parent() const { return router_.config().ancestors.front(); }
 
   Router& router_;
   IdSource& ids_;
+  Alive alive_;
   Table<ContextId, Place> places_;  // the root's alone: others need no more than the route
 };
 

@@ -76,6 +76,7 @@ struct Context {
   }
   void have(EpollLoop& loop, Context& child, IdRange granted) {
     join(loop, router, child.router);
+    router.own({child.router.id(), granted.first + granted.count - child.router.id()});
     router.grant(child.router.id(), granted);
     routes->announce(child.router.id(), "child");
   }

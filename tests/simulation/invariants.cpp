@@ -257,7 +257,7 @@ struct Inspector {
     for (const auto& [flow, half_way] : router.half_way_)
       broken(Invariant::kConvergence, "a message is half-way still, from ", flow.source, " to ",
              flow.destination, ", stream ", flow.stream);
-    if (!router.farewells_.empty()) broken(Invariant::kConvergence, "somebody's last words wait still");
+    if (!router.ended_.empty()) broken(Invariant::kConvergence, "somebody's end is not looked for still");
     for (const auto& [handle, pending] : router.pending_)
       broken(Invariant::kConvergence, "somebody waits still for ", pending.callee);
     for (const auto& [key, call] : router.served_.calls_)

@@ -67,8 +67,9 @@ class RawPeer {
     return count;
   }
 
-  std::vector<Header> frames;  // what the link sent
-  std::uint64_t credit = 0;    // what it granted, beyond the first window
+  std::vector<Header> frames;    // what the link sent
+  std::vector<ContextId> ended;  // of whom it said so, in order
+  std::uint64_t credit = 0;      // what it granted, beyond the first window
   bool was_thrown_out = false;
 
  private:
@@ -104,6 +105,11 @@ class RawPeer {
         Unpacker in(Bytes(in_).subspan(kHeaderBytes, header->length));
         in.array();
         credit += in.number();
+        CHECK(in.finish());
+      }
+      if (header->has(kControl) && header->handle == kDelRoute && !header->is_dead()) {
+        Unpacker in(Bytes(in_).subspan(kHeaderBytes, header->length));
+        for (std::uint32_t left = in.array(); left > 0; --left) ended.push_back(ContextId(in.number()));
         CHECK(in.finish());
       }
       in_.erase(in_.begin(), in_.begin() + std::ptrdiff_t(header->wire_bytes()));
