@@ -223,9 +223,10 @@ void Link::refill_control(Nanos now) {
   control_left_ = std::uint32_t(std::min(control_left_ + earned, control_rate()));
 }
 
+// What a voice brings along it brings once: else who announces and ends contexts would earn by that.
 void Link::add_voices(int count) {
   voices_ += std::uint32_t(count);
-  if (count > 0) control_left_ += limits_.control_per_second;
+  for (; voices_welcome_ < heard_voices(); ++voices_welcome_) control_left_ += limits_.control_per_second;
 }
 
 // Each data frame that leaves may be answered by one of stream credit.

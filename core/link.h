@@ -102,8 +102,9 @@ class Link {
   bool is_open() const { return fds_.read >= 0; }
 
   // So many contexts more, or fewer, speak through this link. So whoever passes on what its children say is
-  // not to blame for it: each was counted where it came in.
+  // not to blame for it: each was counted where it came in. Beyond `voices_max` they count no more.
   void add_voices(int count);
+  void set_voices_max(std::uint32_t voices) { voices_max_ = voices; }
 
   std::uint32_t serial() const { return serial_; }
   void set_serial(std::uint32_t serial) { serial_ = serial; }
@@ -134,7 +135,8 @@ class Link {
   bool has_unread_answers() const;
   bool on_readable();
   void decode();
-  std::uint64_t control_rate() const { return std::uint64_t(limits_.control_per_second) * voices_; }
+  std::uint32_t heard_voices() const { return voices_ < voices_max_ ? voices_ : voices_max_; }
+  std::uint64_t control_rate() const { return std::uint64_t(limits_.control_per_second) * heard_voices(); }
   void refill_control(Nanos now);
   bool take_control_token(const Header& header);
   void earn_control_token();
@@ -188,7 +190,9 @@ class Link {
   Nanos control_refill_;     // until when control_left_ has been filled
   std::uint32_t control_left_;
   std::uint32_t voices_ = 1;  // contexts that speak here: 65,537 of a child that keeps its quota of ids
-  bool on_hold_ = false;      // the peer said it will be stopped
+  std::uint32_t voices_max_ = UINT32_MAX;  // of which so many raise control_rate(): the router says
+  std::uint32_t voices_welcome_ = 1;       // so many have brought a second's worth along
+  bool on_hold_ = false;                   // the peer said it will be stopped
   bool is_reading_ = true;
 
   // Out: control_, calls_ and streams_ feed staged_, which feeds the kernel.

@@ -10,6 +10,11 @@ namespace banyan {
 
 namespace {
 
+// How many of those beneath a child raise what its link may say: of them all, a child that lies could have as
+// many as it has ids. One less at each level, so that what one child says, passed on, leaves something to its
+// parent and its siblings; and far above what honest ones say, whose credit is paid for by data.
+constexpr std::size_t kVoicesMax = 32, kVoicesMin = 8;
+
 // Control that travels end to end; everything else is between neighbours and is never passed on.
 bool is_end_to_end(const Header& header) {
   return header.is_dead() || header.handle == kStreamCredit || header.handle == kStreamBlocked ||
@@ -72,6 +77,8 @@ Link& Router::adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, On
   Link& adopted = *link;
   adopted.set_serial(next_serial_++);
   adopted.set_owner(*this);
+  const std::size_t level = std::min(config_.ancestors.size(), kVoicesMax - kVoicesMin);
+  adopted.set_voices_max(std::uint32_t(kVoicesMax - level));
   Peer& neighbour = peers_[adopted.serial()];
   neighbour.link = std::move(link);
   neighbour.id = id;

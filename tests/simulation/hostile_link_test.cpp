@@ -273,6 +273,32 @@ TEST_CASE("control is counted for each context that speaks through a link, and n
   CHECK(survives(0, 10'000, true));
 }
 
+TEST_CASE("whoever announces contexts without end, or ends and announces them, may say no more for it") {
+  LinkLimits limits;
+  limits.control_per_second = 100;
+  const auto survives = [&](int times, int voices, int frames) {
+    Attack attack(13, {.latency_max = 20 * kMicrosecond, .is_rough = false}, limits);
+    attack.link->set_voices_max(8);
+    for (int i = 0; i < times; ++i) {
+      attack.link->add_voices(voices);
+      if (i + 1 < times) attack.link->add_voices(-voices);
+    }
+    Buffer many;
+    for (int i = 0; i < frames; ++i) {
+      const Buffer one = frame(control(kHold));
+      many.insert(many.end(), one.begin(), one.end());
+    }
+    attack.write(many);
+    attack.world.run_for(10 * kMillisecond);
+    return !attack.is_down();
+  };
+  CHECK(survives(1, 7, 780));
+  CHECK(survives(1, 60'000, 780));
+  CHECK_FALSE(survives(1, 60'000, 900));
+  CHECK(survives(1'000, 1, 190));
+  CHECK_FALSE(survives(1'000, 1, 250));
+}
+
 TEST_CASE("data beyond the link window ends the link, empty frames included") {
   for (const std::size_t payload : {std::size_t(0), std::size_t(60'000)}) {
     CAPTURE(payload);
