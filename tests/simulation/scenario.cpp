@@ -12,6 +12,7 @@ namespace {
 
 constexpr Nanos kLongestSilence = 24 * kSecond;  // after a silent cut: the child's 20 s, and a check's period
 constexpr std::size_t kSmallTree = 12;           // so many can be checked all the time
+constexpr int kPatience = 600;                   // seconds, at the end, until all that was begun is over
 
 Error why(std::string_view text) {
   return Error{ErrorClass::kLost, Phase::kLink, text, {}};
@@ -261,8 +262,9 @@ void Scenario::settle() {
   run_for(kSecond);
   kept_.clear();
   run_for(was_cut_silently_ ? kLongestSilence : kSecond);
-  // However little gets through at a time.
-  for (int tries = 0; tries < 60 && !is_over(); ++tries) {
+  // However little gets through at a time: thirty megabytes of a crowd, too, pass a wire that holds 500 bytes
+  // for 4 ms.
+  for (int tries = 0; tries < kPatience && !is_over(); ++tries) {
     cancel_rest();
     run_for(kSecond);
     const bool all_answered = std::all_of(calls_.begin(), calls_.end(), [](const auto& one) {
@@ -272,7 +274,7 @@ void Scenario::settle() {
   }
   if (is_over()) return;
   check_all_answered();
-  for (int tries = 0; tries < 60 && !is_over(); ++tries) {
+  for (int tries = 0; tries < kPatience && !is_over(); ++tries) {
     const bool all_ended = std::all_of(streams_.begin(), streams_.end(), [](const auto& one) {
       return one->has_ended || one->was_cut_off || one->is_dead || one->is_aborted;
     });

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kMessageBytesMax = 30'000;
 constexpr std::size_t kStreamsMax = 60;
-constexpr std::size_t kCrowd = 6;              // so that all can end within the minute that they have
+constexpr std::size_t kCrowd = 6;              // so that all can end within the minutes that they have
 constexpr std::uint32_t kCrowdedStream = 300;  // messages: enough that a turn never passed on would be seen
 
 }  // namespace
