@@ -195,9 +195,6 @@ TEST_CASE("a leaf that breaks a rule three levels down loses its own link, and n
     if (n == 199) header.source = scene.honest.id;
     append(out, frame(header, Buffer(1)));
   });
-  Scene().run("control beyond its rate", true, [](Scene& scene, int, Buffer& out) {
-    for (int i = 0; i < 100; ++i) append(out, frame(scene.us.control(0, kCancel), numbers({77})));
-  });
   Scene().run("more than its window", true, [](Scene& scene, int, Buffer& out) {
     append(out, frame(scene.us.data(0, kNothingThere), Buffer(60'000)));
   });

@@ -160,13 +160,18 @@ TEST_CASE("control beyond its rate costs the link, and no other") {
   for (const auto& [handle, payload] :
        {Kind{kHeartbeat, numbers({1})}, Kind{kHold, {}}, Kind{kCancel, numbers({77})},
         Kind{kAllocateId, numbers({1})}, Kind{kDelRoute, numbers({7})}, Kind{kStreamBlocked, numbers({7})}})
-    run_in_all_places(
-        {"control", kTooFast,
-         [handle = handle, payload = payload](const Impostor& us, const Scene& scene, int, Buffer& out) {
-           const bool to_parent = handle == kAllocateId || handle == kDelRoute;
-           append(out, frame(us.control(to_parent ? scene.parent() : 0, handle, 88'888), payload));
-         },
-         false, false});
+    for (const Place place : kPlaces) {
+      // Passed on up: the agent above the next one may find that it passes on too much.
+      const bool is_passed_on = handle == kCancel || handle == kStreamBlocked;
+      if (is_passed_on && place == Place::kBeneathAgents) continue;
+      run({"control", kTooFast,
+           [handle = handle, payload = payload](const Impostor& us, const Scene& scene, int, Buffer& out) {
+             const bool to_parent = handle == kAllocateId || handle == kDelRoute;
+             append(out, frame(us.control(to_parent ? scene.parent() : 0, handle, 88'888), payload));
+           },
+           false, false},
+          place);
+    }
 }
 
 // So many that their windows together would be all that a link's window holds.
