@@ -11,9 +11,12 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kCreditShare = 4;       // credit is given back in quarters of the window
-constexpr std::uint32_t kLinkShare = 4;         // of the assembly budget, one link may reserve so much
-constexpr std::uint32_t kWaitingMin = 1 << 20;  // what may wait for a share, however small: sixteen messages
+constexpr std::uint32_t kCreditShare = 4;  // credit is given back in quarters of the window
+constexpr std::uint32_t kLinkShare = 4;    // of the assembly budget, one link may reserve so much
+constexpr std::uint32_t kWaitingShare =
+    2;  // as much may wait in one link's streams, a half of it one source's
+constexpr std::uint32_t kWaitingMin = 2 << 20;  // however small the budget: sixteen messages of one source
+constexpr std::uint64_t kProgressShare = 64;    // see kProgressEvery
 constexpr std::uint32_t kDrainedShare = 8;      // "the reader keeps up": no more than this share is held
 
 bool is_stream(const FlowKey& flow) {
@@ -21,6 +24,10 @@ bool is_stream(const FlowKey& flow) {
 }
 
 }  // namespace
+
+Buffer pack_credit(StreamId stream, std::uint64_t bytes, bool refused) {
+  return Packer().array(3).number(stream).number(bytes).number(std::uint32_t(refused)).take();
+}
 
 Charge& Charge::operator=(Charge&& other) noexcept {
   if (this != &other) {
@@ -42,25 +49,30 @@ void Charge::settle() {
 Inbox::Inbox(Owner& owner, WindowBudget& budget, const InboxLimits& limits)
     : owner_(owner), budget_(budget), limits_(limits) {}
 
-// Counts the frame against its stream's window. If there is no room for it, it is thrown away.
-Inbox::Verdict Inbox::admit(std::uint32_t link, const Header& header) {
+// Counts the frame against its stream's window. False: there is no room for it. Calls and replies of whoever
+// has an id are always taken in.
+bool Inbox::admit(std::uint32_t link, const Header& header) {
   const FlowKey flow = flow_of(header);
   auto window = windows_.find(flow);
   if (window == windows_.end()) {
-    Share& share = shares_[link];
-    if (share.streams >= limits_.streams_max) return Verdict::kTooMany;
-    ++share.streams;
+    if (is_stream(flow) && !streams_.take(flow.source, shares_[link].streams, limits_.streams_max)) {
+      owner_.refuse(link, header, Owner::Refusal::kStreams);
+      return false;
+    }
     window = windows_.emplace(flow, Window{.link = link, .size = limits_.stream_window}).first;
   }
   Window& w = window->second;
   const auto bytes = std::uint32_t(header.wire_bytes());
-  if (w.ended) return Verdict::kEnded;
-  if (std::uint64_t(w.held) + w.uncredited + bytes > w.size) return Verdict::kOverrun;
+  if (w.ended) return false;
+  if (std::uint64_t(w.held) + w.uncredited + bytes > w.size) {
+    owner_.refuse(link, header, Owner::Refusal::kOverrun);
+    return false;
+  }
   w.held += bytes;
   w.received_since_growth += bytes;
   w.sender_waits = false;
   w.handle = header.handle;
-  return Verdict::kAdmitted;
+  return true;
 }
 
 void Inbox::accept(std::uint32_t link, const Header& header, Bytes payload) {
@@ -70,15 +82,13 @@ void Inbox::accept(std::uint32_t link, const Header& header, Bytes payload) {
     owner_.release_link(link, header.wire_bytes());
     forget(flow);
     if (!is_stream(flow)) return;
+    const auto window = windows_.find(flow);
+    const bool is_news = window == windows_.end() || !window->second.ended;
     end_stream(flow);
-    return owner_.on_message(link, header, {}, charge);
-  }
-  const Verdict verdict = admit(link, header);
-  if (verdict != Verdict::kAdmitted) {
-    owner_.release_link(link, header.wire_bytes());
-    if (verdict != Verdict::kEnded) owner_.refuse_stream(link, header, verdict == Verdict::kOverrun);
+    if (is_news) owner_.on_message(link, header, {}, charge);
     return;
   }
+  if (!admit(link, header)) return owner_.release_link(link, header.wire_bytes());
   charge.inbox_ = this;
   charge.link_ = link;
   charge.flow_ = flow;
@@ -87,12 +97,24 @@ void Inbox::accept(std::uint32_t link, const Header& header, Bytes payload) {
   if (header.has(kFirst)) forget(flow);
   if (header.has(kFirst) && header.has(kLast)) {
     if (is_stream(flow) && payload.empty()) end_stream(flow);
-    owner_.on_message(link, header, payload, charge);
+    deliver(link, header, payload, std::move(charge));
   } else if (header.has(kFirst)) {
     begin(link, header, payload, std::move(charge));
   } else {
     go_on(link, header, payload, std::move(charge));
   }
+}
+
+// Of a stream that nobody took nothing is kept: what it sent is given back, and it is as if it had not begun.
+void Inbox::deliver(std::uint32_t link, const Header& header, Bytes payload, Charge charge) {
+  const FlowKey flow = flow_of(header);
+  if (owner_.on_message(link, header, payload, charge) || !is_stream(flow)) return;
+  charge.settle();
+  const auto window = windows_.find(flow);
+  if (window == windows_.end() || window->second.held != 0 || window->second.size != limits_.stream_window)
+    return;
+  give_credit(flow, window->second, 0);
+  erase_window(window);
 }
 
 // What waits for its reservation must not fill the link: what it waits for comes through there as well.
@@ -109,20 +131,62 @@ void Inbox::begin(std::uint32_t link, const Header& header, Bytes payload, Charg
   assembly.total = load_le<std::uint64_t>(payload.data());
   const Bytes rest = payload.subspan(kLengthPrefixBytes);
   if (assembly.total > limits_.message_max || rest.size() > assembly.total) {
-    owner_.refuse_too_large(link, header);
-    return;
+    return owner_.refuse(link, header, Owner::Refusal::kTooLarge);
   }
-  Share& share = shares_[link];
-  const std::uint32_t window = windows_.find(flow_of(header))->second.size;
-  // Of what waits no link may have more than of what is reserved.
-  const std::uint64_t most = std::max<std::uint64_t>(limits_.assembly_budget / kLinkShare, kWaitingMin);
-  if (share.may_hold > 0 && share.may_hold + window > most) return owner_.refuse_busy(link, header);
-  share.may_hold += assembly.may_hold = window;
+  if (!wait(flow_of(header), assembly, shares_[link]))
+    return owner_.refuse(link, header, Owner::Refusal::kBusy);
   assembly.bytes.assign(rest.begin(), rest.end());
   hold(assembly, std::move(charge));
-  assembly.place = Assembly::Place::kWaiting;
-  assembly.waits_at = share.waiting.insert(share.waiting.end(), flow_of(header));
   reserve_next(link);
+  if (assembly.place != Assembly::Place::kWaiting || std::exchange(is_looking_, true)) return;
+  owner_.look_later();
+}
+
+// Sources take turns, so one that begins many waits behind others that begin one; in a round last who was
+// served last. Of what waits no source may have more than it leaves to others.
+bool Inbox::wait(const FlowKey& flow, Assembly& assembly, Share& share) {
+  Wait last{flow, share.round + 1, windows_.find(flow)->second.size};
+  std::uint64_t of_source = last.may_hold;
+  for (const Wait& other : share.waiting) {
+    if (other.flow.source != flow.source) continue;
+    of_source += other.may_hold;
+    last.round = other.round + 1;
+  }
+  const std::uint64_t most = std::max<std::uint64_t>(limits_.assembly_budget / kWaitingShare, kWaitingMin);
+  if (share.may_hold > 0 && share.may_hold + of_source > most) return false;
+  const auto goes_before = [&](const Wait& other) {
+    return other.round > last.round ||
+           (other.round == last.round && other.flow.source == share.served && flow.source != share.served);
+  };
+  auto at = share.waiting.end();
+  while (at != share.waiting.begin() && goes_before(*std::prev(at))) --at;
+  assembly.waits_at = share.waiting.insert(at, last);
+  assembly.place = Assembly::Place::kWaiting;
+  share.may_hold += last.may_hold;
+  return true;
+}
+
+void Inbox::look_at_progress() {
+  CutOff stalled, streams;
+  for (auto& [flow, assembly] : assemblies_) {
+    if (assembly.place != Assembly::Place::kReserved) continue;
+    if (turns_.empty() && shares_[assembly.link].waiting.empty()) continue;
+    if (assembly.bytes.size() < assembly.due) stalled.emplace_back(assembly.link, assembly.first);
+    assembly.due = assembly.bytes.size() + assembly.total / kProgressShare;
+  }
+  for (auto& [link, header] : stalled) {
+    forget(flow_of(header));
+    owner_.refuse(link, header, Owner::Refusal::kBusy);
+    header.flags = kAborted | kLast;
+    header.length = 0;
+    const auto window = windows_.find(flow_of(header));
+    if (window == windows_.end() || !is_stream(flow_of(header))) continue;
+    window->second.ended = true;  // until its sender says so, lest what follows be taken for a new one
+    streams.emplace_back(link, header);
+  }
+  tell(streams);
+  is_looking_ = !assemblies_.empty();
+  if (is_looking_) owner_.look_later();
 }
 
 void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge) {
@@ -158,18 +222,18 @@ void Inbox::go_on(std::uint32_t link, const Header& header, Bytes payload, Charg
   forget(flow);
   Header first = done.first;
   first.flags |= kLast;
-  owner_.on_message(link, first, done.bytes, whole);
+  deliver(link, first, done.bytes, std::move(whole));
 }
 
 // Whether the link's share has room for the first that waits.
 bool Inbox::may_reserve(const Share& share) const {
   if (share.waiting.empty()) return false;
-  const Assembly& first = assemblies_.find(share.waiting.front())->second;
+  const Assembly& first = assemblies_.find(share.waiting.front().flow)->second;
   return share.reserved == 0 || share.reserved + first.total <= limits_.assembly_budget / kLinkShare;
 }
 
-// After anything that may let `link` or others reserve. Within a link first come, first served: a small
-// message never overtakes the large one that waits before it. Links take turns, one message each; one that
+// After anything that may let `link` or others reserve. Within a link in the order they wait: a small message
+// never overtakes the large one that waits before it. Links take turns, one message each; one that
 // has its share waits for itself alone, without a turn.
 void Inbox::reserve_next(std::uint32_t link) {
   const auto changed = shares_.find(link);
@@ -187,12 +251,15 @@ void Inbox::reserve_next(std::uint32_t link) {
       continue;
     }
     Share& share = found->second;
-    Assembly& assembly = assemblies_.find(share.waiting.front())->second;
+    Assembly& assembly = assemblies_.find(share.waiting.front().flow)->second;
     if (assembly_used_ > 0 && assembly_used_ + assembly.total > limits_.assembly_budget) return;
     assembly_used_ += assembly.total;
     share.reserved += assembly.total;
+    const Wait& first = share.waiting.front();
+    share.may_hold -= first.may_hold;
+    share.round = first.round;
+    share.served = first.flow.source;
     share.waiting.pop_front();
-    share.may_hold -= assembly.may_hold;
     assembly.place = Assembly::Place::kReserved;
     credited.splice(credited.end(), assembly.charges);
     turns_.splice(turns_.end(), turns_, turns_.begin());
@@ -212,8 +279,8 @@ void Inbox::forget(const FlowKey& flow) {
   const Assembly gone = std::move(found->second);
   if (gone.place == Assembly::Place::kWaiting) {
     Share& share = shares_.find(gone.link)->second;
+    share.may_hold -= gone.waits_at->may_hold;
     share.waiting.erase(gone.waits_at);
-    share.may_hold -= gone.may_hold;
   }
   assemblies_.erase(found);
   if (gone.place == Assembly::Place::kReserved)
@@ -245,8 +312,7 @@ void Inbox::give_credit(const FlowKey& flow, Window& window, std::uint32_t growt
   const std::uint32_t credit = window.uncredited + growth;
   if (credit == 0) return;
   window.uncredited = 0;
-  owner_.send_control(flow.source, kStreamCredit,
-                      Packer().array(2).number(flow.stream).number(credit).buffer());
+  owner_.send_control(flow.source, kStreamCredit, pack_credit(flow.stream, credit, false));
 }
 
 void Inbox::on_blocked(const FlowKey& flow) {
@@ -282,7 +348,8 @@ void Inbox::end_stream(const FlowKey& flow) {
 void Inbox::erase_window(Table<FlowKey, Window>::Iterator window) {
   if (window->second.size > limits_.stream_window)
     budget_.left += window->second.size - limits_.stream_window;
-  --shares_[window->second.link].streams;
+  if (is_stream(window->first))
+    streams_.give_back(window->first.source, shares_[window->second.link].streams);
   windows_.erase(window);
 }
 
@@ -296,12 +363,12 @@ void Inbox::cut(const Function<bool(ContextId)>& is_gone) {
 }
 
 void Inbox::cut_flows(const Function<bool(std::uint32_t link, const FlowKey&)>& is_cut) {
-  std::list<FlowKey> half_arrived;
-  for (const auto& [flow, assembly] : assemblies_)
-    if (is_cut(assembly.link, flow)) half_arrived.push_back(flow);
-  for (const FlowKey& flow : half_arrived) forget(flow);
-
-  std::list<std::pair<std::uint32_t, Header>> cut_off;
+  for (auto assembly = assemblies_.begin(); assembly != assemblies_.end();) {
+    const FlowKey flow = assembly->first;
+    const std::uint32_t link = (assembly++)->second.link;
+    if (is_cut(link, flow)) forget(flow);
+  }
+  CutOff cut_off;
   for (auto window = windows_.begin(); window != windows_.end();) {
     const auto here = window++;
     if (!is_cut(here->second.link, here->first)) continue;
@@ -317,7 +384,11 @@ void Inbox::cut_flows(const Function<bool(std::uint32_t link, const FlowKey&)>& 
     }
     erase_window(here);
   }
-  for (const auto& [link, header] : cut_off) {
+  tell(cut_off);
+}
+
+void Inbox::tell(const CutOff& streams) {
+  for (const auto& [link, header] : streams) {
     Charge none;
     owner_.on_message(link, header, {}, none);
   }

@@ -3,8 +3,9 @@
 // The window of a stream starts at 64 KiB and widens only while its reader keeps up, out of the process's one
 // WindowBudget. A message of several frames reserves its whole length at its first frame, in order of
 // arrival: until it has, its frames stay within their stream's window, so two half-arrived messages cannot
-// wait for each other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md). What
-// one frame costs does not depend on how many messages wait, nor on how many links there are.
+// wait for each other, and nobody makes us allocate what he has not sent (docs/design/001-windows.md). One
+// that has reserved and does not come, while others wait, loses it. What one frame costs does not depend on
+// how many messages wait, but for the first of one that has to: it looks at those of its link, a few hundred.
 //
 // Thread: the loop's. Part of the Router, which outlives every Charge.
 #pragma once
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <list>
 
+#include "core/fair_share.h"
 #include "core/frame.h"
 #include "core/link.h"
 #include "core/table.h"
@@ -46,26 +48,37 @@ struct InboxLimits {
   std::uint32_t stream_window_max = 16 << 20;
   std::uint64_t assembly_budget = 64 << 20;  // of all links; each may reserve a quarter, or one message
   std::uint32_t streams_max = 8'192;         // that one link may have open towards us, each with at most one
-                                             // unfinished message
+                                             // unfinished message; beside those of calls and replies
 };
+
+// A reserved message that grows by less than its sixty-fourth part in such a time, while others wait, loses
+// what it has reserved: longer than whoever is silent so long lives, and half an hour for the longest.
+constexpr Nanos kProgressEvery = 15 * kSecond;
+
+// The payload of kStreamCredit. `refused`: the bytes reached no window of their destination.
+Buffer pack_credit(StreamId stream, std::uint64_t bytes, bool refused);
 
 class Inbox {
  public:
   // What the inbox needs of the router.
   class Owner {
    public:
-    // A whole message. With kAborted: the stream was cut off, there is no payload.
-    virtual void on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) = 0;
+    // A whole message. With kAborted: the stream was cut off, there is no payload. False: nobody took it.
+    virtual bool on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) = 0;
     // Frames of this link are done with: give it their bytes back.
     virtual void release_link(std::uint32_t link, std::size_t bytes) = 0;
     // An end-to-end control frame to the far end of a stream.
     virtual void send_control(ContextId destination, Handle handle, Bytes payload,
                               Handle reply_to = kNoReply) = 0;
-    virtual void refuse_too_large(std::uint32_t link, const Header& header) = 0;
-    // As much of that link as may be waits for room already.
-    virtual void refuse_busy(std::uint32_t link, const Header& header) = 0;
-    // More streams than streams_max, or more bytes than the window of this one.
-    virtual void refuse_stream(std::uint32_t link, const Header& header, bool overrun) = 0;
+    enum class Refusal : std::uint8_t {
+      kTooLarge,
+      kBusy,     // as much as may be waits for room already, or it did not use what it had
+      kStreams,  // more streams than streams_max
+      kOverrun,  // more bytes than the window of this one
+    };
+    virtual void refuse(std::uint32_t link, const Header& header, Refusal why) = 0;
+    // To call look_at_progress() after kProgressEvery.
+    virtual void look_later() = 0;
 
    protected:
     ~Owner() = default;
@@ -78,6 +91,8 @@ class Inbox {
   void accept(std::uint32_t link, const Header& header, Bytes payload);
   // The sender says it has more and no credit.
   void on_blocked(const FlowKey& flow);
+  // Whether what is reserved was used, if anybody waits for it.
+  void look_at_progress();
   // Everything from behind that link is cut off: half-arrived messages are dropped, streams end aborted.
   void cut(std::uint32_t link);
   // The same for what comes from these contexts, whatever the link.
@@ -99,6 +114,11 @@ class Inbox {
     bool ended = false;         // nothing more will come; the entry goes with its last charge
     bool sender_waits = false;  // it said it is blocked, and has sent nothing since
   };
+  struct Wait {
+    FlowKey flow;
+    std::uint32_t round;     // each source has one message in each
+    std::uint32_t may_hold;  // the window of its stream
+  };
   struct Assembly {
     enum class Place : std::uint8_t {
       kNone,      // too large: the rest is thrown away
@@ -109,25 +129,28 @@ class Inbox {
     Buffer bytes;
     std::uint64_t total = 0;
     Place place = Place::kNone;
-    std::list<FlowKey>::iterator waits_at;  // while it does
-    std::list<Charge> charges;              // held until it is reserved
-    std::uint32_t may_hold = 0;             // while it waits: the window of its stream
+    std::list<Wait>::iterator waits_at;  // while it does
+    std::list<Charge> charges;           // held until it is reserved
+    std::uint64_t due = 0;               // bytes that must have come when it is looked at next
     std::uint32_t link = 0;
   };
   // What one link has of us; goes when the link does.
   struct Share {
     std::uint32_t streams = 0;
     std::uint64_t reserved = 0;  // of the assembly budget
-    std::list<FlowKey> waiting;  // for a reservation, in order of their first frames
+    std::list<Wait> waiting;     // for a reservation; sources in turn, each in order of their first frames
     std::uint64_t may_hold = 0;  // of all of these
-    bool has_turn = false;       // stands in turns_
+    std::uint32_t round = 0;     // of the last that reserved, and whose that was
+    ContextId served = 0;
+    bool has_turn = false;  // stands in turns_
   };
 
-  enum class Verdict : std::uint8_t { kAdmitted, kEnded, kOverrun, kTooMany };
-  Verdict admit(std::uint32_t link, const Header& header);
+  bool admit(std::uint32_t link, const Header& header);
+  void deliver(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   void hold(Assembly& assembly, Charge charge);
   void begin(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
   void go_on(std::uint32_t link, const Header& header, Bytes payload, Charge charge);
+  bool wait(const FlowKey& flow, Assembly& assembly, Share& share);
   bool may_reserve(const Share& share) const;
   void reserve_next(std::uint32_t link);
   void unreserve(std::uint32_t link, std::uint64_t bytes);
@@ -136,6 +159,8 @@ class Inbox {
   void give_credit(const FlowKey& flow, Window& window, std::uint32_t growth);
   std::uint32_t grow(Window& window);
   void end_stream(const FlowKey& flow);
+  using CutOff = std::list<std::pair<std::uint32_t, Header>>;  // streams, with their links
+  void tell(const CutOff& streams);
   void cut_flows(const Function<bool(std::uint32_t link, const FlowKey&)>& is_cut);
   void erase_window(Table<FlowKey, Window>::Iterator window);
 
@@ -145,9 +170,11 @@ class Inbox {
   Table<FlowKey, Window> windows_;
   Table<FlowKey, Assembly> assemblies_;
   Table<std::uint32_t, Share> shares_;  // by link
-  std::list<std::uint32_t> turns_;      // links that wait for nothing but room in the budget
+  FairShare streams_;
+  std::list<std::uint32_t> turns_;  // links that wait for nothing but room in the budget
   std::uint64_t assembly_used_ = 0;
   std::uint64_t waits_looked_at_ = 0;
+  bool is_looking_ = false;  // look_at_progress() will come
 };
 
 }  // namespace banyan

@@ -19,10 +19,13 @@ constexpr std::size_t kWriteThroughMin =
 constexpr int kLastReadsMax = 64;  // after a failed write: what the peer said before it went
 constexpr std::uint64_t kCreditMax = std::uint64_t(1) << 40;  // nobody grants more and means it
 constexpr Nanos kRefillEvery = 10 * kMillisecond;  // of control: so that little is lost by rounding
-constexpr std::uint32_t kAnswersShare = 2;  // of the queue of control: so many wait, then a child must read
+constexpr std::uint32_t kAnswersFactor = 16;       // of the queue of control: what answers data may have
+constexpr std::uint32_t kPausingShare = 2;  // of the queue of control: so many wait, then a child is not read
 constexpr std::uint32_t kCallsShare = 4;    // of the first window, for calls and replies alone
 constexpr std::uint32_t kCreditShare = 4;   // credit is given back in quarters of the window
 constexpr std::uint32_t kDrainedShare = 8;  // "drained": no more than this share of the window is held
+
+constexpr std::uint32_t kFrameMax = kHeaderBytes + kFramePayloadMax;
 
 Error protocol_error(std::string_view text) {
   return Error{ErrorClass::kProtocol, Phase::kLink, text};
@@ -42,7 +45,6 @@ Header control_header(Handle handle) {
 
 // What others leave of the credit for calls and replies; a full frame must fit beside it.
 std::size_t kept_for_calls(std::uint32_t window) {
-  constexpr std::uint32_t kFrameMax = kHeaderBytes + kFramePayloadMax;
   return std::min(window / kCallsShare, window - std::min(window, kFrameMax));
 }
 
@@ -162,7 +164,7 @@ bool Link::on_readable() {
 void Link::decode() {
   const Nanos now = loop_.now();
   refill_control(now);
-  while (is_open() && !has_unread_answers() && in_end_ - in_begin_ >= kHeaderBytes) {
+  while (is_open() && !is_paused() && in_end_ - in_begin_ >= kHeaderBytes) {
     const Result<Header> header = decode_header(in_.get() + in_begin_);
     if (!header) return go_down(header.error());
     if (in_end_ - in_begin_ < header->wire_bytes()) break;
@@ -189,14 +191,32 @@ void Link::decode() {
   } else if (frame_began_ == 0) {
     frame_began_ = now;
   }
-  if (is_open() && has_unread_answers()) set_reading(false);
+  if (is_open() && is_paused()) set_reading(false);
 }
 
 // A window of small frames may ask for more answers than the queue of control holds. A child that passes on
 // what its own children ask is not to blame, so it is not read until it has read. Never so a parent: then two
 // could wait for each other.
-bool Link::has_unread_answers() const {
-  return !to_parent_ && control_of_ours_ > limits_.control_queue_max / kAnswersShare;
+bool Link::is_paused() const {
+  return is_held_up_ ||
+         (!to_parent_ && control_of_ours_ + answers_ > limits_.control_queue_max / kPausingShare);
+}
+
+bool Link::is_crowded_by(std::uint32_t origin) const {
+  const auto waiting = control_of_origin_.find(origin);
+  return waiting != control_of_origin_.end() && waiting->second > limits_.control_queue_max / kPausingShare;
+}
+
+void Link::resume() {
+  if (std::exchange(is_held_up_, false)) read_on();
+}
+
+void Link::read_on() {
+  loop_.post([this, alive = alive_] {
+    if (!*alive || !is_open()) return;
+    set_reading(true);
+    decode();
+  });
 }
 
 void Link::set_reading(bool reading) {
@@ -280,9 +300,9 @@ void Link::release(std::size_t bytes) {
   held_ -= std::uint32_t(bytes);
   uncredited_ += std::uint32_t(bytes);
   const std::uint32_t growth = grow();
-  // One that waits may need the last byte of a small window.
-  const bool is_all_there_is = peer_waits_ && held_ == 0;
-  if (growth > 0 || is_all_there_is || uncredited_ >= window_ / kCreditShare) give_credit(growth);
+  // Of a small window the next frame may need the last byte, and its sender has said so only once.
+  const bool is_short = window_ - uncredited_ < kFrameMax + kept_for_calls(limits_.window);
+  if (growth > 0 || is_short || uncredited_ >= window_ / kCreditShare) give_credit(growth);
 }
 
 void Link::give_credit(std::uint32_t growth) {
@@ -317,20 +337,22 @@ std::uint32_t Link::grow() {
 
 void Link::send_control(Header header, Bytes payload) {
   ASSERT(header.has(kControl));
-  if (!queue_control(control_of_ours_, header, payload))
+  const bool is_answer = header.is_dead() || header.handle == kStreamCredit;
+  const std::uint32_t max = limits_.control_queue_max * (is_answer ? kAnswersFactor : 1);
+  if (!queue_control(is_answer ? answers_ : control_of_ours_, max, header, payload))
     go_down(Error{ErrorClass::kStalled, Phase::kLink, "the other side does not read what it asked for", {}});
 }
 
 bool Link::forward_control(std::uint32_t origin, Header header, Bytes payload) {
   ASSERT(header.has(kControl));
-  return queue_control(control_of_origin_[origin], header, payload);
+  return queue_control(control_of_origin_[origin], limits_.control_queue_max, header, payload);
 }
 
 // False if it would be too much. `queued`: what waits already and is counted together with it.
-bool Link::queue_control(std::uint32_t& queued, Header header, Bytes payload) {
+bool Link::queue_control(std::uint32_t& queued, std::uint32_t max, Header header, Bytes payload) {
   if (!is_open()) return true;
   header.length = std::uint32_t(payload.size());
-  if (queued + header.wire_bytes() > limits_.control_queue_max) return false;
+  if (queued + header.wire_bytes() > max) return false;
   queued += std::uint32_t(header.wire_bytes());
   append_frame(control_, header, payload);
   flush_soon();
@@ -436,15 +458,12 @@ void Link::stage_control() {
   if (control_.empty()) return;
   staged_.insert(staged_.end(), control_.begin(), control_.end());
   control_.clear();
-  control_of_ours_ = 0;
-  control_of_origin_.clear();
+  control_of_ours_ = answers_ = 0;
   echo_pending_ = false;
-  if (is_reading_) return;
-  loop_.post([this, alive = alive_] {
-    if (!*alive || !is_open()) return;
-    set_reading(true);
-    decode();
-  });
+  if (!is_reading_) read_on();
+  if (control_of_origin_.empty()) return;
+  control_of_origin_.clear();
+  owner_->on_control_left(*this);
 }
 
 // Calls and streams take turns, byte by byte. nullptr: nothing waits, or nothing has the credit it needs.
@@ -531,8 +550,9 @@ void Link::arm_silence_timer() {
 
 void Link::check_silence() {
   const Nanos now = loop_.now();
-  // We were asleep, not the peer: what it sent may still lie unread. Ask again before judging.
-  if (now - next_check_ > limits_.heartbeat_every) {
+  // We were asleep, or do not read, not the peer: what it sent may still lie unread. Ask again before
+  // judging.
+  if (is_held_up_ || now - next_check_ > limits_.heartbeat_every) {
     last_frame_ = now - limits_.heartbeat_every;
     if (frame_began_ != 0) frame_began_ = now;
   }

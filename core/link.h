@@ -1,10 +1,10 @@
 // core/link.h -- a framed byte pipe to a neighbour: the parent, or one child.
 //
-// A link reads always, but for a child that does not read what it made us answer; it checks every header,
-// answers heartbeats, keeps its window, and closes itself when the peer breaks a rule or falls silent. It
-// writes eagerly and gathers what was sent in one round of the loop; control goes before data, data is served
-// in deficit round-robin (core/scheduler.h). It knows nothing of routes: frames go to its Owner (a handshake
-// first, then the Router).
+// A link reads always, but for a child that does not read what it made us answer, or whose subtree says more
+// than the way up takes; it checks every header, answers heartbeats, keeps its window, and closes itself when
+// the peer breaks a rule or falls silent. It writes eagerly and gathers what was sent in one round of the
+// loop; control goes before data, data is served in deficit round-robin (core/scheduler.h). It knows nothing
+// of routes: frames go to its Owner (a handshake first, then the Router).
 //
 // A part of the window is for calls and replies alone (streams 0 and 1), so that they pass when everybody who
 // reads a stream has stopped. Windows count wire bytes, header included, so that empty frames are not free
@@ -58,6 +58,8 @@ class Link {
     // One checked frame that is not the link's own business. `payload` is valid during the call. Data frames
     // hold the link's window until release() is called for their wire_bytes().
     virtual void on_frame(Link& link, const Header& header, Bytes payload) = 0;
+    // Control given to forward_control() waits no more.
+    virtual void on_control_left(Link&) {}
     // A data frame given to send() has left for the kernel. `origin` as given there.
     virtual void on_sent(Link& link, std::uint32_t origin, const Header& header) = 0;
     // The link is closed: by the peer (kLost), by its fault (kProtocol), by silence (kLost). Once; after it,
@@ -78,15 +80,23 @@ class Link {
   void set_limits(const LinkLimits& limits);
 
   // Queues one control frame, ahead of all data; sets its length. REQUIRES: header.has(kControl). A peer that
-  // lets control_queue_max of them pile up is closed (kStalled).
+  // lets control_queue_max of them pile up is closed (kStalled); of answers to data sixteen times as much:
+  // more than one window of the smallest frames that end all at once.
   void send_control(Header header, Bytes payload = {});
   // The same for one that came in on the link `origin`, and not at this link's risk: false, and nothing is
   // queued, if control_queue_max of that origin wait already.
   bool forward_control(std::uint32_t origin, Header header, Bytes payload);
+  // Half of that waits: time to read no more of it, until on_control_left().
+  bool is_crowded_by(std::uint32_t origin) const;
   // Queues one data frame; copies what cannot leave at once. `origin` names who is charged: the serial of the
   // link it came in on, or 0 for ourselves; on_sent() tells when the charge ends, perhaps before this
   // returns.
   void send(std::uint32_t origin, const Header& header, Bytes payload);
+
+  // Reads nothing until resume(): what comes next has nowhere to go. That silence is not held against the
+  // peer.
+  void pause() { is_held_up_ = true; }
+  void resume();
 
   // Writes what is queued and may leave, now instead of at the end of this round of the loop. May close the
   // link, and tell the owner.
@@ -132,7 +142,8 @@ class Link {
   friend struct Inspector;  // of tests/simulation
   void on_ready(Ready ready);
   void set_reading(bool reading);
-  bool has_unread_answers() const;
+  bool is_paused() const;
+  void read_on();
   bool on_readable();
   void decode();
   std::uint32_t heard_voices() const { return voices_ < voices_max_ ? voices_ : voices_max_; }
@@ -145,7 +156,7 @@ class Link {
   void on_blocked();
   std::uint32_t grow();
 
-  bool queue_control(std::uint32_t& queued, Header header, Bytes payload);
+  bool queue_control(std::uint32_t& queued, std::uint32_t max, Header header, Bytes payload);
   std::size_t staged_bytes() const { return staged_.size() - staged_at_; }
   void encode(const Header& header, std::uint8_t* to) const;
   void append_frame(Buffer& to, const Header& header, Bytes payload);
@@ -194,6 +205,7 @@ class Link {
   std::uint32_t voices_welcome_ = 1;       // so many have brought a second's worth along
   bool on_hold_ = false;                   // the peer said it will be stopped
   bool is_reading_ = true;
+  bool is_held_up_ = false;  // see pause()
 
   // Out: control_, calls_ and streams_ feed staged_, which feeds the kernel.
   Buffer staged_;
@@ -202,8 +214,8 @@ class Link {
   // Memory of the last large frame that waited, for the next: asked of the kernel for each, as musl does, it
   // costs more than the copy.
   Buffer spare_;
-  // How much of that is ours, and how much came in on which other link.
-  std::uint32_t control_of_ours_ = 0;
+  // How much of that is ours, answers to data apart, and how much came in on which other link.
+  std::uint32_t control_of_ours_ = 0, answers_ = 0;
   Table<std::uint32_t, std::uint32_t> control_of_origin_;
   FrameScheduler calls_, streams_;  // data that may not leave yet; streams 0 and 1, and all others
   std::int64_t calls_ahead_ = 0;    // bytes of calls that left since both wait, less those of streams

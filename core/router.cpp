@@ -40,6 +40,7 @@ Router::Router(Loop& loop, RouterConfig config)
 Router::~Router() {
   *alive_ = false;
   loop_.cancel(sweep_timer_);
+  loop_.cancel(next_look_);
 }
 
 void Router::configure(RouterConfig config) {
@@ -221,16 +222,16 @@ void Router::forward(Peer& from, const Header& header, Bytes payload) {
     answer_half_way(entry->first, entry->second, text);
     finish_half_way(entry);
   }
-  refuse(from, header);
+  // Of one that is gone nobody waits for a window.
+  reason == DeadReason::kGone ? drop(in, header) : throw_away(from, header);
   if (header.has(kFirst)) answer_dead(in, header, reason, text);
 }
 
-// Thrown away where its way ends, so no window of its destination's will give it back: we do, in that one's
-// name. Only to somebody beneath us; the parent's way hither ends for ever (kGone).
-void Router::refuse(Peer& from, const Header& header) {
+// Thrown away on its way, so no window of its destination's will give it back: we do, in that one's name.
+void Router::throw_away(Peer& from, const Header& header) {
   drop(from.link->serial(), header);
-  if (from.is_parent || header.has(kAborted) || lies_beneath(from, header.destination)) return;
-  const Buffer payload = Packer().array(2).number(header.stream).number(header.wire_bytes()).take();
+  if (header.has(kAborted)) return;
+  const Buffer payload = pack_credit(header.stream, header.wire_bytes(), true);
   Header credit = control_to(header.source, kStreamCredit, kNoReply, payload);
   credit.source = header.destination;
   from.link->send_control(credit, payload);
@@ -264,8 +265,20 @@ void Router::forward_control(Peer& from, Peer& to, const Header& header, Bytes p
 
 void Router::pass_up(Link& from, const Header& header, Bytes payload) {
   Link* up = parent_link();
-  if (up == nullptr || up->forward_control(from.serial(), header, payload)) return;
+  if (up == nullptr) return;
+  if (up->forward_control(from.serial(), header, payload)) {
+    // The child passes it on, as it must: not read for a while, it hears from whom it has too much.
+    const Peer* child = peer(from.serial());
+    const bool is_its_own = child == nullptr || header.source == child->id || header.source == config_.id;
+    if (!is_its_own && up->is_crowded_by(from.serial())) from.pause();
+    return;
+  }
   from.fail(Error{ErrorClass::kProtocol, Phase::kLink, "more control than the way up takes", {}});
+}
+
+void Router::on_control_left(Link& link) {
+  if (link.serial() != parent_) return;
+  for (auto& [serial, peer] : peers_) peer.link->resume();
 }
 
 // Frames are passed on as they come. What is remembered of a long message is only where it goes.
@@ -277,19 +290,17 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
     entry = half_way_.end();
   }
   if (header.has(kFirst) && !header.has(kLast)) {
-    if (load_le<std::uint64_t>(payload.data()) > config_.inbox.message_max) {
-      answer_dead(in, header, DeadReason::kTooLarge,
-                  cat("messages end at ", config_.inbox.message_max, " bytes"));
-      return drop(in, header);
+    const bool is_too_large = load_le<std::uint64_t>(payload.data()) > config_.inbox.message_max;
+    // The neighbour cannot help it that somebody behind it begins too many: they are answered, and it lives.
+    if (is_too_large || !half_way_share_.take(header.source, from.half_way, config_.half_way_max)) {
+      refuse(in, header, is_too_large ? Refusal::kTooLarge : Refusal::kBusy);
+      return throw_away(from, header);
     }
-    if (from.half_way >= config_.half_way_max)
-      return from.link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "too many unfinished messages", {}});
-    ++from.half_way;
     half_way_[flow_of(header)] = HalfWay{in, to, header.handle, header.reply_to};
   } else if (!header.has(kFirst)) {
     const bool stream_abort = header.has(kAborted) && entry == half_way_.end();
     if (!stream_abort) {
-      if (entry == half_way_.end()) return refuse(from, header);
+      if (entry == half_way_.end()) return throw_away(from, header);
       to = entry->second.to;
       if (header.has(kLast)) finish_half_way(entry);
     }
@@ -301,7 +312,9 @@ void Router::forward_data(Peer& from, std::uint32_t to, const Header& header, By
 }
 
 void Router::finish_half_way(Table<FlowKey, HalfWay>::Iterator entry) {
-  if (Peer* from = peer(entry->second.from)) --from->half_way;
+  Peer* const from = peer(entry->second.from);
+  std::uint32_t of_nobody = 1;
+  half_way_share_.give_back(entry->first.source, from != nullptr ? from->half_way : of_nobody);
   half_way_.erase(entry);
 }
 

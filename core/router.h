@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "core/alive.h"
+#include "core/fair_share.h"
 #include "core/id_set.h"
 #include "core/inbox.h"
 #include "core/link.h"
@@ -278,14 +279,14 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
 
   // Link::Owner
   void on_frame(Link& link, const Header& header, Bytes payload) override;
+  void on_control_left(Link& link) override;
   void on_sent(Link& link, std::uint32_t origin, const Header& header) override;
   void on_down(Link& link, const Error& error, FrameQueue unsent) override;
   // Inbox::Owner, Outbox::Owner
-  void on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) override;
+  bool on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) override;
   void release_link(std::uint32_t link, std::size_t bytes) override;
-  void refuse_too_large(std::uint32_t link, const Header& header) override;
-  void refuse_busy(std::uint32_t link, const Header& header) override;
-  void refuse_stream(std::uint32_t link, const Header& header, bool overrun) override;
+  void refuse(std::uint32_t link, const Header& header, Refusal why) override;
+  void look_later() override;
   void transmit(const Header& header, Bytes payload) override;
 
   Link& adopt(std::unique_ptr<Link> link, ContextId id, bool is_parent, OnLinkDown on_down);
@@ -316,11 +317,10 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   bool is_answer(const Pending& pending, std::uint32_t link, const Header& header) const;
   void on_cancel_message(std::uint32_t link, const Header& header, Bytes payload);
   void acknowledge(ContextId caller, Handle acknowledge_to);
-  void refuse_message(std::uint32_t link, const Header& header, DeadReason reason, std::string_view text);
   void sweep();
   void forget(const Function<bool(ContextId)>& is_gone, const std::vector<ContextId>& ids,
               std::string_view text, std::uint32_t link);
-  void refuse(Peer& from, const Header& header);
+  void throw_away(Peer& from, const Header& header);
   void finish_half_way(Table<FlowKey, HalfWay>::Iterator entry);
 
   CallId expect(ContextId callee, OnReply on_reply, bool deaths_only);
@@ -349,8 +349,10 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Loop::TimerId sweep_timer_ = 0;  // runs while ended_ is not empty
   Nanos next_sweep_ = 0;           // not before
   Table<FlowKey, HalfWay> half_way_;
+  FairShare half_way_share_;
   Inbox inbox_;
   Outbox outbox_;
+  Loop::TimerId next_look_ = 0;  // of inbox_
   bool is_dropping_ = false;
   std::vector<std::unique_ptr<Link>> graveyard_;  // links whose own call may still be on the stack
   Alive alive_;                                   // for tasks posted by a router that may be gone

@@ -35,13 +35,12 @@ void Router::deliver_control(std::uint32_t from, const Header& header, Bytes pay
   Unpacker in(payload);
   switch (header.handle) {
     case kStreamCredit: {
-      if (in.array() != 2) return;
-      const auto stream = StreamId(in.number(UINT32_MAX));
+      if (in.array() != 3) return;
+      const FlowKey flow{config_.id, header.source, StreamId(in.number(UINT32_MAX))};
       const std::uint64_t bytes = in.number();
-      if (!in.finish()) return;
-      const FlowKey flow{config_.id, header.source, stream};
-      if (header.authority == header.source) return outbox_.on_credit(flow, bytes);
-      return outbox_.on_refused(flow, bytes);  // by whoever had no way for it
+      const bool was_refused = in.number(1) != 0;
+      if (in.finish()) was_refused ? outbox_.on_refused(flow, bytes) : outbox_.on_credit(flow, bytes);
+      return;
     }
     case kStreamBlocked: {
       if (in.array() != 1) return;
@@ -98,17 +97,19 @@ bool Router::is_answer(const Pending& pending, std::uint32_t link, const Header&
          pending.by_control == header.has(kControl) && !header.has(kAborted);
 }
 
-void Router::on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) {
+bool Router::on_message(std::uint32_t link, const Header& header, Bytes payload, Charge& charge) {
   auto waiting = pending_.find(header.handle);
   if (waiting != pending_.end()) {
-    if (is_answer(waiting->second, link, header)) return complete(header.handle, Reply{payload});
-    ++counters_.refused;
-    return;
+    const bool is_ours = is_answer(waiting->second, link, header);
+    is_ours ? complete(header.handle, Reply{payload}) : void(++counters_.refused);
+    return is_ours;
   }
-  if (header.handle == kCancel) return on_cancel_message(link, header, payload);
+  if (header.handle == kCancel) return on_cancel_message(link, header, payload), true;
   auto found = handlers_.find(header.handle);
-  if (found == handlers_.end())
-    return answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
+  if (found == handlers_.end()) {
+    answer_dead(link, header, DeadReason::kNoHandle, cat("nothing listens at handle ", header.handle));
+    return false;
+  }
   const std::shared_ptr<HandlerEntry> handler = found->second;  // it may remove itself while it runs
   const Access& access = handler->access;
   const bool allowed = access.kind == Access::Kind::kOnly
@@ -117,25 +118,27 @@ void Router::on_message(std::uint32_t link, const Header& header, Bytes payload,
                                  is_ancestor(header.authority);
   if (!allowed) {
     ++counters_.refused;
-    return answer_dead(link, header, DeadReason::kRefused,
-                       cat("context ", header.source, " may not speak to this handle"));
+    answer_dead(link, header, DeadReason::kRefused,
+                cat("context ", header.source, " may not speak to this handle"));
+    return false;
   }
   if (is_call(header)) {
-    if (refuse_more(link, header)) return;
+    if (refuse_more(link, header)) return true;
     switch (served_.begin(link, header)) {
       case ServedCalls::Verdict::kBegins:
         break;
       case ServedCalls::Verdict::kTwice:  // an answer would be taken for the first one's
         ++counters_.refused;
-        return;
+        return true;
       case ServedCalls::Verdict::kFull:
-        return answer_dead(link, header, DeadReason::kBusy, kTooManyCalls);
+        return answer_dead(link, header, DeadReason::kBusy, kTooManyCalls), true;
       case ServedCalls::Verdict::kCancelled:
-        return answer_dead(link, header, DeadReason::kCancelled, "cancelled before it began");
+        return answer_dead(link, header, DeadReason::kCancelled, "cancelled before it began"), true;
     }
   }
   Incoming incoming{header, payload, charge, link};
   handler->run(incoming);
+  return true;
 }
 
 // The cancel that has kept its place behind the call.
@@ -160,36 +163,30 @@ void Router::acknowledge(ContextId caller, Handle acknowledge_to) {
   if (acknowledge_to != kNoReply) send(caller, acknowledge_to, {}, kReplyStream);
 }
 
-void Router::refuse_too_large(std::uint32_t link, const Header& header) {
-  refuse_message(link, header, DeadReason::kTooLarge,
-                 cat("messages end at ", config_.inbox.message_max, " bytes"));
-}
-
-void Router::refuse_busy(std::uint32_t link, const Header& header) {
-  refuse_message(link, header, DeadReason::kBusy, "too many long messages wait here");
-}
-
-void Router::refuse_stream(std::uint32_t link, const Header& header, bool overrun) {
+// One that came here, or was to pass. Who waits for it is told just as its sender is.
+void Router::refuse(std::uint32_t link, const Header& header, Refusal why) {
+  static constexpr std::string_view kTexts[] = {"too long", "too many long messages", "too many streams",
+                                                "a stream window was overrun"};
+  const std::string_view text = kTexts[std::size_t(why)];
   ++counters_.refused;
   Peer* from = peer(link);
   // The neighbour itself knows better; of somebody behind it only the stream suffers.
-  if (overrun && from != nullptr && from->id == header.source)
-    return from->link->fail(Error{ErrorClass::kProtocol, Phase::kLink, "a stream window was overrun", {}});
-  if (!overrun)
-    send_control(header.source, kStreamCredit,
-                 Packer().array(2).number(header.stream).number(header.wire_bytes()).buffer());
-  refuse_message(link, header, DeadReason::kQuota,
-                 overrun ? "a stream window was overrun" : "too many streams");
-}
-
-// One that came here. Who waits for it is told just as its sender is.
-void Router::refuse_message(std::uint32_t link, const Header& header, DeadReason reason,
-                            std::string_view text) {
+  if (why == Refusal::kOverrun && from != nullptr && from->id == header.source)
+    return from->link->fail(Error{ErrorClass::kProtocol, Phase::kLink, text, {}});
+  if (why == Refusal::kStreams)
+    send_control(header.source, kStreamCredit, pack_credit(header.stream, header.wire_bytes(), true));
+  const DeadReason reason = why == Refusal::kTooLarge ? DeadReason::kTooLarge
+                            : why == Refusal::kBusy   ? DeadReason::kBusy
+                                                      : DeadReason::kQuota;
   answer_dead(link, header, reason, text);
   const auto waiting = pending_.find(header.handle);
   if (waiting == pending_.end() || !is_answer(waiting->second, link, header)) return;
   const Dead dead{reason, std::string(text), config_.id};
   complete(header.handle, Reply{{}, &dead});
+}
+
+void Router::look_later() {
+  next_look_ = loop_.after(kProgressEvery, [this] { inbox_.look_at_progress(); });
 }
 
 void Router::add_handler(Handle handle, Access access, Handler handler) {

@@ -314,6 +314,7 @@ void Router::on_down(Link& link, const Error& error, FrameQueue unsent) {
   for (const auto& [id, route] : routes_)
     if (route.link == serial && id != gone.id) lost.push_back(id);
   for (const ContextId id : lost) routes_.erase(id);
+  on_control_left(link);
   if (parent_ == serial) parent_ = 0;
   const std::string text =
       cat("the link to ", gone.id, gone.is_leaving ? " ended, as it has detached: " : " broke: ", error.text);

@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <string>
 
+#include "core/inbox.h"
 #include "core/msgpack.h"
 
 using namespace banyan;
@@ -58,6 +59,29 @@ TEST_CASE("the call of the protocol page is these forty bytes") {
         "00000000"
         "1100000000000000"
         "8877665544332211");
+}
+
+TEST_CASE("the stream-credit of the protocol page is these bytes") {
+  const Buffer payload = pack_credit(5, 20'000, false);
+  const Header credit{.flags = kControl | kFirst | kLast,
+                      .length = std::uint32_t(payload.size()),
+                      .stream = 0,
+                      .destination = 1,
+                      .source = 0,
+                      .authority = 0,
+                      .handle = kStreamCredit,
+                      .reply_to = kNoReply};
+
+  CHECK(hex(encoded(credit)) ==
+        "424e010b"
+        "06000000"
+        "00000000"
+        "01000000"
+        "00000000"
+        "00000000"
+        "0800000000000000"
+        "0000000000000000");
+  CHECK(hex(payload) == "9305cd4e2000");
 }
 
 TEST_CASE("the dead answer of the protocol page is these bytes") {

@@ -22,7 +22,10 @@ struct Desk final : private Inbox::Owner {
   WindowBudget budget;
   Inbox inbox{*this, budget, InboxLimits{}};
   std::size_t messages = 0, aborted = 0, refused = 0, released = 0;
-  bool keeps = false;  // what comes in, until it is taken from `unread`
+  std::size_t looks = 0;     // asked for
+  std::size_t begun_as = 0;  // the source of what comes on the hostile link, beyond kHostile
+  bool takes = true;         // false: nobody listens
+  bool keeps = false;        // what comes in, until it is taken from `unread`
   std::vector<Charge> unread;
   std::uint64_t credit = 0;
 
@@ -36,31 +39,33 @@ struct Desk final : private Inbox::Owner {
     header.flags = flags;
     header.length = std::uint32_t(payload.size());
     header.stream = stream;
-    header.source = link == kHostileLink ? kHostile : kHonest;
+    header.source = link == kHostileLink ? kHostile + ContextId(begun_as) : kHonest;
     header.destination = kUs;
     header.handle = 5'000;
     inbox.accept(link, header, payload);
   }
 
  private:
-  void on_message(std::uint32_t, const Header& header, Bytes, Charge& charge) override {
+  bool on_message(std::uint32_t, const Header& header, Bytes, Charge& charge) override {
     header.has(kAborted) ? ++aborted : ++messages;
     if (keeps) unread.push_back(std::move(charge));
+    return takes;
   }
   void release_link(std::uint32_t, std::size_t bytes) override { released += bytes; }
   void send_control(ContextId, Handle handle, Bytes payload, Handle) override {
     if (handle != kStreamCredit) return;
     Unpacker unpacker(payload);
-    CHECK(unpacker.array() == 2);
+    CHECK(unpacker.array() == 3);
     unpacker.number(UINT32_MAX);
     credit += unpacker.number(UINT32_MAX);
+    CHECK(unpacker.number(1) == 0);
   }
-  void refuse_too_large(std::uint32_t, const Header&) override { ++refused; }
-  void refuse_busy(std::uint32_t, const Header&) override { ++refused; }
-  void refuse_stream(std::uint32_t, const Header&, bool) override { ++refused; }
+  void refuse(std::uint32_t, const Header&, Refusal) override { ++refused; }
+  void look_later() override { ++looks; }
 };
 
-constexpr StreamId kWaiting = 250;  // as many as may: a quarter of the budget, each with its stream's window
+constexpr StreamId kWaiting =
+    250;  // nearly as many as may: a quarter of the budget, each with its stream's window
 
 void begin_many(Desk& desk) {
   for (StreamId i = 0; i < kWaiting; ++i) desk.first(kHostileLink, kFirstFreeStream + i, kMessageMax);
@@ -136,6 +141,121 @@ TEST_CASE("links that found the budget full take turns as it empties") {
   desk.inbox.cut(12);
   desk.inbox.cut(13);
   CHECK(desk.inbox.assembly_used() == 0);
+}
+
+TEST_CASE("sources of one link take turns, however many messages one of them began before") {
+  Desk desk;
+  begin_many(desk);
+  desk.begun_as = 1;
+  desk.first(kHostileLink, 10, 1'000'000);
+  desk.first(kHostileLink, 11, 2'000'000);
+  desk.begun_as = 2;
+  desk.first(kHostileLink, 10, 3'000'000);
+  desk.begun_as = 0;
+
+  // The one that has its place ends.
+  CHECK(desk.inbox.assembly_used() == kMessageMax);
+  desk.frame(kHostileLink, kAborted | kLast, kFirstFreeStream, {});
+  CHECK(desk.inbox.assembly_used() == 4'000'000);
+  desk.begun_as = 1;
+  desk.frame(kHostileLink, kAborted | kLast, 10, {});
+  desk.begun_as = 2;
+  desk.frame(kHostileLink, kAborted | kLast, 10, {});
+  CHECK(desk.inbox.assembly_used() == kMessageMax);
+  desk.begun_as = 0;
+  desk.frame(kHostileLink, kAborted | kLast, kFirstFreeStream + 1, {});
+  CHECK(desk.inbox.assembly_used() == 2'000'000);
+}
+
+TEST_CASE("of what may wait for its place one source leaves as much to others") {
+  Desk desk;
+  for (StreamId i = 0; i < 1'000; ++i) desk.first(kHostileLink, kFirstFreeStream + i, kMessageMax);
+  CHECK(desk.refused > 700);
+  const std::size_t before = desk.refused;
+
+  desk.begun_as = 1;
+  for (StreamId i = 0; i < 40; ++i) desk.first(kHostileLink, kFirstFreeStream + i, 1'000'000);
+
+  CHECK(desk.refused == before);
+}
+
+TEST_CASE("a place that is not used is lost at the second look, if others wait; one that is used is not") {
+  Desk desk;
+  desk.first(kHostileLink, 10, kMessageMax);
+  CHECK(desk.looks == 0);
+  desk.first(kHonestLink, 10, kMessageMax);
+  desk.first(kHonestLink, 11, 1'000'000);
+  CHECK(desk.looks == 1);
+
+  for (std::size_t look = 1; look < 20; ++look) {
+    for (int i = 0; i < 5; ++i) desk.frame(kHonestLink, 0, 10, Buffer(60'000));
+    desk.inbox.look_at_progress();
+    CHECK(desk.looks == 1 + look);
+  }
+  CHECK(desk.refused == 0);  // nobody waits for the hostile one's place
+  desk.first(kHostileLink, 11, 1'000'000);
+  for (int i = 0; i < 5; ++i) desk.frame(kHonestLink, 0, 10, Buffer(60'000));
+  desk.inbox.look_at_progress();
+  CHECK(desk.refused == 0);
+  desk.inbox.look_at_progress();
+
+  CHECK(desk.refused == 2);
+  CHECK(desk.aborted == 2);
+  CHECK(desk.inbox.assembly_used() == 2'000'000);
+  // What still comes of it is thrown away, and neither begins nor ends anything.
+  desk.frame(kHonestLink, 0, 10, Buffer(60'000));
+  desk.frame(kHonestLink, kFirst | kLast, 10, Buffer(10));
+  desk.frame(kHonestLink, kAborted | kLast, 10, {});
+  CHECK(desk.messages == 0);
+  CHECK(desk.aborted == 2);
+  CHECK(desk.inbox.streams() == 3);
+  desk.frame(kHonestLink, kAborted | kLast, 11, {});
+  desk.frame(kHostileLink, kAborted | kLast, 11, {});
+  desk.inbox.look_at_progress();
+  CHECK(desk.looks == 22);  // there is nothing to look at any more
+}
+
+TEST_CASE("one source has half of a link's streams at most, and calls and replies are not counted") {
+  Desk desk;
+  InboxLimits limits;
+  limits.streams_max = 100;
+  desk.inbox.set_limits(limits);
+  for (StreamId i = 0; i < 1'000; ++i) desk.frame(kHostileLink, kFirst | kLast, i, Buffer(1));
+  CHECK(desk.messages == 52);
+  desk.begun_as = 1;
+  for (StreamId i = 0; i < 1'000; ++i) desk.frame(kHostileLink, kFirst | kLast, i, Buffer(1));
+  CHECK(desk.messages == 52 + 27);
+  desk.begun_as = 2;
+  desk.frame(kHostileLink, kFirst | kLast, 10, Buffer(1));
+  CHECK(desk.messages == 52 + 27 + 1);
+
+  // What one has ended is free.
+  desk.begun_as = 0;
+  const std::size_t refused = desk.refused;
+  desk.frame(kHostileLink, kFirst | kLast, 2, {});
+  desk.frame(kHostileLink, kFirst | kLast, 5'000, Buffer(1));
+  CHECK(desk.refused == refused + 1);  // he has more than are free
+  desk.inbox.cut(kHostileLink);
+  desk.frame(kHostileLink, kFirst | kLast, 5'000, Buffer(1));
+  CHECK(desk.refused == refused + 1);
+}
+
+TEST_CASE("of a stream that nobody took no window is kept, and what it sent is given back") {
+  Desk desk;
+  desk.takes = false;
+  constexpr std::uint32_t kStreams = 20'000;
+  for (StreamId i = 0; i < kStreams; ++i)
+    desk.frame(kHostileLink, kFirst | kLast, kFirstFreeStream + i, Buffer(60));
+  CHECK(desk.messages == kStreams);
+  CHECK(desk.inbox.streams() == 0);
+  CHECK(desk.credit == kStreams * (60 + kHeaderBytes));
+
+  // Taken before, it stays until what was taken is given back.
+  desk.takes = desk.keeps = true;
+  desk.frame(kHostileLink, kFirst | kLast, 10, Buffer(60));
+  desk.takes = desk.keeps = false;
+  desk.frame(kHostileLink, kFirst | kLast, 10, Buffer(60));
+  CHECK(desk.inbox.streams() == 1);
 }
 
 constexpr FlowKey kFlow{kHonest, kUs, kFirstFreeStream};

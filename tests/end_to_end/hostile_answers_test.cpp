@@ -69,7 +69,7 @@ TEST_CASE(
       for (const Handle handle : handles) {
         us.say(us.control(to, kCancel), numbers({handle}));
         us.say(us.data(to, kCancel), numbers({handle}));
-        us.say(us.control(to, kStreamCredit), numbers({2, 1'000'000}));
+        us.say(us.control(to, kStreamCredit), pack_credit(2, 1'000'000, false));
       }
     CHECK(us.is_still_there());
     const auto endings = scene.finish();

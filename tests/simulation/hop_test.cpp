@@ -156,13 +156,24 @@ TEST_CASE("a child that passes on an authority from outside its subtree is cut o
   }
 }
 
-TEST_CASE(
-    "a link may have only so many unfinished messages on their way through us; finished ones do not count") {
+// Long messages that are begun and never ended, each on a stream of its own.
+void begin_messages(RawPeer& from, ContextId source, ContextId destination, StreamId first, StreamId count) {
+  for (StreamId stream = first; stream < first + count; ++stream)
+    from.send(encode(header_of(kFirst, source, destination, stream, 500, 5'000 + stream), opening(200, 100)));
+}
+
+std::size_t opened(const RawPeer& at, ContextId source) {
+  std::size_t count = 0;
+  for (const Header& header : at.frames) count += header.flags == kFirst && header.source == source;
+  return count;
+}
+
+TEST_CASE("messages that were finished, each in its way, do not count as on their way through us") {
   RouterConfig config = Hop::config();
   config.half_way_max = 4;
   Hop hop(std::move(config));
-  for (StreamId stream = 10; stream < 50; ++stream) {  // each is ended, in one of three ways
-    hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500), opening(200, 100)));
+  for (StreamId stream = 10; stream < 50; ++stream) {
+    hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500, 5'000), opening(200, 100)));
     if (stream % 3 == 0) hop.child->send(encode(header_of(kLast, kChild, kRoot, stream, 500), Buffer(100)));
     if (stream % 3 == 1) hop.child->send(encode(header_of(kAborted | kLast, kChild, kRoot, stream, 500), {}));
     if (stream % 3 == 2) {
@@ -172,13 +183,52 @@ TEST_CASE(
   }
   hop.settle();
   CHECK(hop.child_ended == ErrorClass::kIo);
-  for (StreamId stream = 10; stream < 14; ++stream)
-    hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500), opening(200, 100)));
+  CHECK(Hop::dead(*hop.child, 5'000) == 0);
+}
+
+TEST_CASE("who begins messages without end is answered busy, and neither hop nor sibling suffers for it") {
+  RouterConfig config = Hop::config();
+  config.half_way_max = 8;
+  Hop hop(std::move(config));
+
+  begin_messages(*hop.child, kBeneathChild, kRoot, 10, 100);
+  hop.settle();
+  begin_messages(*hop.child, kChild, kRoot, 200, 2);
+  hop.settle();
+
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(opened(*hop.parent, kBeneathChild) == 4);  // as many as are left
+  CHECK(opened(*hop.parent, kChild) == 2);
+  CHECK(Hop::dead(*hop.child, 5'010) == 0);
+  CHECK(Hop::dead(*hop.child, 5'020) == 1);
+  CHECK(Hop::dead(*hop.child, 5'109) == 1);
+  CHECK(hop.child->count(kStreamCredit) == 96);  // of what was thrown away
+
+  // The hop's own, too: where there is no room, there is none.
+  begin_messages(*hop.child, kChild, kRoot, 210, 100);
   hop.settle();
   CHECK(hop.child_ended == ErrorClass::kIo);
-  hop.child->send(encode(header_of(kFirst, kChild, kRoot, 14, 500), opening(200, 100)));
+  CHECK(opened(*hop.parent, kBeneathChild) + opened(*hop.parent, kChild) < 8);
+}
+
+TEST_CASE("a stranger who begins messages without end to us and beneath does not cost us our parent") {
+  RouterConfig config = Hop::config();
+  config.half_way_max = 8;
+  Hop hop(std::move(config));
+
+  begin_messages(*hop.parent, kStranger, kChild, 10, 100);
   hop.settle();
-  CHECK(hop.child_ended == ErrorClass::kProtocol);
+  // The rest of one that was refused is thrown away, and what he may send given back, as of its beginning.
+  hop.parent->send(encode(header_of(kLast, kStranger, kChild, 100, 500), Buffer(100)));
+  begin_messages(*hop.parent, kRoot, kChild, 200, 2);
+  hop.settle();
+
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+  CHECK(opened(*hop.child, kStranger) == 4);
+  CHECK(opened(*hop.child, kRoot) == 2);
+  CHECK(Hop::dead(*hop.parent, 5'109) == 1);
+  CHECK(hop.parent->count(kStreamCredit) == 97);
+  CHECK(hop.router.parent_link()->held() == 0);
 }
 
 TEST_CASE(
@@ -221,12 +271,18 @@ TEST_CASE("a frame that goes on a message nobody began is dropped, and its windo
 
 // Each frame is allowed and none is answered; the parent does not read, so they wait in us.
 void flood_parent(Hop& hop, RawPeer& from, ContextId source, int frames) {
-  const Buffer credit = encode(header_of(kControl | kWhole, source, kRoot, 0, kStreamCredit),
-                               Packer().array(2).number(10u).number(1u).take());
+  const Buffer credit =
+      encode(header_of(kControl | kWhole, source, kRoot, 0, kStreamCredit), pack_credit(10, 1, false));
   Buffer many;
   for (int i = 0; i < frames; ++i) many.insert(many.end(), credit.begin(), credit.end());
   from.send(many);
   hop.settle();
+}
+
+std::size_t credit_of(const RawPeer& at, ContextId source) {
+  std::size_t count = 0;
+  for (const Header& header : at.frames) count += header.handle == kStreamCredit && header.source == source;
+  return count;
 }
 
 TEST_CASE(
@@ -243,10 +299,113 @@ TEST_CASE(
   hop.parent->set_reading(true);
   hop.settle();
   CHECK(hop.parent_ended == ErrorClass::kIo);
-  std::size_t of_sibling = 0;
-  for (const Header& header : hop.parent->frames)
-    of_sibling += header.handle == kStreamCredit && header.source == kSibling;
-  CHECK(of_sibling == 1'000);
+  CHECK(credit_of(*hop.parent, kSibling) == 1'000);
+}
+
+TEST_CASE("a flood of control from beneath a child waits until the way up takes it, and costs no link") {
+  Hop hop;
+  hop.parent->set_reading(false);
+
+  flood_parent(hop, *hop.child, kBeneathChild, 40'000);
+
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(hop.router.link_to(kChild)->held() == 0);
+  flood_parent(hop, *hop.sibling, kSibling, 1'000);
+  // Who is not read is not silent.
+  hop.world.run_for(18 * kSecond);
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  hop.parent->set_reading(true);
+  hop.settle();
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(credit_of(*hop.parent, kSibling) == 1'000);
+  CHECK(credit_of(*hop.parent, kBeneathChild) == 40'000);
+  CHECK(hop.router.counters().dropped == 0);
+}
+
+TEST_CASE("who was not read because of the parent is read when there is none any more") {
+  Hop hop;
+  hop.parent->set_reading(false);
+  flood_parent(hop, *hop.child, kBeneathChild, 40'000);
+  bool ran = false;
+  hop.router.add_handler(500, Access::anyone(), [&](Incoming&) { ran = true; });
+  hop.child->send(encode(header_of(kWhole, kChild, kUs, 7, 500), {}));
+  hop.settle();
+  CHECK_FALSE(ran);
+
+  hop.parent->close();
+  hop.settle();
+
+  CHECK(ran);
+  CHECK(hop.child_ended == ErrorClass::kIo);
+}
+
+constexpr Handle kFirstCall = 100'000;
+
+// Calls as small as they can be; nearly all that a link's window holds.
+constexpr std::size_t kCalls = 40'000;
+
+void call(RawPeer& from, ContextId source, ContextId destination) {
+  Buffer many;
+  for (std::size_t i = 0; i < kCalls; ++i) {
+    const Buffer one = encode(header_of(kWhole, source, destination, 0, 500, kFirstCall + i), {});
+    many.insert(many.end(), one.begin(), one.end());
+  }
+  from.send(many);
+}
+
+std::size_t deaths(const RawPeer& at) {
+  std::size_t count = 0;
+  for (const Header& header : at.frames) count += header.is_dead();
+  return count;
+}
+
+TEST_CASE("a hop behind which tens of thousands of calls end all at once hears of each and keeps its link") {
+  Hop hop;
+  hop.sibling->set_reading(false);
+  call(*hop.child, kBeneathChild, kSibling);
+  hop.settle();
+  CHECK(deaths(*hop.child) == 0);
+
+  hop.sibling->close();
+  hop.settle();
+
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(deaths(*hop.child) > kCalls / 2);  // the others had left
+  CHECK(hop.router.link_to(kChild)->held() == 0);
+}
+
+TEST_CASE("a parent above which tens of thousands of calls end all at once beneath us stays our parent") {
+  Hop hop;
+  hop.child->set_reading(false);
+  call(*hop.parent, kRoot, kBeneathChild);
+  hop.settle();
+
+  hop.child->close();
+  hop.settle();
+
+  CHECK(hop.parent_ended == ErrorClass::kIo);
+  CHECK(deaths(*hop.parent) > kCalls / 2);
+}
+
+TEST_CASE("a hop that is slow to read what its subtree made us answer hears all of it and keeps its link") {
+  Hop hop;
+  hop.child->set_reading(false);
+  Buffer many;
+  for (std::size_t i = 0; i < kCalls; ++i) {  // each a stream of its own: credit and a dead message
+    const Buffer one =
+        encode(header_of(kWhole, kBeneathChild, kUs, StreamId(2 + i), 500, kFirstCall + i), Buffer(1));
+    many.insert(many.end(), one.begin(), one.end());
+  }
+  hop.child->send(many);
+  hop.world.run_for(10 * kSecond);
+  CHECK(hop.child_ended == ErrorClass::kIo);
+
+  hop.child->set_reading(true);
+  hop.settle();
+
+  CHECK(hop.child_ended == ErrorClass::kIo);
+  CHECK(deaths(*hop.child) == kCalls);
+  CHECK(credit_of(*hop.child, kUs) == kCalls);
 }
 
 TEST_CASE("control between two children, one of which does not read, is dropped and costs neither its link") {

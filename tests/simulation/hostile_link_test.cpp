@@ -170,7 +170,7 @@ TEST_CASE("a peer that makes us answer and does not read is closed at the limit 
   Attack attack(4, {.capacity = 4'096, .is_rough = false}, limits);
 
   for (int i = 0; i < 10'000 && !attack.is_down(); ++i) {
-    attack.link->send_control(control(kStreamCredit), Packer().array(2).number(2u).number(1u).buffer());
+    attack.link->send_control(Attack::answer(), Packer().array(1).number(2u).buffer());
     if (i % 100 == 0) attack.world.run_for(kMillisecond);
   }
   attack.world.run_for(kMillisecond);

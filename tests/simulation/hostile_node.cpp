@@ -176,8 +176,9 @@ void HostileNode::forge_credit(Link& link) {
   header.destination = any_id(false);
   if (scenario_.one_in(2)) {
     header.handle = kStreamCredit;
-    return send_to(link, header,
-                   Packer().array(2).number(scenario_.below(20)).number(kAmounts[scenario_.below(4)]).take());
+    return send_to(
+        link, header,
+        pack_credit(StreamId(scenario_.below(20)), kAmounts[scenario_.below(4)], scenario_.one_in(2)));
   }
   header.handle = kStreamBlocked;
   send_to(link, header, Packer().array(1).number(scenario_.below(20)).take());

@@ -80,7 +80,12 @@ struct Inspector {
         broken(Invariant::kQuota, peer.contacts.size(), " contacts of ", peer.id);
     }
     std::map<std::uint32_t, std::uint32_t> half_way;
-    for (const auto& [flow, entry] : router.half_way_) ++half_way[entry.from];
+    std::map<ContextId, std::uint32_t> half_way_of;
+    for (const auto& [flow, entry] : router.half_way_) {
+      ++half_way[entry.from];
+      ++half_way_of[flow.source];
+    }
+    check_shares(router.half_way_share_, half_way_of, " unfinished messages of ");
     for (auto& [serial, peer] : router.peers_)
       if (peer.half_way != half_way[serial])
         broken(Invariant::kQuota, peer.half_way, " unfinished messages of ", peer.id, " are counted, and ",
@@ -110,12 +115,24 @@ struct Inspector {
     check_served();
   }
 
+  void check_shares(const FairShare& share, std::map<ContextId, std::uint32_t>& truth, const char* what) {
+    if (share.of_source_.size() != truth.size())
+      broken(Invariant::kQuota, share.of_source_.size(), " sources have", what, "theirs, and ", truth.size());
+    for (const auto& [source, count] : share.of_source_)
+      if (count != truth[source])
+        broken(Invariant::kQuota, count, what, source, " are counted, and ", truth[source], " are there");
+  }
+
   void check_inbox(std::uint64_t grown) {
     Inbox& inbox = router.inbox_;
     const InboxLimits& limits = inbox.limits_;
     std::map<std::uint32_t, std::uint32_t> streams;
+    std::map<ContextId, std::uint32_t> of_source;
     for (const auto& [flow, window] : inbox.windows_) {
-      ++streams[window.link];
+      if (flow.stream >= kFirstFreeStream) {
+        ++streams[window.link];
+        ++of_source[flow.source];
+      }
       grown += window.size - limits.stream_window;
       if (std::uint64_t(window.held) + window.uncredited > window.size)
         broken(Invariant::kCreditConservation, "a stream of ", flow.source, " holds more than its window");
@@ -124,6 +141,7 @@ struct Inspector {
     }
     for (const auto& [link, count] : streams)
       if (count > limits.streams_max) broken(Invariant::kQuota, count, " streams from one link");
+    check_shares(inbox.streams_, of_source, " streams of ");
     std::uint64_t reserved = 0;
     for (const auto& [link, share] : inbox.shares_) {
       reserved += share.reserved;
@@ -262,10 +280,8 @@ struct Inspector {
       broken(Invariant::kConvergence, "somebody waits still for ", pending.callee);
     for (const auto& [key, call] : router.served_.calls_)
       broken(Invariant::kConvergence, "a call of ", key.source, " is served still");
-    // Where streams are refused, what follows a cancel may be.
-    const bool are_streams_refused = router.config_.inbox.streams_max < InboxLimits{}.streams_max;
     for (const auto& [key, link] : router.served_.early_)
-      if (!are_streams_refused) broken(Invariant::kConvergence, "a cancel waits for a call of ", key.source);
+      broken(Invariant::kConvergence, "a cancel waits for a call of ", key.source);
     for (const auto& [flow, assembly] : router.inbox_.assemblies_)
       broken(Invariant::kConvergence, assembly.bytes.size(), " bytes of ", assembly.total, " came from ",
              flow.source, " on stream ", flow.stream, " and wait still; ", router.inbox_.assembly_used_,
