@@ -86,8 +86,8 @@ inline std::vector<pid_t> processes_marked(const std::string& mark) {
   return found;
 }
 
-// Ends a child of ours that is a server, and reaps it. It is told again until it ends: one that looks at a flag
-// and then sleeps in select(), as dropbear does, sleeps on when the signal comes in between.
+// Ends a child of ours that is a server, and reaps it. It is told again until it ends: one that looks at a
+// flag and then sleeps in select(), as dropbear does, sleeps on when the signal comes in between.
 inline void end_server(pid_t pid) {
   constexpr int kEndsInMs = 10'000, kAgainAfterMs = 50;
   for (int waited = 0; waited < kEndsInMs; waited += kAgainAfterMs) {

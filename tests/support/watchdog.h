@@ -1,4 +1,5 @@
-// tests/support/watchdog.h -- a test that hangs says where before ctest kills it, and with it all it had to say.
+// tests/support/watchdog.h -- a test that hangs says where before ctest kills it, and with it all it had to
+// say.
 #pragma once
 
 namespace banyan::test {
