@@ -175,8 +175,13 @@ TEST_CASE("a leaf that floods leaves both hops above it and the leaf beside it a
   });
 }
 
-TEST_CASE("a leaf that begins long messages without end leaves those above and beside it theirs") {
+TEST_CASE("a leaf that opens streams and long messages without end leaves those above and beside it theirs") {
   REQUIRE(kOpened);
+  Scene().run("streams", false, [](Scene& scene, int n, Buffer& out) {
+    Header header = scene.us.data(0, kLog, 1'000'000);
+    header.stream = kFirstFreeStream + StreamId(n);
+    append(out, frame(header, Buffer(1)));
+  });
   Scene().run("long messages that do not go on", false, [](Scene& scene, int n, Buffer& out) {
     Header header = scene.us.data(0, kLog);
     header.flags = kFirst;
@@ -194,6 +199,9 @@ TEST_CASE("a leaf that breaks a rule three levels down loses its own link, and n
     Header header = scene.us.data(0, kLog);
     if (n == 199) header.source = scene.honest.id;
     append(out, frame(header, Buffer(1)));
+  });
+  Scene().run("control beyond its rate", true, [](Scene& scene, int, Buffer& out) {
+    for (int i = 0; i < 100; ++i) append(out, frame(scene.us.control(0, kCancel), numbers({77})));
   });
   Scene().run("more than its window", true, [](Scene& scene, int, Buffer& out) {
     append(out, frame(scene.us.data(0, kNothingThere), Buffer(60'000)));

@@ -131,11 +131,11 @@ TEST_CASE("a flood of streams, each with one frame, ends at the streams a link m
   flood.limit = DeadReason::kQuota;
   flood.limit_text = "too many streams";
   flood.taken_max = int(InboxLimits{}.streams_max);
-  run(flood, Place::kBeneathRoot);
+  run_in_all_places(flood);
 }
 
 TEST_CASE("calls opened and cancelled without end leave nothing behind") {
-  for (const Place place : {Place::kBeneathRoot, Place::kBeneathAgent})
+  for (const Place place : kPlaces)
     run({"open and cancel", nullptr,
          [](const Impostor& us, const Scene&, int n, Buffer& out) {
            const Handle call = 1'000'000 + Handle(n / 2);
@@ -161,9 +161,6 @@ TEST_CASE("control beyond its rate costs the link, and no other") {
        {Kind{kHeartbeat, numbers({1})}, Kind{kHold, {}}, Kind{kCancel, numbers({77})},
         Kind{kAllocateId, numbers({1})}, Kind{kDelRoute, numbers({7})}, Kind{kStreamBlocked, numbers({7})}})
     for (const Place place : kPlaces) {
-      // Passed on up: the agent above the next one may find that it passes on too much.
-      const bool is_passed_on = handle == kCancel || handle == kStreamBlocked;
-      if (is_passed_on && place == Place::kBeneathAgents) continue;
       run({"control", kTooFast,
            [handle = handle, payload = payload](const Impostor& us, const Scene& scene, int, Buffer& out) {
              const bool to_parent = handle == kAllocateId || handle == kDelRoute;
