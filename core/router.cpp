@@ -267,9 +267,10 @@ void Router::pass_up(Link& from, const Header& header, Bytes payload) {
   Link* up = parent_link();
   if (up == nullptr) return;
   if (up->forward_control(from.serial(), header, payload)) {
-    // The child passes it on, as it must: not read for a while, it hears from whom it has too much.
+    // The child passes it on, as it must: not read for a while, it hears from whom it has too much. And who
+    // announces (that goes on in our name) may have grown faster than the way up tells.
     const Peer* child = peer(from.serial());
-    const bool is_its_own = child == nullptr || header.source == child->id || header.source == config_.id;
+    const bool is_its_own = child == nullptr || header.source == child->id;
     if (!is_its_own && up->is_crowded_by(from.serial())) from.pause();
     return;
   }
