@@ -66,8 +66,10 @@ void Runner::reaped(StartId id) {
       std::unique_ptr<Job> gone = std::move(found->second);
       jobs_.erase(found);
       const auto waiters = gone->take_waiters();
+      const Function<void()> loss = gone->take_loss();
       if (!gone->is_reaped()) strays_[id] = std::move(gone);
       gone.reset();
+      if (loss) loss();
       for (auto& done : waiters) done();
     }
     if (*alive && jobs_.empty() && on_empty_) std::exchange(on_empty_, nullptr)();

@@ -322,9 +322,12 @@ void Runner::Job::settle() {
     runner_.loop_.post(
         [on_up = std::exchange(on_up_, nullptr), error = explained(*failure_)] { on_up(error); });
   }
-  if (is_up() && on_up_) std::exchange(on_up_, nullptr)(child_);  // it did not live to see that
-  if (loss_ && on_lost_) std::exchange(on_lost_, nullptr)(child_.id, cause_of_loss());
   runner_.reaped(id_);
+}
+
+Function<void()> Runner::Job::take_loss() {
+  if (!loss_ || !on_lost_) return {};
+  return [on_lost = std::move(on_lost_), id = child_.id, why = cause_of_loss()] { on_lost(id, why); };
 }
 
 }  // namespace banyan

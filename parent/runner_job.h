@@ -33,6 +33,7 @@ class Runner::Job : protected Link::Owner, protected Carrier::Owner {
   bool is_over() const { return (carrier_over_ || lives_on()) && link_over_; }
   bool is_reaped() const { return carrier_over_; }
   std::vector<Function<void()>> take_waiters() { return std::move(waiters_); }
+  Function<void()> take_loss();  // tells that it was lost and why; empty if it was not
 
  protected:
   // Link::Owner, until the hello; then the router is.

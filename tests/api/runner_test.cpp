@@ -103,6 +103,34 @@ TEST_CASE("a local child comes up, says what it is, and is gone when it was shut
   CHECK(root.runner.count() == 0);
 }
 
+TEST_CASE("a runner may be destroyed when a child of its has come up, and when one is lost") {
+  for (const bool when_up : {true, false}) {
+    CAPTURE(when_up);
+    Root root;
+    auto runner = std::make_unique<Runner>(root.loop, root.router, embedded_images(), root.ids, root.routes);
+    Recipe recipe = local();
+    recipe.name = "it";
+    pid_t pid = 0;
+    bool is_lost = false;
+    runner->start(
+        recipe,
+        [&](const Result<Child>& child) {
+          REQUIRE(child);
+          pid = pid_t(child->hello.pid);
+          if (when_up) runner.reset();
+        },
+        [&](ContextId, const Error&) {
+          is_lost = true;
+          runner.reset();
+        });
+    REQUIRE(run_until(root.loop, [&] { return pid != 0; }));
+    if (!when_up) ::kill(pid, SIGKILL);
+
+    CHECK(run_until(root.loop, [&] { return runner == nullptr; }));
+    CHECK(is_lost == !when_up);
+  }
+}
+
 TEST_CASE("a child brought up through a shell is the same as a local one") {
   Root root;
   Recipe recipe = through_shell();
