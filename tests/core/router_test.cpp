@@ -263,6 +263,28 @@ TEST_CASE("a receiver refuses what is beyond its own limit at the first frame") 
   CHECK(child.counters().dead_sent == 1);
 }
 
+TEST_CASE("a reply that is refused where it arrives ends its call, once, and later ones pass") {
+  EpollLoop loop;
+  RouterConfig small = config_of(0);
+  small.inbox.message_max = 100'000;
+  Router root(loop, small);
+  Router child(loop, config_of(1, {0}));
+  join(loop, root, child);
+  child.add_handler(kEcho, Access::anyone(), [&child](Incoming& call) {
+    child.reply(call.header, call.payload.empty() ? Buffer(200'000) : buffer_of("small"));
+  });
+  Outcome refused, after;
+
+  root.call(1, kEcho, {}, refused.listener());
+  root.call(1, kEcho, buffer_of("more"), after.listener());
+
+  REQUIRE(run_until(loop, [&] { return refused.answers > 0 && after.answers > 0; }));
+  CHECK(refused.answers == 1);
+  CHECK(refused.reason == DeadReason::kTooLarge);
+  CHECK(refused.from == 0);
+  CHECK(after.text == "small");
+}
+
 TEST_CASE("a handler for ancestors refuses whoever is not one") {
   Pair tree;
   tree.root.add_handler(kEcho, Access::ancestors(), [](Incoming&) { FAIL("must not run"); });

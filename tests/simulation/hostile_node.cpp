@@ -89,7 +89,8 @@ ContextId HostileNode::any_id(bool prefer_own) {
 void HostileNode::forge_message(Link& link) {
   Header header;
   header.flags = kFirst | kLast;
-  header.source = any_id(true);
+  // Of an id beneath it the first hop asks nothing more: then it is the authority that must be checked.
+  header.source = scenario_.one_in(3) ? node_.id + 1 + ContextId(scenario_.below(kFirstGrant)) : any_id(true);
   header.authority = any_id(false);
   header.destination = any_id(false);
   static constexpr Handle kHandles[] = {kEcho, kSink, kFromAbove, kCancel, kExec, kIsDead, 77'777};

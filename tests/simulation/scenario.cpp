@@ -80,7 +80,7 @@ void Scenario::choose_options() {
     options_.router.contacts_max = 1 + std::uint32_t(dice.below(10));
     options_.router.calls_max = 4 + std::uint32_t(dice.below(60));
     options_.router.inbox.message_max = 20'000 + std::uint32_t(dice.below(300'000));
-    options_.router.inbox.streams_max = 3 + std::uint32_t(dice.below(30));
+    options_.router.inbox.streams_max = 1 + std::uint32_t(dice.below(8));
     options_.router.inbox.assembly_budget = 100'000 + dice.below(400'000);
   }
 }
