@@ -68,7 +68,7 @@ void Scenario::choose_options() {
   if (dice.one_in(3)) options_.wire.capacity = 500 + dice.below(8'000);
   if (dice.one_in(3)) options_.wire.bytes_per_second = 200'000 + dice.below(5'000'000);
   if (!has_small_limits_ && dice.one_in(3)) {  // a window that a single frame fills
-    options_.limits.window = kHeaderBytes + kFramePayloadMax + std::uint32_t(dice.below(100'000));
+    options_.limits.window = kHeaderBytes + kFramePayloadMax + std::uint32_t(dice.below(20'000));
     options_.limits.window_max = 4 * options_.limits.window;
   }
   is_crowded_ = !has_small_limits_ && size_ < 12 && dice.one_in(12);
