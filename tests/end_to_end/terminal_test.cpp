@@ -149,7 +149,8 @@ TEST_CASE("one target has progress while it says nothing, and none once it has b
 }
 
 TEST_CASE("progress is narrower than the terminal, also when that shrinks") {
-  Terminal terminal(shell("local[1-3],127.0.0.1:1", "sleep 2"), {.columns = 24});
+  // Long enough: that nobody listens there is said after another try or two.
+  Terminal terminal(shell("local[1-3],127.0.0.1:1", "sleep 6"), {.columns = 24});
   REQUIRE(terminal.wait_for("1/4 · 3 running"));
   terminal.resize(14);
   REQUIRE(terminal.wait_for("\r1/4 · 3 run\r"));
