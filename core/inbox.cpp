@@ -290,6 +290,7 @@ void Inbox::forget(const FlowKey& flow) {
 }
 
 void Inbox::give_back(Charge& charge) {
+  if (is_closed_) return;
   if (charge.assembly_bytes_ != 0) unreserve(charge.link_, charge.assembly_bytes_);
   if (charge.window_bytes_ == 0) return;
   if (charge.holds_link_) owner_.release_link(charge.link_, charge.window_bytes_);

@@ -93,6 +93,8 @@ class Inbox {
   void on_blocked(const FlowKey& flow);
   // Whether what is reserved was used, if anybody waits for it.
   void look_at_progress();
+  // The owner is about to be destroyed: no credit is given from now on, whatever is given back.
+  void close() { is_closed_ = true; }
   // Everything from behind that link is cut off: half-arrived messages are dropped, streams end aborted.
   void cut(std::uint32_t link);
   // The same for what comes from these contexts, whatever the link.
@@ -175,6 +177,7 @@ class Inbox {
   std::uint64_t assembly_used_ = 0;
   std::uint64_t waits_looked_at_ = 0;
   bool is_looking_ = false;  // look_at_progress() will come
+  bool is_closed_ = false;
 };
 
 }  // namespace banyan

@@ -39,6 +39,7 @@ Router::Router(Loop& loop, RouterConfig config)
 
 Router::~Router() {
   *alive_ = false;
+  inbox_.close();
   loop_.cancel(sweep_timer_);
   loop_.cancel(next_look_);
 }

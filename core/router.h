@@ -341,8 +341,6 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   Function<void()> at_parting_;  // set by disregard_parent()
   std::uint32_t next_serial_ = 1;
   StreamId next_stream_ = kFirstFreeStream;
-  Table<Handle, std::shared_ptr<HandlerEntry>> handlers_;
-  Table<Handle, Pending> pending_;
   ServedCalls served_;
   Table<Pair, Nothing> introductions_;
   std::vector<ContextId> ended_;   // since the last sweep()
@@ -357,6 +355,9 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   std::vector<std::unique_ptr<Link>> graveyard_;  // links whose own call may still be on the stack
   Alive alive_;                                   // for tasks posted by a router that may be gone
   Counters counters_;
+  // These last: what callers and handlers have kept, messages and streams, goes while all the rest is there.
+  Table<Handle, Pending> pending_;
+  Table<Handle, std::shared_ptr<HandlerEntry>> handlers_;
 };
 
 }  // namespace banyan

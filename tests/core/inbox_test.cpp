@@ -100,6 +100,22 @@ TEST_CASE("a link cut off with hundreds of messages half-way costs a few looks f
   CHECK(desk.inbox.assembly_used() == 0);
 }
 
+TEST_CASE("an inbox whose owner ends gives no credit, neither for messages half-way nor for unread ones") {
+  Desk desk;
+  desk.keeps = true;
+  begin_many(desk);
+  desk.frame(kHonestLink, kFirst | kLast, 10, Buffer(60'000));
+  REQUIRE(desk.unread.size() == 1);
+  const std::uint64_t credit = desk.credit, released = desk.released;
+
+  desk.inbox.close();
+  desk.unread.clear();
+  desk.inbox.cut(kHostileLink);
+
+  CHECK(desk.credit == credit);
+  CHECK(desk.released == released);
+}
+
 TEST_CASE("messages of one link reserve in the order they began, and other links do not wait for them") {
   Desk desk;
   begin_many(desk);

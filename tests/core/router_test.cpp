@@ -7,6 +7,8 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <deque>
+#include <memory>
+#include <optional>
 
 #include "core/msgpack.h"
 #include "core/stream.h"
@@ -411,6 +413,36 @@ TEST_CASE("a reader that does not read holds its sender at one window, and gets 
   kept.clear();
   REQUIRE(run_until(tree.loop, [&] { return ended; }));
   CHECK(received == kTotal);
+}
+
+TEST_CASE("a router ends while messages are half-way and handlers keep unread messages and a stream") {
+  EpollLoop loop;
+  Router root(loop, config_of(0));
+  RouterConfig one_at_a_time = config_of(1, {0});
+  one_at_a_time.inbox.assembly_budget = kMessageMax;
+  auto child = std::make_unique<Router>(loop, one_at_a_time);
+  join(loop, root, *child);
+  struct Kept {
+    std::deque<Charge> charges;
+    std::optional<StreamSender> sender;
+  };
+  auto kept = std::make_shared<Kept>();
+  kept->sender.emplace(*child, 0, kEcho);
+  const std::weak_ptr<Kept> left = kept;
+  const Handle sink = child->add_handler(
+      Access::anyone(), [kept](Incoming& message) { kept->charges.push_back(std::move(message.charge)); });
+  kept.reset();
+  root.send(1, sink, Buffer(60'000));
+  // One has the budget; its own wait, and hold what has come of them.
+  for (StreamId stream = kFirstFreeStream; stream < kFirstFreeStream + 3; ++stream)
+    (stream == kFirstFreeStream ? root : *child).send(1, sink, Buffer(kMessageMax), stream);
+  REQUIRE(run_until(loop, [&] { return child->counters().frames_in > 20; }));
+  REQUIRE(left.lock()->charges.size() == 1);
+
+  child.reset();
+
+  CHECK(left.expired());
+  for (int i = 0; i < 20; ++i) loop.run_once(0);
 }
 
 TEST_CASE("a stream to a handle that is gone tells its sender") {

@@ -153,16 +153,15 @@ TEST_CASE("progress is narrower than the terminal, also when that shrinks") {
   Terminal terminal(shell("local[1-3],127.0.0.1:1", "sleep 6"), {.columns = 24});
   REQUIRE(terminal.wait_for("1/4 · 3 running"));
   terminal.resize(14);
-  REQUIRE(terminal.wait_for("\r1/4 · 3 run\r"));
-  const std::size_t before = terminal.shown().size();
-  REQUIRE(terminal.wait_for("\r1/4 · 3 run\r"));
   const Finished got = terminal.finish();
+  CAPTURE(got.out);
+  bool is_narrow = false;
   for (const std::string& piece : pieces(got.out)) {
-    if (contains(piece, "/4 · ")) CHECK(columns(piece) < 24);
+    if (!contains(piece, "/4 · ")) continue;
+    is_narrow |= piece == "1/4 · 3 run";
+    CHECK(columns(piece) < (is_narrow ? 14 : 24));
   }
-  for (const std::string& piece : pieces(got.out.substr(before))) {
-    if (contains(piece, "/4 · ")) CHECK(columns(piece) < 14);
-  }
+  CHECK(is_narrow);
 }
 
 TEST_CASE("NO_COLOR and --color never leave not one escape code on the terminal") {
