@@ -1,0 +1,37 @@
+// transports/sudo.h -- a child on the same machine as another user, by that machine's sudo.
+//
+// sudo is a transport as ssh is: our channel is its standard input and output, and what it runs is stage 0.
+// It has no terminal and is told to ask nothing (-n): where it wants a password the start fails, in phase
+// become, with what to do.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parent/recipe.h"
+
+namespace banyan {
+
+struct SudoTarget {
+  std::string name;    // of the new context, for people
+  std::string user;    // REQUIRES: checked against an allow-list (cli/targets.h)
+  std::string locale;  // LC_ALL there, for what is run in the end; empty: not set, or not known
+};
+
+// `nonce` is fresh for each start. `architecture` may be empty: not known; else it is the one of the context
+// that starts this. `connect_timeout` bounds everything up to the hello; 0: the usual deadlines.
+Recipe sudo(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
+            Nanos connect_timeout = 0);
+
+// The argument vector that runs `line` as that user, in /bin/sh.
+std::vector<std::string> sudo_argv(std::string_view user, std::string_view line);
+
+// What sudo says when it fails, and what that means; for find_symptom().
+std::vector<Symptom> sudo_symptoms(std::string_view user);
+
+// An error of a start by sudo, as whoever started it saw it, said of sudo.
+Error error_of_sudo(Error error, std::string_view user);
+
+}  // namespace banyan
