@@ -17,7 +17,8 @@ Doctor::Doctor(const Machinery& machinery, OnOver on_over)
     : Inquiry(machinery, std::move(on_over)), works_(count()), reports_(kReportsHeldMax) {
   for (Index i = 0; i < works_.size(); ++i) {
     works_[i].seen.target = target(i).name;
-    works_[i].seen.is_local = target(i).local;
+    works_[i].seen.method = target(i).method;
+    works_[i].seen.user = target(i).user;
     works_[i].seen.way = &works_[i].way;
   }
 }

@@ -25,6 +25,7 @@ constexpr StepInfo kSteps[] = {
     {"kex",
      "see that sshd listens on that port, and what ssh says about the host's key when you connect by hand"},
     {"auth", "check the user (-l) and the key (--identity, ssh-add -l)"},
+    {"become", "see what sudo says by hand on that machine: sudo -n -u USER true"},
     {"shell",
      "log in by hand with ssh: the account's login shell, or a start-up file of it, ends at once or waits "
      "for something"},
@@ -74,7 +75,7 @@ class Maker {
     const std::string_view failed = failed_step();
     bool is_before = true;
     for (const StepInfo& info : kSteps) {
-      if (seen_.is_local && is_remote_only(info.name)) continue;
+      if (!has_step(info.name)) continue;
       LadderStep step;
       step.name = info.name;
       if (info.name == failed) is_before = false;
@@ -106,8 +107,18 @@ class Maker {
       return cat("; offered: ", joined(ssh.offered));
     return "";
   }
-  static bool is_remote_only(std::string_view name) {
-    return name != "settings" && name != "execute" && name != "hello" && name != "call" && name != "shutdown";
+  bool has_step(std::string_view name) const {
+    const bool is_everywhere =
+        name == "settings" || name == "execute" || name == "hello" || name == "call" || name == "shutdown";
+    switch (seen_.method) {
+      case Method::kSsh:
+        return name != "become";
+      case Method::kLocal:
+        return is_everywhere;
+      case Method::kSudo:
+        return is_everywhere || name == "become" || name == "stage0" || name == "upload";
+    }
+    return true;
   }
   bool is_openssh() const { return way_.choice && way_.choice->back_end == BackEnd::kOpenssh; }
 
@@ -125,11 +136,14 @@ class Maker {
     if (is_openssh() && phase == Phase::kKex && error.error_class == ErrorClass::kLost)
       phase = std::max(phase, told);
     if (error.error_class == ErrorClass::kCancelled) phase = furthest();
+    if (seen_.method == Method::kSudo && (phase < Phase::kUpload || phase == Phase::kBecome))
+      return journal_->report.empty() ? "become" : "stage0";
+    const bool is_local = seen_.method == Method::kLocal;
     switch (phase) {
       case Phase::kResolve:
-        return seen_.is_local ? "execute" : "resolve";
+        return is_local ? "execute" : "resolve";
       case Phase::kConnect:
-        return seen_.is_local ? "execute" : "connect";
+        return is_local ? "execute" : "connect";
       case Phase::kKex:
         return "kex";
       case Phase::kAuth:
@@ -137,7 +151,7 @@ class Maker {
       case Phase::kShell:
         return journal_->report.empty() ? "shell" : "stage0";
       case Phase::kUpload:
-        if (seen_.is_local || error.text.find("(exec ") != std::string::npos) return "execute";
+        if (is_local || error.text.find("(exec ") != std::string::npos) return "execute";
         return "upload";
       case Phase::kHello:
         return error.text.find("(execute ") != std::string::npos ? "execute" : "hello";
@@ -191,6 +205,7 @@ class Maker {
     if (step.name == "connect") connect(step);
     if (step.name == "kex") host_key(step);
     if (step.name == "auth") authentication(step);
+    if (step.name == "become") become(step);
     if (step.name == "shell") shell(step);
     if (step.name == "stage0") stage0(step);
     if (step.name == "upload") upload(step);
@@ -201,7 +216,7 @@ class Maker {
   }
 
   void settings(LadderStep& step) const {
-    if (seen_.is_local) {
+    if (seen_.method != Method::kSsh) {
       step.found = "this machine, over a pipe";
       return;
     }
@@ -273,6 +288,12 @@ class Maker {
     if (!ssh.offered.empty()) step.facts.emplace_back("offered", ssh.offered);
     if (!ssh.methods_left.empty()) step.facts.emplace_back("server_takes", ssh.methods_left);
     if (step.found.empty() && way_.settings) step.found = cat("as ", way_.settings->user);
+  }
+
+  void become(LadderStep& step) const {
+    step.took = between(journal_->began, journal_->reported != 0 ? journal_->reported : end_of_way());
+    step.found = cat("as ", seen_.user, ", by sudo");
+    step.facts = {{"user", seen_.user}};
   }
 
   void shell(LadderStep& step) const {

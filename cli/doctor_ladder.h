@@ -15,7 +15,8 @@ namespace banyan::cli {
 
 struct Seen {
   std::string target;
-  bool is_local = false;
+  Method method = Method::kSsh;
+  std::string user;                // kSudo: who it becomes
   const WayRecord* way = nullptr;  // not null
   std::optional<Child> child;      // it came up
   std::optional<ContextInfo> info;

@@ -20,7 +20,8 @@ constexpr std::string_view kOverview = R"(banyan: run commands on machines that 
   banyan help VERB    banyan --version
 
 TARGETS  local  local[1-20]  host  user@host:port  [::1]:22  web[1-20]  web[01:20]  web1..20
-         web1/local[1-3]: contexts that web1 starts beneath itself
+         sudo:USER  sudo: that user, or root, by sudo, which must want no password; a host of that name is ssh:sudo
+         web1/local[1-3]  web1/sudo:USER: contexts that web1 starts beneath itself
          and lists of these with commas between them.
 
   banyan run local -- uname -a

@@ -150,9 +150,10 @@ class Program {
   }
 
   void begin() {
-    const bool is_remote = !std::ranges::all_of(options_.targets.targets,
-                                                [](const Target& target) { return first_of(target).local; });
-    if (!options_.ask_password || !is_remote) return verb_->begin();
+    const bool is_over_ssh = std::ranges::any_of(options_.targets.targets, [](const Target& target) {
+      return first_of(target).method == Method::kSsh;
+    });
+    if (!options_.ask_password || !is_over_ssh) return verb_->begin();
     secrets_.ask_common([this](const Asker::Answer& answer) {
       if (verb_->is_ending()) return;
       if (answer.outcome == Asker::Outcome::kAnswered) return verb_->begin();

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/recipes.h"
 #include "core/text.h"
-#include "transports/local.h"
 
 namespace banyan::cli {
 namespace {
@@ -79,21 +79,20 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
   node.hop = use(
       hop, true,
       [this, id, &hop](const Result<Child>& child) {
-        if (child) return start_at(id, child->id);
+        if (child) return start_at(id, child->id, child->hello.architecture);
         on_hop_gone(id, blame(hop, child.error()));
       },
       [this, id, &hop](ContextId, const Error& error) { on_hop_gone(id, blame(hop, error)); }, nullptr);
   return id;
 }
 
-void Paths::start_at(NodeId id, ContextId at) {
+void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   Node& node = nodes_.at(id);
   node.at = at;
   Nanos left = connect_timeout_;
   if (left > 0) left = std::max(left - (loop_.now() - node.began), Nanos(kMillisecond));
-  const std::string& path = node.target.name;
   node.start = remote_.start(
-      at, local(path.substr(path.rfind('/') + 1), left),
+      at, recipe_beneath(node.target, loop_.random(), architecture, left),
       [this, alive = alive_, id](const Result<Child>& child) {
         if (*alive) on_up(id, child);
       },
@@ -106,10 +105,14 @@ void Paths::on_up(NodeId id, const Result<Child>& child) {
   Node& node = nodes_.at(id);
   if (!child) {
     if (node.failed) return fail(id, *node.failed);
+    // Nothing has happened there yet, and without the guess it tells what it is.
+    if (child.error().wrong_guess && !std::exchange(node.no_second_try, true))
+      return start_at(id, node.at, {});
+    const Error error = error_beneath(node.target, child.error());
     const bool by_hop = node.at != 0 && !router_.way_to(node.at);
-    if (!by_hop) return fail(id, child.error());
-    node.failed = child.error();
-    node.timer = loop_.after(kExplanationMax, [this, id, error = child.error()] {
+    if (!by_hop) return fail(id, error);
+    node.failed = error;
+    node.timer = loop_.after(kExplanationMax, [this, id, error] {
       nodes_.at(id).timer = 0;
       fail(id, error);
     });
@@ -183,6 +186,7 @@ void Paths::cancel(Id id) {
   }
   if (node.way != 0) return reach_.cancel(node.way);
   if (node.at == 0) return cancel(node.hop);
+  node.no_second_try = true;
   remote_.cancel(node.start);
 }
 
@@ -245,7 +249,7 @@ Phase Paths::phase_of(Id id) const {
   if (found == users_.end()) return Phase::kLink;
   const Node& node = nodes_.at(found->second.node);
   if (node.child) return Phase::kLink;
-  if (node.at != 0) return Phase::kHello;
+  if (node.at != 0) return node.target.method == Method::kSudo ? Phase::kBecome : Phase::kHello;
   return node.way != 0 ? reach_.phase_of(node.way) : phase_of(node.hop);
 }
 

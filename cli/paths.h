@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/reach.h"
@@ -61,6 +62,7 @@ class Paths {
     std::optional<Error> failed;  // waits for the hop to say why
     Loop::TimerId timer = 0;
     bool is_lost = false;
+    bool no_second_try = false;  // of a wrong guess: it was made, or is not wanted any more
   };
   struct User {
     NodeId node = 0;
@@ -72,7 +74,7 @@ class Paths {
 
   Id use(const Target& target, bool is_hop, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record);
   NodeId node_of(const Target& target, WayRecord* record);
-  void start_at(NodeId id, ContextId at);
+  void start_at(NodeId id, ContextId at, std::string_view architecture);
   void on_up(NodeId id, const Result<Child>& child);
   void on_lost(NodeId id, const Error& error);
   void on_hop_gone(NodeId id, const Error& error);

@@ -40,6 +40,12 @@ std::string written(const SshJump& hop) {
              is_bracketed ? "]" : "", hop.port == 0 ? "" : cat(":", hop.port));
 }
 
+// Of one that ssh has no part in.
+TargetPlan::Step step_of(const Target& target) {
+  const std::string name = last_name(target), hop = target.hop ? target.hop->name : "";
+  return target.method == Method::kSudo ? sudo_step(name, target.user, hop) : local_step(name, hop);
+}
+
 class Planner {
  public:
   explicit Planner(const Options& options)
@@ -117,8 +123,8 @@ class Planner {
       Job& job = jobs_[index];
       job.plan.target = target(index).name;
       job.began = loop_.now();
-      if (const Target& first = first_of(target(index)); first.local) {
-        job.plan.route.push_back(local_step(first.name));
+      if (const Target& first = first_of(target(index)); first.method != Method::kSsh) {
+        job.plan.route.push_back(step_of(first));
         add_beneath(index);
         job.is_done = true;
       } else {
@@ -189,8 +195,7 @@ class Planner {
     std::vector<const Target*> beneath;
     for (const Target* at = &target(index); at->hop; at = at->hop.get()) beneath.push_back(at);
     for (auto at = beneath.rbegin(); at != beneath.rend(); ++at)
-      jobs_.at(index).plan.route.push_back(
-          local_step((*at)->name.substr((*at)->hop->name.size() + 1), (*at)->hop->name));
+      jobs_.at(index).plan.route.push_back(step_of(**at));
   }
 
   void fail(Index index, const Error& error) {

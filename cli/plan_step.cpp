@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "transports/sudo.h"
 
 namespace banyan::cli {
 namespace {
@@ -174,6 +175,20 @@ TargetPlan::Step local_step(const std::string& name, std::string_view hop) {
           is_first ? text("mode", "direct", why)
                    : text("mode", "relay", cat(hop, " starts it, and passes on what it says and hears")),
           text("backend", "", "a pipe needs none")};
+}
+
+TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std::string_view hop) {
+  std::string line;
+  for (const std::string& word : sudo_argv(user, "...")) line += cat(line.empty() ? "" : " ", word);
+  TargetPlan::Step step = local_step(name, hop);
+  for (PlanChoice& choice : step) {
+    if (choice.key == "method") choice.values = {"sudo"};
+    if (choice.key == "user") choice = text("user", user, std::string(kTarget));
+  }
+  step.push_back(
+      text("command", line, hop.empty() ? "run by our own user" : cat("run by the user of ", hop)));
+  step.push_back(text("password", "", "none is given: -n, and where sudo wants one the target fails"));
+  return step;
 }
 
 TargetPlan::Step ssh_step(const SshStep& step) {

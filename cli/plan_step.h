@@ -13,6 +13,8 @@ namespace banyan::cli {
 
 // `hop`: the path of the context it lies beneath; empty: the root.
 TargetPlan::Step local_step(const std::string& name, std::string_view hop = {});
+// The same as `user`, by sudo.
+TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std::string_view hop = {});
 
 struct SshStep {
   const SshTarget& target;      // as it was asked for

@@ -1,13 +1,17 @@
 #include "cli/reach.h"
 
+#include <sys/utsname.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <utility>
 
 #include "cli/options.h"
 #include "core/text.h"
 #include "transports/jump.h"
 #include "transports/local.h"
+#include "transports/sudo.h"
 
 namespace banyan::cli {
 namespace {
@@ -32,6 +36,20 @@ constexpr std::uint32_t kHungUpMax = 100;
 // The server hung up before it could know who we are.
 bool is_drop(const Error& error) {
   return error.error_class == ErrorClass::kRefused && error.phase == Phase::kKex;
+}
+
+bool is_ssh(const Target& target) {
+  return target.method == Method::kSsh;
+}
+
+std::string own_architecture() {
+  utsname machine;
+  return ::uname(&machine) == 0 ? machine.machine : "";
+}
+
+std::string own_locale() {
+  const char* locale = std::getenv("LC_ALL");
+  return locale != nullptr ? locale : "";
 }
 
 Error cancelled() {
@@ -91,8 +109,8 @@ Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost 
   way.began = loop_.now();
   way.record = record;
   if (record != nullptr) record->began = way.began;
-  if (target.local) {
-    try_now(id, false);
+  if (!is_ssh(target)) {
+    try_now(id, true);
     return id;
   }
   way.login = secrets_.open(target.name);
@@ -172,9 +190,14 @@ void Reach::say_idle() {
   });
 }
 
+std::string Reach::guess_of(const Target& target) const {
+  if (target.method == Method::kSudo) return own_architecture();
+  return is_ssh(target) ? cache_.find(cache_key(target)) : "";
+}
+
 void Reach::try_now(Id id, bool may_guess) {
   Way& way = ways_.at(id);
-  way.guess = may_guess ? cache_.find(cache_key(way.target)) : "";
+  way.guess = may_guess ? guess_of(way.target) : "";
   const Target& target = way.target;
   // A second try has what the first has left of the time.
   SshOptions options = ssh_;
@@ -186,8 +209,10 @@ void Reach::try_now(Id id, bool may_guess) {
   options.tells_phases = way.record != nullptr;
   const std::uint64_t nonce = loop_.random();
   Recipe recipe;
-  if (target.local) {
+  if (target.method == Method::kLocal) {
     recipe = local(target.name, options.connect_timeout);
+  } else if (target.method == Method::kSudo) {
+    recipe = sudo({target.name, target.user, own_locale()}, nonce, way.guess, options.connect_timeout);
   } else if (way.session) {
     recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_, way.login);
   } else {
@@ -200,14 +225,14 @@ void Reach::try_now(Id id, bool may_guess) {
   if (way.record != nullptr) {
     recipe.journal = way.record->journal = std::make_shared<StartJournal>();
     way.record->attempts = way.attempts;
-  } else if (ssh_.accept_new && !target.local) {
+  } else if (ssh_.accept_new && is_ssh(target)) {
     recipe.journal = std::make_shared<StartJournal>();
   }
   way.journal = recipe.journal;
   way.start = runner_.start(
       std::move(recipe), [this, id](const Result<Child>& child) { on_up(id, child); },
       [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
-  if (!target.local) watch_silence(way);
+  if (is_ssh(target)) watch_silence(way);
 }
 
 void Reach::watch_silence(Way& way) {
@@ -244,7 +269,7 @@ void Reach::on_up(Id id, Result<Child> child) {
   way.is_silent = false;
   if (!child) tell_accepted(way);
   if (!child && child.error().wrong_guess && !way.cancelled) {
-    cache_.forget(cache_key(way.target));
+    if (is_ssh(way.target)) cache_.forget(cache_key(way.target));
     return try_now(id, false);
   }
   if (way.ticket) {
@@ -252,7 +277,7 @@ void Reach::on_up(Id id, Result<Child> child) {
     way.ticket.reset();
   }
   if (!child && !way.cancelled && try_again(id, child.error())) return;
-  if (child && !way.target.local) cache_.learn(cache_key(way.target), child->hello.architecture);
+  if (child && is_ssh(way.target)) cache_.learn(cache_key(way.target), child->hello.architecture);
   if (!child) child = told(way, child.error());
   conclude(id, child);
 }
@@ -266,7 +291,7 @@ Admission::Outcome Reach::outcome_of(const Result<Child>& child) {
 // that died under us may be tried again.
 bool Reach::try_again(Id id, const Error& error) {
   Way& way = ways_.at(id);
-  if (way.target.local) return false;
+  if (!is_ssh(way.target)) return false;
   // It waited in our queue of questions for longer than its server would.
   const bool may_try_again = secrets_.take_may_try_again(way.login);
   const bool is_cut_off =
@@ -345,7 +370,7 @@ Error Reach::told(const Way& way, Error error) {
       error.text = cat(
           "not up after ", duration_text(ssh_.connect_timeout), ", as --connect-timeout says",
           std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
-    if (error.remedy.empty() && !way.target.local) error.remedy = cat("try ", by_hand(way.target, ssh_));
+    if (error.remedy.empty() && is_ssh(way.target)) error.remedy = cat("try ", by_hand(way.target, ssh_));
   }
   // The lines of a jump host's ssh and of our own are alike.
   if (way.is_behind_jump && error.error_class == ErrorClass::kHostKey)
@@ -357,6 +382,7 @@ Error Reach::told(const Way& way, Error error) {
       error.remedy = cat("the key ", key, " is encrypted, and nobody was to be asked for its passphrase: ",
                          "ssh-add it, or start it where somebody may be asked; else ", error.remedy);
   }
+  if (way.target.method == Method::kSudo) error = error_of_sudo(std::move(error), way.target.user);
   if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
   return error;
 }
@@ -401,7 +427,9 @@ bool Reach::is_waiting(Id id) const {
 Phase Reach::phase_of(Id id) const {
   const auto found = ways_.find(id);
   if (found == ways_.end()) return Phase::kLink;
-  return found->second.start == 0 ? Phase::kResolve : runner_.phase_of(found->second.start);
+  if (found->second.start == 0) return Phase::kResolve;
+  const Phase phase = runner_.phase_of(found->second.start);
+  return found->second.target.method == Method::kSudo && phase < Phase::kUpload ? Phase::kBecome : phase;
 }
 
 void Reach::save() {

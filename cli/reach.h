@@ -100,6 +100,7 @@ class Reach {
   bool can_use_libssh2() const;
   void note_jumps(Id id, std::string_view proxy_jump);
   void ask_admission(Id id, Admission::Place place);
+  std::string guess_of(const Target& target) const;
   void try_now(Id id, bool may_guess);
   void watch_silence(Way& way);
   bool is_idle(const Way& way) const;

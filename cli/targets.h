@@ -21,17 +21,24 @@ constexpr std::size_t kTargetNameMax = 320;    // a user, a DNS name (253) and a
 constexpr std::size_t kTargetPathMax = 1'024;  // of several such with slashes between them
 constexpr std::size_t kPathDepthMax = 100;     // contexts of one path: a tree may be 128 deep
 
+// How a context is reached from the one it lies beneath.
+enum class Method : std::uint8_t {
+  kSsh,    // on another host
+  kLocal,  // on the same machine, over a pipe
+  kSudo,   // the same, as another user
+};
+
 struct Target {
   std::string name;  // as the person would type it, the whole path; unique within a set
-  bool local = false;
-  std::string user;                             // empty: what ssh's configuration says
-  std::string host;                             // without brackets; empty when local
-  std::uint16_t port = 0;                       // 0: what ssh's configuration says
+  Method method = Method::kSsh;
+  std::string user;        // kSsh: empty is what ssh's configuration says; kSudo: who it becomes, never empty
+  std::string host;        // kSsh: without brackets; else empty
+  std::uint16_t port = 0;  // 0: what ssh's configuration says
   std::shared_ptr<const Target> hop = nullptr;  // the context it lies beneath; null: the root
   // What each is, and where; not whether they share the very same hop.
   bool operator==(const Target& other) const {
     const bool same_hop = hop == other.hop || (hop && other.hop && *hop == *other.hop);
-    return same_hop && name == other.name && local == other.local && user == other.user &&
+    return same_hop && name == other.name && method == other.method && user == other.user &&
            host == other.host && port == other.port;
   }
 };
@@ -53,6 +60,9 @@ struct TargetSet {
 
 // Throws UsageError, also when `exclude` (may be empty) leaves nothing.
 TargetSet parse_targets(std::string_view expression, std::string_view exclude = {});
+
+// The last name of its path: what the context above calls it.
+std::string last_name(const Target& target);
 
 // The allow-list for users, also those of -l. Throws UsageError.
 void check_user(std::string_view user);

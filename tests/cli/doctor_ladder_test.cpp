@@ -168,13 +168,31 @@ TEST_CASE("a file of ours that is left is an illness of the last step") {
 
 TEST_CASE("this machine has the steps that a pipe has") {
   Case local;
-  local.seen.is_local = true;
+  local.seen.method = Method::kLocal;
   local.way.choice.reset();
   local.way.settings = nullptr;
   CHECK(make_ladder(local.seen).steps.size() == 5);
   CHECK(local.fails(ErrorClass::kBootstrap, Phase::kHello).failed() == "hello");
   CHECK(local.fails(ErrorClass::kBootstrap, Phase::kUpload).failed() == "execute");
   CHECK(local.fails(ErrorClass::kResource, Phase::kConnect).failed() == "execute");
+}
+
+TEST_CASE("becoming another user is a step of its own, between nothing that ssh has") {
+  Case sudo;
+  sudo.reported();
+  sudo.seen.method = Method::kSudo;
+  sudo.seen.user = "postgres";
+  sudo.way.choice.reset();
+  sudo.way.settings = nullptr;
+  std::string names;
+  for (const LadderStep& step : make_ladder(sudo.seen).steps) names += step.name + " ";
+  CHECK(names == "settings become stage0 upload execute hello call shutdown ");
+  CHECK(make_ladder(sudo.seen).steps[1].found == "as postgres, by sudo");
+  CHECK(sudo.fails(ErrorClass::kBootstrap, Phase::kUpload).failed() == "upload");
+  CHECK(sudo.fails(ErrorClass::kBootstrap, Phase::kShell).failed() == "stage0");
+  sudo.way.journal->report.clear();
+  CHECK(sudo.fails(ErrorClass::kAuth, Phase::kBecome).failed() == "become");
+  CHECK(sudo.fails(ErrorClass::kBootstrap, Phase::kShell).failed() == "become");
 }
 
 TEST_CASE("stage 0's report is taken apart, and nothing in it is believed to be there") {

@@ -231,3 +231,17 @@ TEST_CASE("the text has a line for each value, and escapes what comes from elsew
   CHECK(text.starts_with(
       "web  by ann@gw:22 → web\\x1b[2J\n  step 1: ann@gw:22\n  host  192.0.2.1  ProxyJump\n  step 2: web"));
 }
+
+TEST_CASE("a plan says what sudo will run, by whom and on which machine") {
+  const Decided here(sudo_step("sudo:postgres", "postgres"));
+  CHECK(here["method"] == "sudo <- the target");
+  CHECK(here["user"] == "postgres <- the target");
+  CHECK(here["host"] == " <- this machine");
+  CHECK(here["mode"] == "direct <- the target");
+  CHECK(here["command"] == "sudo -n -H -u postgres -- /bin/sh -c ... <- run by our own user");
+  const Decided beneath(sudo_step("sudo", "root", "web1"));
+  CHECK(beneath["user"] == "root <- the target");
+  CHECK(beneath["host"] == " <- the machine of web1");
+  CHECK(beneath["mode"].starts_with("relay <- web1 "));
+  CHECK(beneath["command"] == "sudo -n -H -u root -- /bin/sh -c ... <- run by the user of web1");
+}

@@ -64,31 +64,119 @@ TEST_CASE("ranges and lists become names in the order written") {
 TEST_CASE("a name is taken apart into user, host and port") {
   struct {
     const char* expression;
-    bool local;
+    Method method;
     const char* user;
     const char* host;
     std::uint16_t port;
   } table[] = {
-      {"local", true, "", "", 0},
-      {"local7", true, "", "", 0},
-      {"localhost", false, "", "localhost", 0},
-      {"web1", false, "", "web1", 0},
-      {"web1:22", false, "", "web1", 22},
-      {"deploy@web1:65535", false, "deploy", "web1", 65535},
-      {"ann@corp.example@web1", false, "ann@corp.example", "web1", 0},
-      {"10.0.0.7", false, "", "10.0.0.7", 0},
-      {"::1", false, "", "::1", 0},
-      {"[::1]:22", false, "", "::1", 22},
-      {"root@[2001:db8::7]", false, "root", "2001:db8::7", 0},
-      {"[fe80::1%eth0]:2222", false, "", "fe80::1%eth0", 2222},
-      {"a_b-c.d", false, "", "a_b-c.d", 0},
+      {"local", Method::kLocal, "", "", 0},
+      {"local7", Method::kLocal, "", "", 0},
+      {"localhost", Method::kSsh, "", "localhost", 0},
+      {"web1", Method::kSsh, "", "web1", 0},
+      {"web1:22", Method::kSsh, "", "web1", 22},
+      {"deploy@web1:65535", Method::kSsh, "deploy", "web1", 65535},
+      {"ann@corp.example@web1", Method::kSsh, "ann@corp.example", "web1", 0},
+      {"10.0.0.7", Method::kSsh, "", "10.0.0.7", 0},
+      {"::1", Method::kSsh, "", "::1", 0},
+      {"[::1]:22", Method::kSsh, "", "::1", 22},
+      {"root@[2001:db8::7]", Method::kSsh, "root", "2001:db8::7", 0},
+      {"[fe80::1%eth0]:2222", Method::kSsh, "", "fe80::1%eth0", 2222},
+      {"a_b-c.d", Method::kSsh, "", "a_b-c.d", 0},
+      {"sudo:postgres", Method::kSudo, "postgres", "", 0},
+      {"sudo:ann@corp.example", Method::kSudo, "ann@corp.example", "", 0},
+      {"sudo:sudo", Method::kSudo, "sudo", "", 0},
+      {"sudo", Method::kSudo, "root", "", 0},
+      {"sudo1", Method::kSsh, "", "sudo1", 0},
+      {"sudoers", Method::kSsh, "", "sudoers", 0},
+      {"ann@sudo", Method::kSsh, "ann", "sudo", 0},
+      {"ann@sudo:22", Method::kSsh, "ann", "sudo", 22},
+      {"ssh", Method::kSsh, "", "ssh", 0},
+      {"ssh:22", Method::kSsh, "", "ssh", 22},
+      {"ssh:web1", Method::kSsh, "", "web1", 0},
+      {"ssh:deploy@web1:2222", Method::kSsh, "deploy", "web1", 2222},
+      {"ssh:sudo", Method::kSsh, "", "sudo", 0},
+      {"ssh:sudo:22", Method::kSsh, "", "sudo", 22},
+      {"ssh:local", Method::kSsh, "", "local", 0},
+      {"ssh:[::1]:22", Method::kSsh, "", "::1", 22},
+      {"ssh:::1", Method::kSsh, "", "::1", 0},
   };
   for (const auto& row : table) {
     CAPTURE(row.expression);
     TargetSet set = parse_targets(row.expression);
     REQUIRE(set.targets.size() == 1);
-    CHECK(set.targets[0] == Target{row.expression, row.local, row.user, row.host, row.port});
+    CHECK(set.targets[0] == Target{row.expression, row.method, row.user, row.host, row.port});
   }
+}
+
+TEST_CASE("a path ends in contexts of the same machine: as who is asked, or as another user") {
+  struct {
+    const char* expression;
+    Method method;
+    const char* user;
+    const char* last;
+    const char* hop;
+  } table[] = {
+      {"local/local2", Method::kLocal, "", "local2", "local"},
+      {"web1/sudo:postgres", Method::kSudo, "postgres", "sudo:postgres", "web1"},
+      {"web1/sudo", Method::kSudo, "root", "sudo", "web1"},
+      {"local/sudo:app/local", Method::kLocal, "", "local", "local/sudo:app"},
+      {"sudo:app/sudo", Method::kSudo, "root", "sudo", "sudo:app"},
+      {"ssh:sudo/sudo:app", Method::kSudo, "app", "sudo:app", "ssh:sudo"},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.expression);
+    const TargetSet set = parse_targets(row.expression);
+    REQUIRE(set.targets.size() == 1);
+    const Target& target = set.targets[0];
+    CHECK(set.one);
+    CHECK(target.name == row.expression);
+    CHECK(target.method == row.method);
+    CHECK(target.user == row.user);
+    CHECK(target.host == "");
+    CHECK(last_name(target) == row.last);
+    REQUIRE(target.hop);
+    CHECK(target.hop->name == row.hop);
+  }
+  CHECK(names("web[1-2]/sudo:app[1-2]") == "web1/sudo:app1 web1/sudo:app2 web2/sudo:app1 web2/sudo:app2");
+}
+
+TEST_CASE("a user to become is on the allow-list, and is no number") {
+  struct {
+    const char* expression;
+    const char* complaint;
+  } table[] = {
+      {"sudo:", "user '"},
+      {"sudo:-u", "user '"},
+      {"sudo:#0", "user '"},
+      {"sudo:%wheel", "user '"},
+      {"sudo:a b", "user '"},
+      {"sudo:$(id)", "user '"},
+      {"sudo:a:b", "user '"},
+      {"web1/sudo:;reboot", "user '"},
+      {"web1/sudo:", "user '"},
+      {"sudo:22", "ssh:sudo:22"},
+      {"web1/sudo:0", "a user's name"},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.expression);
+    CHECK(complaint(row.expression).find(row.complaint) != std::string::npos);
+  }
+}
+
+TEST_CASE("-x leaves out who one becomes by name, however it is written, and what lies beneath a hop") {
+  CHECK(names("sudo:app,sudo:db", "sudo:app") == "sudo:db");
+  CHECK(names("sudo,sudo:root,sudo:app", "sudo") == "sudo:app");
+  CHECK(names("sudo,sudo:root,sudo:app", "sudo:root") == "sudo:app");
+  CHECK(names("web[1-2]/sudo:app,web1/sudo", "web1") == "web2/sudo:app");
+  CHECK(names("web[1-2]/sudo:app", "web1/sudo:app") == "web2/sudo:app");
+  CHECK(names("web1/sudo/local,web2/sudo:root/local,web3", "web[1-2]/sudo:root") == "web3");
+  CHECK(names("sudo:app/local,sudo:db/local", "sudo:app") == "sudo:db/local");
+  CHECK(names("ssh:web1,root@web1,ssh:root@web2,web3", "web[1-2]") == "web3");
+  CHECK(names("web1:22,ssh:web2", "ssh:web1:22") == "ssh:web2");
+  CHECK(names("ssh:sudo,sudo", "sudo") == "ssh:sudo");
+  CHECK(names("ssh:local,local", "local") == "ssh:local");
+  CHECK(parse_targets("sudo,web1", "sudo:root,sudo:app").not_excluded ==
+        std::vector<std::string>{"sudo:app"});
 }
 
 TEST_CASE("only one literal name is one target") {
@@ -181,7 +269,7 @@ TEST_CASE("syntax this version does not know is said so, never taken as a name")
       {"~web.*", "regular"},          {"^hosts.txt", "from a file"},
       {"-", "standard input"},        {"*.dc2", "patterns"},
       {"web?", "patterns"},           {"web1:&dc1", "intersections"},
-      {"web1:!dc1", "intersections"}, {"local/sudo:postgres", "beneath a hop"},
+      {"web1:!dc1", "intersections"}, {"local/ssh:web1", "beneath a hop"},
   };
   for (const auto& row : table) {
     CAPTURE(row.expression);

@@ -40,7 +40,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Target& target = set.targets[i];
     ASSERT(target.name.size() <= kTargetPathMax);
     ASSERT(is_safe(target.host) && is_safe(target.user));
-    ASSERT(target.local == target.host.empty());
+    ASSERT((target.method == Method::kSsh) == !target.host.empty());
+    ASSERT(target.method != Method::kSudo || !target.user.empty());
     const TargetSet again = parse_targets(target.name);
     ASSERT(again.one && again.targets.size() == 1 && again.targets[0] == target);
   }
