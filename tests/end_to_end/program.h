@@ -44,8 +44,10 @@ class Program {
     kTerminal,  // standard output and error are one terminal, standard input is /dev/null
   };
 
-  // A NAME=VALUE in `environment` is added to ours.
-  explicit Program(const Words& arguments, Shape shape = Shape::kPipes, const Words& environment = {}) {
+  // A NAME=VALUE in `environment` is added to ours. `starter`, if any, is run in the program's place, with
+  // the program and its arguments as its last ones, and becomes it.
+  explicit Program(const Words& arguments, Shape shape = Shape::kPipes, const Words& environment = {},
+                   const Words& starter = {}) {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
     if (shape == Shape::kPipes) {
       REQUIRE(::pipe2(in, O_CLOEXEC) == 0);
@@ -57,7 +59,9 @@ class Program {
       in[0] = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
       err[1] = ::dup(out[1]);
     }
-    std::vector<char*> argv = {const_cast<char*>(BANYAN_PROGRAM)};
+    std::vector<char*> argv;
+    for (const std::string& word : starter) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(const_cast<char*>(BANYAN_PROGRAM));
     for (const std::string& word : arguments) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     began_ = std::chrono::steady_clock::now();
@@ -75,7 +79,7 @@ class Program {
       ::setenv("BANYAN_CACHE", "/dev/null/none", 1);  // of a run on this machine nothing is remembered
       ::unsetenv("NO_COLOR");
       for (const std::string& entry : environment) ::putenv(const_cast<char*>(entry.c_str()));
-      ::execv(BANYAN_PROGRAM, argv.data());
+      ::execvp(argv[0], argv.data());
       ::_exit(99);
     }
     for (int fd : {in[0], out[1], err[1]}) ::close(fd);
