@@ -106,9 +106,9 @@ void Paths::on_up(NodeId id, const Result<Child>& child) {
   if (!child) {
     if (node.failed) return fail(id, *node.failed);
     // Nothing has happened there yet, and without the guess it tells what it is.
-    if (child.error().wrong_guess && !std::exchange(node.no_second_try, true))
+    if (node.at != 0 && child.error().wrong_guess && !std::exchange(node.no_second_try, true))
       return start_at(id, node.at, {});
-    const Error error = error_beneath(node.target, child.error());
+    const Error error = error_of_start(node.target, child.error());
     const bool by_hop = node.at != 0 && !router_.way_to(node.at);
     if (!by_hop) return fail(id, error);
     node.failed = error;

@@ -382,7 +382,6 @@ Error Reach::told(const Way& way, Error error) {
       error.remedy = cat("the key ", key, " is encrypted, and nobody was to be asked for its passphrase: ",
                          "ssh-add it, or start it where somebody may be asked; else ", error.remedy);
   }
-  if (way.target.method == Method::kSudo) error = error_of_sudo(std::move(error), way.target.user);
   if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
   return error;
 }

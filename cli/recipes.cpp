@@ -15,7 +15,7 @@ Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_vie
   return sudo({name, target.user, {}}, nonce, architecture, left);
 }
 
-Error error_beneath(const Target& target, Error error) {
+Error error_of_start(const Target& target, Error error) {
   return target.method == Method::kSudo ? error_of_sudo(std::move(error), target.user) : error;
 }
 

@@ -1,4 +1,5 @@
-// cli/recipes.h -- how a context beneath a hop is started: what the hop is asked to do.
+// cli/recipes.h -- how a context beneath a hop is started: what the hop is asked to do; and what becomes of
+// errors.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ namespace banyan::cli {
 // the usual deadlines.
 Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_view architecture, Nanos left);
 
-// An error of that start, in the words of its method.
-Error error_beneath(const Target& target, Error error);
+// An error of a start, that of a first one too, in the words of its method.
+Error error_of_start(const Target& target, Error error);
 
 }  // namespace banyan::cli

@@ -40,6 +40,6 @@ TEST_CASE("another user beneath a hop is a sudo there, which knows the hop's mac
 TEST_CASE(
     "what goes wrong with a sudo beneath a hop goes wrong in phase become, with a local one where it does") {
   const Error error{ErrorClass::kTimeout, Phase::kConnect, "nothing came of it", {}};
-  CHECK(error_beneath(target_of("web1/sudo:postgres"), error).phase == Phase::kBecome);
-  CHECK(error_beneath(target_of("web1/local"), error).phase == Phase::kConnect);
+  CHECK(error_of_start(target_of("web1/sudo:postgres"), error).phase == Phase::kBecome);
+  CHECK(error_of_start(target_of("web1/local"), error).phase == Phase::kConnect);
 }
