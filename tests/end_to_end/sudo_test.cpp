@@ -334,6 +334,30 @@ TEST_CASE("where sudo says no, that is told in phase become with what to do") {
   CHECK(nobody_is_left());
 }
 
+TEST_CASE("a sudo that does not come to an end is ended when time is up, and leaves nothing") {
+  if (!can_test()) return;
+  World world;
+  // It waits for an answer of PAM. What PAM started is not ours, and here ends with sudo.
+  world.setup =
+      "printf '#!/bin/sh\\nwhile [ -d /proc/$PPID ]; do sleep 0.05; done\\n' >/mnt/wait\nchmod 755 "
+      "/mnt/wait\n";
+  world.account = "pam_exec.so /mnt/wait";
+  const Finished got =
+      run_in(world, {"run", "sudo:db", "--json", "--connect-timeout", "500ms", "--", "true"});
+  CHECK(got.code == 255);
+  CHECK(contains(got.out, "\"phase\":\"become\",\"class\":\"timeout\""));
+  CHECK(got.seconds < 30);
+}
+
+TEST_CASE("what another user's context starts beneath itself is that user too") {
+  if (!can_test()) return;
+  const Finished got = run_in({}, {"run", "sudo:db/local[1-2]", "--", "id", "-un"});
+  CHECK(got.code == 0);
+  CHECK(contains(got.out, "sudo:db/local1: db\n"));
+  CHECK(contains(got.out, "sudo:db/local2: db\n"));
+  CHECK(nobody_is_left());
+}
+
 TEST_CASE("the tree names sudo, the doctor has a step for it, and what fails there has its remedy") {
   if (!can_test()) return;
   const Finished tree = run_in({}, {"tree", "sudo:db", "--json"});
