@@ -8,23 +8,14 @@
 
 #include <catch2/catch.hpp>
 
-#include "core/epoll_loop.h"
 #include "core/fd.h"
+#include "tests/support/run_until.h"
 
 using namespace banyan;
 using namespace banyan::cli;
+using test::run_until;
 
 namespace {
-
-template <class Condition>
-bool run_until(EpollLoop& loop, Condition condition) {
-  const Nanos end = loop.now() + 20 * kSecond;
-  while (!condition()) {
-    if (loop.now() > end) return false;
-    loop.run_once(20 * kMillisecond);
-  }
-  return true;
-}
 
 void nothing_fails(int error) {
   FAIL("failed with " << error);

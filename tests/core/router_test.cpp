@@ -90,18 +90,10 @@ struct Hostile {
   Buffer heard;
 
   Hostile() {
-    struct Nobody final : Link::Owner {
-      void on_frame(Link&, const Header&, Bytes) override {}
-      void on_sent(Link&, std::uint32_t, const Header&) override {}
-      void on_down(Link&, const Error&, FrameQueue) override {}
-    };
-    static Nobody nobody;
     auto ends = make_socketpair();
     wire = std::move(ends->second);
-    const int up = ends->first.release();
-    root.add_child(
-        std::make_unique<Link>(loop, LinkFds{up, up}, nobody, LinkLimits{}, root.window_budget(), false), 1,
-        [this](const Error& error) { down = error.text; });
+    root.add_child(make_link(loop, ends->first.release(), root, false), 1,
+                   [this](const Error& error) { down = error.text; });
   }
   void write(Header header, Bytes payload) {
     header.length = std::uint32_t(payload.size());

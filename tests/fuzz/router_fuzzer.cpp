@@ -10,20 +10,17 @@
 #include "core/msgpack.h"
 #include "core/router.h"
 #include "tests/simulation/sim_loop.h"
+#include "tests/support/routers.h"
 
 using namespace banyan;
+using test::config_of;
+using test::make_link;
 
 namespace {
 
 constexpr ContextId kRoot = 0, kUs = 1, kHostile = 2, kBeneathHostile = 3, kHonest = 4, kUnknown = 77;
 constexpr Handle kForAncestors = 2'000, kForAnyone = 2'001, kForHonest = 2'002;
 constexpr std::string_view kHonestReply = "from the honest one";
-
-struct Nobody final : Link::Owner {
-  void on_frame(Link&, const Header&, Bytes) override {}
-  void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, FrameQueue) override {}
-};
 
 [[noreturn]] void never(const char* what) {
   assertion_failed(what, __FILE__, __LINE__);
@@ -61,19 +58,20 @@ class Scene {
         our_loop_(world_.add_loop()),
         raw_loop_(world_.add_loop()),
         honest_loop_(world_.add_loop()),
-        us_(our_loop_, config(kUs, {kRoot})),
-        honest_(honest_loop_, config(kHonest, {kUs, kRoot})) {
+        us_(our_loop_, config_of(kUs, {kRoot})),
+        honest_(honest_loop_, config_of(kHonest, {kUs, kRoot})) {
     const auto [up, parent] = world_.make_pair(our_loop_, raw_loop_);
     parent_fd_ = parent;
-    us_.set_parent(link(our_loop_, up, us_, true), {});
+    us_.set_parent(make_link(our_loop_, up, us_, true), {});
     const auto [down, hostile] = world_.make_pair(our_loop_, raw_loop_);
     hostile_fd_ = hostile;
-    us_.add_child(link(our_loop_, down, us_, false), kHostile, {});
+    us_.add_child(make_link(our_loop_, down, us_, false), kHostile, {});
     us_.grant(kHostile, {kBeneathHostile, 1});
     us_.add_route(kBeneathHostile, kHostile, kHostile);
     const auto [ours, theirs] = world_.make_pair(our_loop_, honest_loop_);
-    us_.add_child(link(our_loop_, ours, us_, false), kHonest, [&](const Error&) { honest_is_down_ = true; });
-    honest_.set_parent(link(honest_loop_, theirs, honest_, true), {});
+    us_.add_child(make_link(our_loop_, ours, us_, false), kHonest,
+                  [&](const Error&) { honest_is_down_ = true; });
+    honest_.set_parent(make_link(honest_loop_, theirs, honest_, true), {});
     watch_raw_ends();
 
     us_.add_handler(kForAncestors, Access::ancestors(),
@@ -126,15 +124,6 @@ class Scene {
   }
 
  private:
-  static RouterConfig config(ContextId id, std::vector<ContextId> ancestors) {
-    return RouterConfig{
-        .id = id, .sideways = Sideways::kVertical, .ancestors = std::move(ancestors), .inbox = {}};
-  }
-  std::unique_ptr<Link> link(Loop& loop, int fd, Router& router, bool to_parent) {
-    return std::make_unique<Link>(loop, LinkFds{fd, fd}, nobody_, LinkLimits{}, router.window_budget(),
-                                  to_parent);
-  }
-
   // What comes up to the parent is checked; what comes down to the hostile child is thrown away.
   void watch_raw_ends() {
     parent_watch_ = raw_loop_.watch(parent_fd_, {true, false}, [this](Ready) {
@@ -240,7 +229,6 @@ class Scene {
   SimLoop& our_loop_;
   SimLoop& raw_loop_;
   SimLoop& honest_loop_;
-  Nobody nobody_;
   Router us_;
   Router honest_;
   int parent_fd_ = -1, hostile_fd_ = -1;

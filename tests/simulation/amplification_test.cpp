@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "parent/route_monitor.h"
-#include "tests/simulation/raw_peer.h"
+#include "tests/simulation/raw_hop.h"
 #include "tests/support/seed.h"
 
 namespace banyan {
@@ -18,54 +18,28 @@ using namespace simulation;
 constexpr ContextId kRoot = 0, kUs = 1, kChild = 40, kSibling = 60;
 constexpr std::size_t kExtra = 256;
 
-struct Nobody final : Link::Owner {
-  void on_frame(Link&, const Header&, Bytes) override {}
-  void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, FrameQueue) override {}
-};
-
-struct Hop {
-  SimWorld world;
-  SimLoop& loop;
-  SimLoop& others;
-  Nobody nobody;
-  Router router;
-  IdSource ids;
-  RouteMonitor routes;
-  std::unique_ptr<RawPeer> parent, child, sibling;
+struct Hop : RawHop {
+  IdSource ids{router, {1'000, 10'000}};
+  RouteMonitor routes{router, ids};
   bool is_over = false;
 
   explicit Hop(std::uint64_t seed)
-      : world(seed),
-        loop(world.add_loop()),
-        others(world.add_loop()),
-        router(
-            loop,
-            RouterConfig{.id = kUs, .sideways = Sideways(world.below(3)), .ancestors = {kRoot}, .inbox = {}}),
-        ids(router, {1'000, 10'000}),
-        routes(router, ids) {
-    const auto up = world.make_pair(loop, others);
-    router.set_parent(link(up.first, true), [this](const Error&) { is_over = true; });
-    parent = std::make_unique<RawPeer>(others, up.second);
+      : RawHop(seed,
+               RouterConfig{.id = kUs, .sideways = Sideways(seed % 3), .ancestors = {kRoot}, .inbox = {}}) {
+    parent = add_parent([this](const Error&) { is_over = true; });
     child = grow(kChild);
     sibling = grow(kSibling);
     router.add_handler(500, Access::anyone(), [this](Incoming& in) { router.reply(in.header, {}); });
     settle();
   }
 
-  std::unique_ptr<Link> link(int fd, bool to_parent) {
-    return std::make_unique<Link>(loop, LinkFds{fd, fd}, nobody, LinkLimits{}, router.window_budget(),
-                                  to_parent);
-  }
   std::unique_ptr<RawPeer> grow(ContextId id) {
-    const auto down = world.make_pair(loop, others);
-    router.add_child(link(down.first, false), id, [this](const Error&) { is_over = true; });
+    auto peer = add_child(id, [this](const Error&) { is_over = true; });
     router.own({id, 11});
     router.grant(id, {id + 1, 10});
     routes.announce(id, "child");
-    return std::make_unique<RawPeer>(others, down.second);
+    return peer;
   }
-  void settle() { CHECK(world.run_until_idle()); }
 };
 
 // Without what a link gives back for what it took long ago.

@@ -5,8 +5,7 @@
 #include <catch2/catch.hpp>
 #include <memory>
 
-#include "core/router.h"
-#include "tests/simulation/raw_peer.h"
+#include "tests/simulation/raw_hop.h"
 
 namespace banyan {
 namespace {
@@ -15,53 +14,20 @@ using namespace simulation;
 
 constexpr ContextId kRoot = 0, kUs = 1, kChild = 2, kSibling = 3, kBeneathChild = 4, kStranger = 99;
 
-struct Nobody final : Link::Owner {
-  void on_frame(Link&, const Header&, Bytes) override {}
-  void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, FrameQueue) override {}
-};
-
-struct Hop {
-  SimWorld world;
-  SimLoop& loop;
-  SimLoop& others;
-  Nobody nobody;
-  Router router;
-  std::unique_ptr<RawPeer> parent, child, sibling;
+struct Hop : RawHop {
   ErrorClass child_ended = ErrorClass::kIo, parent_ended = ErrorClass::kIo;
 
   static RouterConfig config() {
     return RouterConfig{.id = kUs, .sideways = Sideways::kPeers, .ancestors = {kRoot}, .inbox = {}};
   }
 
-  explicit Hop(RouterConfig its_config = config())
-      : world(1), loop(world.add_loop()), others(world.add_loop()), router(loop, std::move(its_config)) {
-    const auto up = world.make_pair(loop, others);
-    router.set_parent(link(up.first, true), [this](const Error& error) { parent_ended = error.error_class; });
-    parent = std::make_unique<RawPeer>(others, up.second);
-    const auto down = world.make_pair(loop, others);
-    router.add_child(link(down.first, false), kChild,
-                     [this](const Error& error) { child_ended = error.error_class; });
-    child = std::make_unique<RawPeer>(others, down.second);
+  explicit Hop(const RouterConfig& its_config = config()) : RawHop(1, its_config) {
+    parent = add_parent([this](const Error& error) { parent_ended = error.error_class; });
+    child = add_child(kChild, [this](const Error& error) { child_ended = error.error_class; });
     router.own({kChild, 3});  // and the sibling
     router.grant(kChild, {kBeneathChild, 1});
     router.add_route(kBeneathChild, kChild, kChild);
-    const auto beside = world.make_pair(loop, others);
-    router.add_child(link(beside.first, false), kSibling, {});
-    sibling = std::make_unique<RawPeer>(others, beside.second);
-  }
-
-  std::unique_ptr<Link> link(int fd, bool to_parent) {
-    return std::make_unique<Link>(loop, LinkFds{fd, fd}, nobody, LinkLimits{}, router.window_budget(),
-                                  to_parent);
-  }
-
-  void settle() { CHECK(world.run_until_idle()); }
-
-  static std::size_t dead(const RawPeer& peer, Handle handle) {
-    std::size_t count = 0;
-    for (const Header& header : peer.frames) count += header.is_dead() && header.handle == handle;
-    return count;
+    sibling = add_child(kSibling, {});
   }
 };
 
@@ -97,7 +63,7 @@ TEST_CASE("a long message to nobody is answered dead once, at its first frame") 
     from.send(encode(header_of(0, source, nobody, 7, 500, 5'000), Buffer(100)));
     from.send(encode(header_of(kLast, source, nobody, 7, 500, 5'000), Buffer(100)));
     hop.settle();
-    CHECK(Hop::dead(from, 5'000) == 1);
+    CHECK(dead(from, 5'000) == 1);
   }
 }
 
@@ -121,7 +87,7 @@ TEST_CASE("a dead message is never answered, be it data or control, known or unk
     hop.parent->send(encode(header_of(kControl | kWhole, kRoot, destination, 0, 500, kIsDead), Buffer(10)));
   }
   hop.settle();
-  CHECK(Hop::dead(*hop.parent, kIsDead) == 0);
+  CHECK(dead(*hop.parent, kIsDead) == 0);
   CHECK(hop.router.counters().dead_sent == 0);
 }
 
@@ -171,7 +137,7 @@ std::size_t opened(const RawPeer& at, ContextId source) {
 TEST_CASE("messages that were finished, each in its way, do not count as on their way through us") {
   RouterConfig config = Hop::config();
   config.half_way_max = 4;
-  Hop hop(std::move(config));
+  Hop hop(config);
   for (StreamId stream = 10; stream < 50; ++stream) {
     hop.child->send(encode(header_of(kFirst, kChild, kRoot, stream, 500, 5'000), opening(200, 100)));
     if (stream % 3 == 0) hop.child->send(encode(header_of(kLast, kChild, kRoot, stream, 500), Buffer(100)));
@@ -183,13 +149,13 @@ TEST_CASE("messages that were finished, each in its way, do not count as on thei
   }
   hop.settle();
   CHECK(hop.child_ended == ErrorClass::kIo);
-  CHECK(Hop::dead(*hop.child, 5'000) == 0);
+  CHECK(dead(*hop.child, 5'000) == 0);
 }
 
 TEST_CASE("who begins messages without end is answered busy, and neither hop nor sibling suffers for it") {
   RouterConfig config = Hop::config();
   config.half_way_max = 8;
-  Hop hop(std::move(config));
+  Hop hop(config);
 
   begin_messages(*hop.child, kBeneathChild, kRoot, 10, 100);
   hop.settle();
@@ -199,9 +165,9 @@ TEST_CASE("who begins messages without end is answered busy, and neither hop nor
   CHECK(hop.child_ended == ErrorClass::kIo);
   CHECK(opened(*hop.parent, kBeneathChild) == 4);  // as many as are left
   CHECK(opened(*hop.parent, kChild) == 2);
-  CHECK(Hop::dead(*hop.child, 5'010) == 0);
-  CHECK(Hop::dead(*hop.child, 5'020) == 1);
-  CHECK(Hop::dead(*hop.child, 5'109) == 1);
+  CHECK(dead(*hop.child, 5'010) == 0);
+  CHECK(dead(*hop.child, 5'020) == 1);
+  CHECK(dead(*hop.child, 5'109) == 1);
   CHECK(hop.child->count(kStreamCredit) == 96);  // of what was thrown away
 
   // The hop's own, too: where there is no room, there is none.
@@ -214,7 +180,7 @@ TEST_CASE("who begins messages without end is answered busy, and neither hop nor
 TEST_CASE("a stranger who begins messages without end to us and beneath does not cost us our parent") {
   RouterConfig config = Hop::config();
   config.half_way_max = 8;
-  Hop hop(std::move(config));
+  Hop hop(config);
 
   begin_messages(*hop.parent, kStranger, kChild, 10, 100);
   hop.settle();
@@ -226,7 +192,7 @@ TEST_CASE("a stranger who begins messages without end to us and beneath does not
   CHECK(hop.parent_ended == ErrorClass::kIo);
   CHECK(opened(*hop.child, kStranger) == 4);
   CHECK(opened(*hop.child, kRoot) == 2);
-  CHECK(Hop::dead(*hop.parent, 5'109) == 1);
+  CHECK(dead(*hop.parent, 5'109) == 1);
   CHECK(hop.parent->count(kStreamCredit) == 97);
   CHECK(hop.router.parent_link()->held() == 0);
 }
@@ -250,7 +216,7 @@ TEST_CASE(
   hop.settle();
   std::size_t answered = 0;
   for (Handle i = 0; i < kMessages; ++i) {
-    const std::size_t times = Hop::dead(*hop.child, 5'000 + i);
+    const std::size_t times = dead(*hop.child, 5'000 + i);
     CHECK(times <= 1);
     answered += times;
   }

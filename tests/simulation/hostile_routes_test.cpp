@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "parent/route_monitor.h"
-#include "tests/simulation/raw_peer.h"
+#include "tests/simulation/raw_hop.h"
 
 namespace banyan {
 namespace {
@@ -17,34 +17,13 @@ using namespace simulation;
 constexpr ContextId kRoot = 0, kUs = 1, kChild = 2, kSibling = 3, kFirstId = 10;
 constexpr std::uint8_t kWhole = kFirst | kLast;
 
-struct Nobody final : Link::Owner {
-  void on_frame(Link&, const Header&, Bytes) override {}
-  void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, FrameQueue) override {}
-};
-
-struct Hop {
-  SimWorld world;
-  SimLoop& loop;
-  SimLoop& others;
-  Nobody nobody;
-  Router router;
-  IdSource ids;
-  RouteMonitor routes;
-  std::unique_ptr<RawPeer> parent, child, sibling;
+struct Hop : RawHop {
+  IdSource ids{router, {kChild, 1'000'000}};
+  RouteMonitor routes{router, ids};
   ErrorClass child_ended = ErrorClass::kIo, sibling_ended = ErrorClass::kIo, parent_ended = ErrorClass::kIo;
 
-  explicit Hop(std::uint32_t granted, std::uint64_t seed = 1)
-      : world(seed),
-        loop(world.add_loop()),
-        others(world.add_loop()),
-        router(loop,
-               RouterConfig{.id = kUs, .sideways = Sideways::kVertical, .ancestors = {kRoot}, .inbox = {}}),
-        ids(router, {kChild, 1'000'000}),
-        routes(router, ids) {
-    const auto up = world.make_pair(loop, others);
-    router.set_parent(link(up.first, true), [this](const Error& error) { parent_ended = error.error_class; });
-    parent = std::make_unique<RawPeer>(others, up.second);
+  explicit Hop(std::uint32_t granted, std::uint64_t seed = 1) : RawHop(seed, test::config_of(kUs, {kRoot})) {
+    parent = add_parent([this](const Error& error) { parent_ended = error.error_class; });
     child = grow(kChild, child_ended);
     sibling = grow(kSibling, sibling_ended);
     router.grant(kChild, {kFirstId, granted});
@@ -52,25 +31,12 @@ struct Hop {
     settle();
   }
 
-  std::unique_ptr<Link> link(int fd, bool to_parent) {
-    return std::make_unique<Link>(loop, LinkFds{fd, fd}, nobody, LinkLimits{}, router.window_budget(),
-                                  to_parent);
-  }
   std::unique_ptr<RawPeer> grow(ContextId id, ErrorClass& ended) {
-    const auto down = world.make_pair(loop, others);
-    router.add_child(link(down.first, false), id,
-                     [&ended](const Error& error) { ended = error.error_class; });
+    auto peer = add_child(id, [&ended](const Error& error) { ended = error.error_class; });
     routes.announce(id, "child");
-    return std::make_unique<RawPeer>(others, down.second);
+    return peer;
   }
-  void settle() { CHECK(world.run_until_idle()); }
 };
-
-std::size_t dead(const RawPeer& peer, Handle handle) {
-  std::size_t count = 0;
-  for (const Header& header : peer.frames) count += header.is_dead() && header.handle == handle;
-  return count;
-}
 
 Buffer add_route(ContextId from, ContextId id, ContextId parent, std::string_view name = "x") {
   Header header;

@@ -7,30 +7,22 @@
 
 #include "core/router.h"
 #include "tests/simulation/sim_loop.h"
+#include "tests/support/routers.h"
 
 namespace banyan {
 namespace {
 
+using test::config_of;
+using test::make_link;
+
 constexpr Handle kSink = 600;
 constexpr ContextId kHostile = 1, kHonest = 2;
-
-struct Nobody final : Link::Owner {
-  void on_frame(Link&, const Header&, Bytes) override {}
-  void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, FrameQueue) override {}
-};
-
-RouterConfig config_of(ContextId id, std::vector<ContextId> ancestors) {
-  return RouterConfig{
-      .id = id, .sideways = Sideways::kVertical, .ancestors = std::move(ancestors), .inbox = {}};
-}
 
 struct Family {
   SimWorld world;
   SimLoop& loop;
   SimLoop& honest_loop;
   SimLoop& hostile_loop;
-  Nobody nobody;
   Router root, honest;
   int hostile_fd = -1;
   std::string hostile_ended;
@@ -45,11 +37,11 @@ struct Family {
         root(loop, config_of(0, {})),
         honest(honest_loop, config_of(kHonest, {0})) {
     const auto [down, up] = world.make_pair(loop, honest_loop);
-    root.add_child(link(loop, down, root, false), kHonest, {});
-    honest.set_parent(link(honest_loop, up, honest, true), {});
+    root.add_child(make_link(loop, down, root, false), kHonest, {});
+    honest.set_parent(make_link(honest_loop, up, honest, true), {});
     const auto [ours, theirs] = world.make_pair(loop, hostile_loop);
     hostile_fd = theirs;
-    root.add_child(link(loop, ours, root, false), kHostile,
+    root.add_child(make_link(loop, ours, root, false), kHostile,
                    [this](const Error& error) { hostile_ended = error.text; });
     root.add_handler(kSink, Access::anyone(), [this](Incoming& message) {
       if (message.header.source == kHostile) {
@@ -60,11 +52,6 @@ struct Family {
       received += message.payload.size();
       ++messages;
     });
-  }
-
-  std::unique_ptr<Link> link(Loop& its_loop, int fd, Router& router, bool to_parent) {
-    return std::make_unique<Link>(its_loop, LinkFds{fd, fd}, nobody, LinkLimits{}, router.window_budget(),
-                                  to_parent);
   }
 
   // One frame of the hostile child's.

@@ -12,9 +12,11 @@
 #include "core/msgpack.h"
 #include "core/stream.h"
 #include "tests/simulation/sim_loop.h"
+#include "tests/support/routers.h"
 #include "tests/support/seed.h"
 
 using namespace banyan;
+using test::make_link;
 
 namespace {
 
@@ -46,13 +48,6 @@ struct Node {
   }
 };
 
-struct Nobody final : Link::Owner {
-  void on_frame(Link&, const Header&, Bytes) override {}
-  void on_sent(Link&, std::uint32_t, const Header&) override {}
-  void on_down(Link&, const Error&, FrameQueue) override {}
-};
-Nobody nobody;
-
 struct Tree {
   SimWorld world;
   LinkLimits limits;
@@ -70,12 +65,10 @@ struct Tree {
     Node& child = *nodes.back();
     child.parent = &parent;
     std::tie(child.down, child.up) = world.make_pair(parent.loop, child.loop, wire);
-    parent.router.add_child(std::make_unique<Link>(parent.loop, LinkFds{child.down, child.down}, nobody,
-                                                   limits, parent.router.window_budget(), false),
+    parent.router.add_child(make_link(parent.loop, child.down, parent.router, false, limits),
                             child.router.id(),
                             [&child](const Error& error) { child.child_ended = error.text; });
-    child.router.set_parent(std::make_unique<Link>(child.loop, LinkFds{child.up, child.up}, nobody, limits,
-                                                   child.router.window_budget(), true),
+    child.router.set_parent(make_link(child.loop, child.up, child.router, true, limits),
                             [&child](const Error& error) {
                               child.link_ended = error.text;
                               child.end_subtree();

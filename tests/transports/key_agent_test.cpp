@@ -15,7 +15,7 @@
 #include <memory>
 #include <optional>
 
-#include "core/epoll_loop.h"
+#include "tests/support/run_until.h"
 #include "tests/transports/ssh_tools.h"
 #include "transports/connector/private_key.h"
 #include "transports/connector/public_key.h"
@@ -32,11 +32,7 @@ constexpr Nanos kPatience = 20 * kSecond;  // far beyond any honest wait
 
 template <class Condition>
 void run_until(EpollLoop& loop, Condition condition) {
-  const Nanos end = loop.now() + kPatience;
-  while (!condition()) {
-    REQUIRE(loop.now() < end);
-    loop.run_once(20 * kMillisecond);
-  }
+  REQUIRE(test::run_until(loop, condition, kPatience));
 }
 
 class RealAgent {

@@ -11,7 +11,7 @@
 #include <optional>
 #include <string>
 
-#include "core/epoll_loop.h"
+#include "tests/support/run_until.h"
 #include "tests/transports/ssh_tools.h"
 
 using namespace banyan;
@@ -34,11 +34,7 @@ std::string make_key(const SshFolder& folder, std::string_view name, int rounds 
 
 template <class Condition>
 void run_until(EpollLoop& loop, Condition condition) {
-  const Nanos end = loop.now() + kPatience;
-  while (!condition()) {
-    REQUIRE(loop.now() < end);
-    loop.run_once(20 * kMillisecond);
-  }
+  REQUIRE(test::run_until(loop, condition, kPatience));
 }
 
 // One who asked, and what he was told.
