@@ -3,50 +3,19 @@
 // test, which answers with lies, with garbage, and for others.
 
 #include <catch2/catch.hpp>
-#include <memory>
-#include <optional>
 
 #include "core/info.h"
 #include "parent/command.h"
-#include "parent/remote_runner.h"
 #include "tests/support/impostor.h"
-#include "tests/support/tree.h"
+#include "tests/support/root.h"
 
 using namespace banyan;
 using namespace banyan::test;
 
 namespace {
 
-const bool kOpened = bool(embedded_images().local_image());  // before the leak check counts descriptors
-
-struct Root {
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-  RemoteRunner remote{router};
-
-  Child start() {
-    std::optional<Child> child;
-    std::string why;
-    Recipe recipe;
-    recipe.name = recipe.method = "local";
-    runner.start(
-        recipe,
-        [&](const Result<Child>& result) {
-          if (result) {
-            child = *result;
-          } else {
-            why = result.error().text;
-          }
-        },
-        [this](ContextId, const Error& error) { lost = error; });
-    REQUIRE(run_until(loop, [&] { return child || !why.empty(); }));
-    INFO(why);
-    REQUIRE(child.has_value());
-    return *child;
-  }
+// Whose questions reach the test.
+struct Asker : Root {
   // Until the far end has heard a message to `handle`: that one.
   Impostor::Heard wait_for(Impostor& far, Handle handle) {
     Impostor::Heard found;
@@ -72,12 +41,6 @@ struct Root {
     header.stream = kReplyStream;
     return header;
   }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(4 * kSecond, [&] { done = true; });
-    run_until(loop, [&] { return done; });
-  }
-  std::optional<Error> lost;
 };
 
 Buffer says_it_is_up(ContextId id) {
@@ -102,9 +65,8 @@ std::vector<Buffer> garbage() {
 }  // namespace
 
 TEST_CASE("a context that lies about the children it was asked for is not believed, whatever it answers") {
-  REQUIRE(kOpened);
-  Root root;
-  const Child honest = root.start(), hop = root.start();
+  Asker root;
+  const Child honest = root.child(0), hop = root.child(0);
   Impostor far(pid_t(hop.hello.pid), hop.id);
   std::vector<Buffer> answers = garbage();
   for (const ContextId id :
@@ -124,8 +86,8 @@ TEST_CASE("a context that lies about the children it was asked for is not believ
         },
         [&](ContextId, const Error&) { ++lost; });
     const Header call = root.wait_for(far, kStartChild).header;
-    far.say(Root::answer(far, call), answers[i]);
-    far.say(Root::answer(far, call), answers[i]);  // one answer counts
+    far.say(Asker::answer(far, call), answers[i]);
+    far.say(Asker::answer(far, call), answers[i]);  // one answer counts
     CHECK(run_until(root.loop, [&] { return told > 0; }));
     CHECK_FALSE(is_up);
     CHECK(told == 1);
@@ -133,12 +95,12 @@ TEST_CASE("a context that lies about the children it was asked for is not believ
   }
   CHECK(root.remote.count() == 0);
   CHECK(root.routes.size() == 2);
-  CHECK_FALSE(root.lost.has_value());
+  CHECK(root.told.lost == 0);
 }
 
 TEST_CASE("what a context says of a command is read within bounds, and ends that command alone") {
-  Root root;
-  const Child hop = root.start();
+  Asker root;
+  const Child hop = root.child(0);
   Impostor far(pid_t(hop.hello.pid), hop.id);
   int others = 0;
   Command::Callbacks of_the_other;
@@ -161,8 +123,8 @@ TEST_CASE("what a context says of a command is read within bounds, and ends that
     const Result<ExecRequest> asked = ExecRequest::decode(payload);
     REQUIRE(bool(asked));
     far.say(far.data(0, asked->events), answer);
-    far.say(Root::answer(far, call), answer);
-    far.say(Root::answer(far, call), answer);
+    far.say(Asker::answer(far, call), answer);
+    far.say(Asker::answer(far, call), answer);
     CHECK(run_until(root.loop, [&] { return done > 0; }));
     CHECK(root.has_heard_out(far));
     CHECK(done == 1);
@@ -170,17 +132,17 @@ TEST_CASE("what a context says of a command is read within bounds, and ends that
     CHECK_FALSE(is_believed);
   }
   CHECK(others == 0);
-  CHECK_FALSE(root.lost.has_value());
+  CHECK(root.told.lost == 0);
 }
 
 TEST_CASE(
     "an acknowledgement of a cancel that another context forges is not heard, and the real one comes last") {
-  Root root;
+  Asker root;
   Handle acknowledge_to = kNoReply;
   root.runner.watch_frames([&](std::string_view, bool outgoing, const Header& header) {
     if (outgoing && header.handle == kCancel && !header.has(kControl)) acknowledge_to = header.reply_to;
   });
-  const Child honest = root.start(), hostile = root.start();
+  const Child honest = root.child(0), hostile = root.child(0);
   Impostor far(pid_t(hostile.hello.pid), hostile.id);
   ExecRequest request;
   request.argv = {"trap '' TERM; while :; do sleep 0.1; done"};  // so there is a second in which to lie

@@ -18,15 +18,12 @@
 #include "core/text.h"
 #include "parent/command.h"
 #include "tests/support/processes.h"
-#include "tests/support/tree.h"
+#include "tests/support/root.h"
 
 using namespace banyan;
 using namespace banyan::test;
 
 namespace {
-
-// The image is decompressed once in a program's life: before the leak check counts descriptors.
-const bool kOpened = bool(embedded_images().local_image());
 
 // The local image, but in a file that has no name any more: as where memory may not be executed.
 class DeletedFile final : public ImageStore {
@@ -54,63 +51,17 @@ class DeletedFile final : public ImageStore {
   Fd file_;
 };
 
-struct Told {
-  int up = 0, lost = 0;
-  std::optional<Child> child;
-  Error error;
-  Nanos at = 0;
-};
+// Starts children and keeps what it is told of each apart.
+struct Starter : Root {
+  using Root::Root;
 
-struct Root {
-  explicit Root(ImageStore& images = embedded_images()) : runner(loop, router, images, ids, routes) {}
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner;
-  RemoteRunner remote{router};
-
-  Runner::OnUp note_up(Told& told) {
-    return [&told](const Result<Child>& result) {
-      ++told.up;
-      if (result) {
-        told.child = *result;
-      } else {
-        told.error = result.error();
-      }
-    };
-  }
-  Runner::OnLost note_loss(Told& told) {
-    return [this, &told](ContextId, const Error& why) {
-      ++told.lost;
-      told.error = why;
-      told.at = loop.now();
-    };
-  }
-  static Recipe local(std::string name) {
-    Recipe recipe;
-    recipe.name = std::move(name);
-    recipe.method = "local";
-    return recipe;
-  }
-  ContextId hop(Told& told) {
-    runner.start(local("hop"), note_up(told), note_loss(told));
-    REQUIRE(run_until(loop, [&] { return told.up > 0; }));
-    INFO(told.error.text);
-    REQUIRE(told.child.has_value());
-    return told.child->id;
-  }
-  ContextId beneath(ContextId at, Told& told) {
-    remote.start(at, local("leaf"), note_up(told), note_loss(told));
-    REQUIRE(run_until(loop, [&] { return told.up > 0; }));
-    INFO(told.error.text);
-    REQUIRE(told.child.has_value());
-    return told.child->id;
-  }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(4 * kSecond, [&] { done = true; });
-    run_until(loop, [&] { return done; });
+  ContextId hop(Told& whose) { return beneath(0, whose, "hop"); }
+  ContextId beneath(ContextId at, Told& whose, std::string name = "leaf") {
+    start(at, local(std::move(name)), note_up(whose), note_loss(whose));
+    REQUIRE(run_until(loop, [&] { return whose.up > 0; }));
+    INFO(whose.error.text);
+    REQUIRE(whose.child.has_value());
+    return whose.child->id;
   }
 };
 
@@ -121,8 +72,7 @@ bool is_there(const Told& told) {
 }  // namespace
 
 TEST_CASE("a context starts a child that is known at the root and usable at once") {
-  REQUIRE(kOpened);
-  Root root;
+  Starter root;
   Told hop, leaf;
   const ContextId at = root.hop(hop);
   std::optional<ContextInfo> info;
@@ -153,7 +103,7 @@ TEST_CASE("a context starts a child that is known at the root and usable at once
 }
 
 TEST_CASE("a child of another context is reaped when whoever asked for it is told that it has ended") {
-  Root root;
+  Starter root;
   Told hop, leaf;
   const ContextId id = root.beneath(root.hop(hop), leaf);
   bool done = false;
@@ -169,7 +119,7 @@ TEST_CASE("a child of another context is reaped when whoever asked for it is tol
 }
 
 TEST_CASE("who asked for a child is told once why it was lost") {
-  Root root;
+  Starter root;
   Told hop, leaf;
   root.beneath(root.hop(hop), leaf);
   const Nanos killed = root.loop.now();
@@ -177,7 +127,7 @@ TEST_CASE("who asked for a child is told once why it was lost") {
   ::kill(pid_t(leaf.child->hello.pid), SIGKILL);
 
   REQUIRE(run_until(root.loop, [&] { return leaf.lost > 0; }));
-  CHECK(leaf.at - killed < 700 * kMillisecond);
+  CHECK(leaf.lost_at - killed < 700 * kMillisecond);
   CHECK(leaf.error.error_class == ErrorClass::kDead);
   CHECK(leaf.error.text == "the agent was killed by signal 9");
   CHECK(leaf.error.context == hop.child->id);
@@ -186,7 +136,7 @@ TEST_CASE("who asked for a child is told once why it was lost") {
 }
 
 TEST_CASE("a start in another context that is cancelled ends in one word, and leaves no process") {
-  Root root;
+  Starter root;
   Told hop, leaf;
   const ContextId at = root.hop(hop);
   const auto start = root.remote.start(at, Root::local("leaf"), root.note_up(leaf), root.note_loss(leaf));
@@ -200,7 +150,7 @@ TEST_CASE("a start in another context that is cancelled ends in one word, and le
 }
 
 TEST_CASE("a context that ends takes what is beneath it along, and starts under way there are told") {
-  Root root;
+  Starter root;
   Told hop, leaf, late;
   const ContextId at = root.hop(hop);
   root.beneath(at, leaf);
@@ -220,7 +170,7 @@ TEST_CASE("a context that ends takes what is beneath it along, and starts under 
 
 TEST_CASE("a context whose own image has no name any more has children all the same") {
   DeletedFile images;
-  Root root(images);
+  Starter root(images);
   Told hop, leaf, under;
 
   const ContextId id = root.beneath(root.hop(hop), leaf);
@@ -236,7 +186,7 @@ TEST_CASE("a path of five that is told to end is gone in two seconds and a tenth
   constexpr Nanos kBound = 2 * kSecond + kDepth * 100 * kMillisecond;
   for (int stopped = -1; stopped < kDepth; ++stopped) {
     CAPTURE(stopped);
-    Root root;
+    Starter root;
     std::vector<std::unique_ptr<Told>> path;
     path.push_back(std::make_unique<Told>());
     ContextId at = root.hop(*path[0]);
@@ -268,7 +218,7 @@ TEST_CASE("a path of five that is told to end is gone in two seconds and a tenth
 }
 
 TEST_CASE("a context that is told to end answers for no further child") {
-  Root root;
+  Starter root;
   Told hop, leaf;
   const ContextId at = root.hop(hop);
   bool done = false;

@@ -17,30 +17,22 @@
 #include "core/info.h"
 #include "core/msgpack.h"
 #include "core/text.h"
-#include "parent/remote_runner.h"
 #include "tests/support/processes.h"
+#include "tests/support/root.h"
 #include "tests/support/slack.h"
-#include "tests/support/tree.h"
 
 using namespace banyan;
 using namespace banyan::test;
 
 namespace {
 
-const bool kOpened = bool(embedded_images().local_image());  // before the leak check counts descriptors
-
-struct Root {
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-  RemoteRunner remote{router};
+// Counts what it is told of ends.
+struct Listener : Root {
   std::map<ContextId, int> news;       // in DEL_ROUTE
   std::map<ContextId, int> gone;       // as the root's own map says
   std::vector<std::uint32_t> by_whom;  // neighbours who told
 
-  Root() {
+  Listener() {
     auto inner = std::move(router.on_route_control);
     router.on_route_control = [this, inner = std::move(inner)](Link& link, ContextId neighbour,
                                                                const Header& header, Bytes payload) {
@@ -53,33 +45,8 @@ struct Root {
     };
     routes.on_change = [this](ContextId id, bool is_there) { gone[id] += !is_there; };
   }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(4 * kSecond, [&] { done = true; });
-    run_until(loop, [&] { return done; });
-  }
+  ~Listener() { end_all(); }  // of whom we hear
 
-  // Beneath `at`, 0: beneath us.
-  Result<Child> try_child(ContextId at) {
-    std::optional<Result<Child>> result;
-    Recipe recipe;
-    recipe.name = recipe.method = "local";
-    auto on_up = [&](const Result<Child>& child) { result = child; };
-    auto on_lost = [](ContextId, const Error&) {};
-    if (at == 0) {
-      runner.start(recipe, on_up, on_lost);
-    } else {
-      remote.start(at, recipe, on_up, on_lost);
-    }
-    REQUIRE(run_until(loop, [&] { return result.has_value(); }));
-    return *result;
-  }
-  Child child(ContextId at) {
-    Result<Child> child = try_child(at);
-    INFO((child ? "" : child.error().text));
-    REQUIRE(bool(child));
-    return *child;
-  }
   bool answers(ContextId context) {
     std::optional<bool> is_there;
     router.call(context, kInfo, {}, [&](const Reply& reply) { is_there = reply.dead == nullptr; });
@@ -93,7 +60,7 @@ pid_t pid_of(const Child& child) {
 }
 
 // So that what waits in the kernel has come.
-void settle(Root& root) {
+void settle(Listener& root) {
   const Nanos end = root.loop.now() + 300 * kMillisecond;
   run_until(root.loop, [&] { return root.loop.now() > end; });
 }
@@ -103,8 +70,7 @@ void settle(Root& root) {
 TEST_CASE(
     "when a hop with a subtree is killed, each beneath it is said to have ended once, and has, in two "
     "seconds") {
-  REQUIRE(kOpened);
-  Root root;
+  Listener root;
   const Child top = root.child(0), middle = root.child(top.id), hop = root.child(middle.id);
   std::vector<Child> beneath = {root.child(hop.id), root.child(hop.id), root.child(hop.id)};
   beneath.push_back(root.child(beneath[0].id));
@@ -141,7 +107,7 @@ TEST_CASE(
 
 TEST_CASE(
     "when a child of the root is killed nobody tells the root what it sees itself, and each ends once") {
-  Root root;
+  Listener root;
   const Child top = root.child(0), hop = root.child(top.id), leaf = root.child(hop.id), other = root.child(0);
 
   ::kill(pid_of(top), SIGKILL);
@@ -158,7 +124,7 @@ TEST_CASE(
 TEST_CASE(
     "a context without descriptors left refuses children, starts none by halves, does not spin, and "
     "recovers") {
-  Root root;
+  Listener root;
   const Child hop = root.child(0), first = root.child(hop.id);
   rlimit before{};
   const pid_t pid = pid_of(hop);
@@ -200,7 +166,7 @@ namespace {
 
 // The owner of the machine may have as many processes as he likes: so this runs as somebody else.
 int without_processes() {
-  Root root;
+  Listener root;
   const Child hop = root.child(0), first = root.child(hop.id);
   rlimit before{};
   if (::prlimit(pid_of(hop), RLIMIT_NPROC, nullptr, &before) != 0) return 1;

@@ -12,62 +12,16 @@
 #include "core/text.h"
 #include "parent/api/stage0.h"
 #include "tests/support/processes.h"
-#include "tests/support/tree.h"
+#include "tests/support/root.h"
 
 using namespace banyan;
 using namespace banyan::test;
 
 namespace {
 
-// The image is decompressed once in a program's life: before the leak check counts descriptors.
-const bool kOpened = bool(embedded_images().local_image());
-
-struct Root {
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-  int told = 0, lost = 0;
-  std::optional<Child> child;
-  Error error;
-
-  Runner::StartId start(Recipe recipe) {
-    recipe.name = "it";
-    return runner.start(
-        std::move(recipe),
-        [this](Result<Child> result) {
-          ++told;
-          if (result) {
-            child = *result;
-          } else {
-            error = result.error();
-          }
-        },
-        [this](ContextId, const Error& why) {
-          ++lost;
-          error = why;
-        });
-  }
-  // Everything that may still come has come: every process is reaped.
-  bool settle() {
-    return run_until(loop, [&] { return runner.count() == 0; });
-  }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(2 * kSecond, [&] { done = true; });
-    run_until(loop, [&] { return done; });
-  }
-};
-
-Recipe local() {
-  Recipe recipe;
-  recipe.method = "local";
-  return recipe;
-}
-
 Recipe through_shell() {
   Recipe recipe;
+  recipe.name = "it";
   recipe.method = "shell";
   recipe.boot = Recipe::Boot::kStage0;
   recipe.nonce = 0xfeed;
@@ -84,22 +38,21 @@ Recipe shell(std::string script) {
 }  // namespace
 
 TEST_CASE("a local child comes up, says what it is, and is gone when it was shut down") {
-  REQUIRE(kOpened);
   Root root;
-  root.start(local());
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  REQUIRE(root.child.has_value());
-  CHECK(root.child->id == 1);
-  CHECK(root.child->hello.uid == ::getuid());
-  CHECK(::kill(pid_t(root.child->hello.pid), 0) == 0);
+  root.start(Root::local());
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  REQUIRE(root.told.child.has_value());
+  CHECK(root.told.child->id == 1);
+  CHECK(root.told.child->hello.uid == ::getuid());
+  CHECK(::kill(pid_t(root.told.child->hello.pid), 0) == 0);
   bool done = false;
 
-  root.runner.shut_down(root.child->id, 2 * kSecond, [&] { done = true; });
+  root.runner.shut_down(root.told.child->id, 2 * kSecond, [&] { done = true; });
 
   REQUIRE(run_until(root.loop, [&] { return done; }));
-  CHECK(::kill(pid_t(root.child->hello.pid), 0) != 0);
-  CHECK(root.told == 1);
-  CHECK(root.lost == 0);
+  CHECK(::kill(pid_t(root.told.child->hello.pid), 0) != 0);
+  CHECK(root.told.up == 1);
+  CHECK(root.told.lost == 0);
   CHECK(root.runner.count() == 0);
 }
 
@@ -108,8 +61,7 @@ TEST_CASE("a runner may be destroyed when a child of its has come up, and when o
     CAPTURE(when_up);
     Root root;
     auto runner = std::make_unique<Runner>(root.loop, root.router, embedded_images(), root.ids, root.routes);
-    Recipe recipe = local();
-    recipe.name = "it";
+    const Recipe recipe = Root::local();
     pid_t pid = 0;
     bool is_lost = false;
     runner->start(
@@ -138,10 +90,10 @@ TEST_CASE("a child brought up through a shell is the same as a local one") {
 
   root.start(recipe);
 
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  INFO(root.error.text);
-  REQUIRE(root.child.has_value());
-  CHECK(root.child->bytes_sent > 20'000);
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  INFO(root.told.error.text);
+  REQUIRE(root.told.child.has_value());
+  CHECK(root.told.child->bytes_sent > 20'000);
 }
 
 // The transport's end and the end of its channel are two events that may come in either order; when the
@@ -154,11 +106,11 @@ TEST_CASE("a transport that ends at once is an error told once, in whatever orde
 
     REQUIRE(root.settle());
     REQUIRE(run_until(
-        root.loop, [&] { return root.told > 0; }, kSecond));
-    CHECK(root.told == 1);
-    CHECK_FALSE(root.child.has_value());
-    CHECK(root.error.error_class == ErrorClass::kBootstrap);
-    if (i % 2) CHECK(root.error.text.find("nothing here") != std::string::npos);
+        root.loop, [&] { return root.told.up > 0; }, kSecond));
+    CHECK(root.told.up == 1);
+    CHECK_FALSE(root.told.child.has_value());
+    CHECK(root.told.error.error_class == ErrorClass::kBootstrap);
+    if (i % 2) CHECK(root.told.error.text.find("nothing here") != std::string::npos);
   }
 }
 
@@ -169,8 +121,8 @@ TEST_CASE("a transport that cannot be started is an error that names it") {
 
   root.start(recipe);
 
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  CHECK(root.error.text.find("/nonexistent/transport") != std::string::npos);
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  CHECK(root.told.error.text.find("/nonexistent/transport") != std::string::npos);
 }
 
 TEST_CASE("a transport that says nothing is given up at the deadline and killed") {
@@ -181,8 +133,8 @@ TEST_CASE("a transport that says nothing is given up at the deadline and killed"
   root.start(recipe);
 
   REQUIRE(root.settle());
-  CHECK(root.told == 1);
-  CHECK(root.error.error_class == ErrorClass::kTimeout);
+  CHECK(root.told.up == 1);
+  CHECK(root.told.error.error_class == ErrorClass::kTimeout);
 }
 
 TEST_CASE("a start that is cancelled before it ever said hello is killed, reaped and told once") {
@@ -193,8 +145,8 @@ TEST_CASE("a start that is cancelled before it ever said hello is killed, reaped
   root.runner.cancel(start);
 
   REQUIRE(root.settle());
-  CHECK(root.told == 1);
-  CHECK(root.error.error_class == ErrorClass::kCancelled);
+  CHECK(root.told.up == 1);
+  CHECK(root.told.error.error_class == ErrorClass::kCancelled);
 }
 
 TEST_CASE("a process of another nonce is not taken for the one that was started") {
@@ -209,19 +161,19 @@ TEST_CASE("a process of another nonce is not taken for the one that was started"
   root.start(recipe);
 
   REQUIRE(root.settle());
-  CHECK(root.error.text == "it is not the process that was started");
+  CHECK(root.told.error.text == "it is not the process that was started");
 }
 
 TEST_CASE("a child that is killed is dead, said once, and its process reaped") {
   Root root;
-  root.start(local());
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
+  root.start(Root::local());
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
 
-  ::kill(pid_t(root.child->hello.pid), SIGKILL);
+  ::kill(pid_t(root.told.child->hello.pid), SIGKILL);
 
   REQUIRE(root.settle());
-  CHECK(root.lost == 1);
-  CHECK(root.error.error_class == ErrorClass::kDead);
+  CHECK(root.told.lost == 1);
+  CHECK(root.told.error.error_class == ErrorClass::kDead);
 }
 
 TEST_CASE("a hundred local children come up and go, each with an id of its own") {
@@ -229,7 +181,7 @@ TEST_CASE("a hundred local children come up and go, each with an id of its own")
   std::vector<ContextId> ids;
   for (int i = 0; i < 100; ++i)
     root.runner.start(
-        local(), [&](Result<Child> child) { ids.push_back(child ? child->id : 0); },
+        Root::local(), [&](Result<Child> child) { ids.push_back(child ? child->id : 0); },
         [](ContextId, const Error&) {});
 
   REQUIRE(run_until(
@@ -250,11 +202,11 @@ TEST_CASE("a symptom counts wherever the transport shows it, and its line is wha
     root.start(recipe);
 
     REQUIRE(root.settle());
-    REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-    CHECK(root.error.error_class == ErrorClass::kRefused);
-    CHECK(root.error.phase == Phase::kShell);
-    CHECK(root.error.text == "it is currently not available.");
-    CHECK(root.error.remedy == "ask");
+    REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+    CHECK(root.told.error.error_class == ErrorClass::kRefused);
+    CHECK(root.told.error.phase == Phase::kShell);
+    CHECK(root.told.error.text == "it is currently not available.");
+    CHECK(root.told.error.remedy == "ask");
   }
 }
 
@@ -266,19 +218,19 @@ TEST_CASE(
   limits.heartbeat_every = 50 * kMillisecond;
   limits.parent_lost_after = 200 * kMillisecond;
   root.runner.set_limits(limits);
-  root.start(local());
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  REQUIRE(root.child.has_value());
+  root.start(Root::local());
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  REQUIRE(root.told.child.has_value());
 
   // We do not answer until it has ended.
   siginfo_t info{};
-  REQUIRE(::waitid(P_PID, id_t(root.child->hello.pid), &info, WEXITED | WNOWAIT) == 0);
+  REQUIRE(::waitid(P_PID, id_t(root.told.child->hello.pid), &info, WEXITED | WNOWAIT) == 0);
 
   REQUIRE(root.settle());
-  CHECK(root.lost == 1);
-  CHECK(root.error.error_class == ErrorClass::kLost);
-  CHECK(root.error.text.find("heard nothing of us") != std::string::npos);
-  CHECK(root.error.remedy.find("memory") == std::string::npos);
+  CHECK(root.told.lost == 1);
+  CHECK(root.told.error.error_class == ErrorClass::kLost);
+  CHECK(root.told.error.text.find("heard nothing of us") != std::string::npos);
+  CHECK(root.told.error.remedy.find("memory") == std::string::npos);
 }
 
 // The deadline that the end of the process had set survived the one of the farewell, and fired into a child
@@ -288,17 +240,17 @@ TEST_CASE("a farewell to a child whose transport's process has ended before leav
   Recipe recipe = through_shell();
   recipe.argv = {"sh", "-c", "exec 3<&0; setsid sh -c \"$0\" <&3 & wait", stage0_command(recipe.nonce, "")};
   root.start(recipe);
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  INFO(root.error.text);
-  REQUIRE(root.child.has_value());
-  const pid_t transport = parent_of(pid_t(root.child->hello.pid));
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  INFO(root.told.error.text);
+  REQUIRE(root.told.child.has_value());
+  const pid_t transport = parent_of(pid_t(root.told.child->hello.pid));
   ::kill(transport, SIGKILL);
   REQUIRE(run_until(root.loop, [&] { return stat_field(transport, 0).empty(); }));
 
   bool done = false;
-  root.runner.shut_down(root.child->id, 2 * kSecond, [&] { done = true; });
+  root.runner.shut_down(root.told.child->id, 2 * kSecond, [&] { done = true; });
   REQUIRE(run_until(root.loop, [&] { return done; }));
-  CHECK(root.lost == 0);
+  CHECK(root.told.lost == 0);
   run_until(
       root.loop, [] { return false; }, 1'200 * kMillisecond);  // when it would have fired
 }

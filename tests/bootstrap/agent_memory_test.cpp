@@ -4,15 +4,11 @@
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <fstream>
-#include <memory>
-#include <optional>
 
-#include "core/epoll_loop.h"
 #include "core/text.h"
 #include "parent/command.h"
-#include "parent/runner.h"
 #include "tests/support/not_tested.h"
-#include "tests/support/tree.h"
+#include "tests/support/root.h"
 
 using namespace banyan;
 using namespace banyan::test;
@@ -23,9 +19,6 @@ constexpr std::uint64_t kOwnKibMax = 1024;
 constexpr std::uint64_t kAimKib = 512;
 constexpr std::size_t kOutputBytes = 8 << 20;
 
-// The store keeps its descriptor, so it is opened before any test can seem to leave it behind.
-const bool kOpened = bool(embedded_images().local_image());
-
 std::uint64_t own_kib(std::int64_t pid) {
   std::ifstream file(cat("/proc/", pid, "/smaps_rollup"));
   std::string word;
@@ -35,50 +28,23 @@ std::uint64_t own_kib(std::int64_t pid) {
   return own;
 }
 
-struct Root {
-  EpollLoop loop;
-  Router router{loop, RouterConfig{.id = 0, .sideways = Sideways::kVertical, .ancestors = {}, .inbox = {}}};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-
-  Child bring_up() {
-    Recipe recipe;
-    recipe.name = recipe.method = "local";
-    std::optional<Child> child;
-    runner.start(std::move(recipe),
-                 [&](Result<Child> up) {
-                   REQUIRE(up);
-                   child = *up;
-                 },
-                 {});
-    REQUIRE(run_until(loop, [&] { return child.has_value(); }));
-    ask(child->id);
-    return *child;
-  }
-  // An answer, so that the agent has read its identity and is back at rest.
-  void ask(ContextId context) {
-    bool answered = false;
-    router.call(context, kInfo, {}, [&](const Reply& reply) { answered = reply.dead == nullptr; });
-    REQUIRE(run_until(loop, [&] { return answered; }));
-  }
-  void end() {
-    bool ended = false;
-    runner.shut_down_all(2 * kSecond, [&] { ended = true; });
-    REQUIRE(run_until(loop, [&] { return ended; }));
-  }
-};
+// For an answer, so that the agent has read its identity and is back at rest.
+void ask(Root& root, ContextId agent) {
+  bool answered = false;
+  root.router.call(agent, kInfo, {}, [&](const Reply& reply) { answered = reply.dead == nullptr; });
+  REQUIRE(run_until(root.loop, [&] { return answered; }));
+}
 
 }  // namespace
 
 TEST_CASE("an idle agent has less than a mebibyte of its own, also after a command with much output") {
-  REQUIRE(kOpened);
   if (*embedded_images().local_image() < 0) {
     not_tested("image", "no image for this machine");
     return;
   }
   Root root;
-  const Child agent = root.bring_up();
+  const Child agent = root.child(0);
+  ask(root, agent.id);
   const std::uint64_t at_first = own_kib(agent.hello.pid);
 
   std::size_t bytes = 0;
@@ -93,9 +59,9 @@ TEST_CASE("an idle agent has less than a mebibyte of its own, also after a comma
     Command command(root.router, agent.id, std::move(request), std::move(callbacks));
     REQUIRE(run_until(root.loop, [&] { return done; }));
   }
-  root.ask(agent.id);
+  ask(root, agent.id);
   const std::uint64_t afterwards = own_kib(agent.hello.pid);
-  root.end();
+  CHECK(root.end_all());
 
   std::printf("an idle agent's own memory: %llu KiB at first, %llu KiB after a command, of %llu (aim %llu)\n",
               static_cast<unsigned long long>(at_first), static_cast<unsigned long long>(afterwards),

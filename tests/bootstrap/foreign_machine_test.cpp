@@ -10,16 +10,14 @@
 #include <filesystem>
 #include <optional>
 
-#include "core/epoll_loop.h"
 #include "core/info.h"
 #include "core/text.h"
 #include "parent/api/stage0.h"
 #include "parent/command.h"
-#include "parent/runner.h"
 #include "tests/bootstrap/far_end.h"
 #include "tests/support/not_tested.h"
 #include "tests/support/processes.h"
-#include "tests/support/tree.h"
+#include "tests/support/root.h"
 
 using namespace banyan;
 using namespace banyan::test;
@@ -86,35 +84,14 @@ Recipe recipe_for(const Machine& machine, const Folder& folder, bool is_known) {
   return recipe;
 }
 
-struct Root {
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-  std::optional<Child> child;
-  Error error;
+// Waits as long as it takes there.
+struct FarRoot : Root {
+  ~FarRoot() { end_all(kDeadline); }
 
-  void start(Recipe recipe) {
-    bool told = false;
-    runner.start(
-        std::move(recipe),
-        [&](Result<Child> up) {
-          told = true;
-          if (up)
-            child = *up;
-          else
-            error = up.error();
-        },
-        [this](ContextId, const Error& why) { error = why; });
+  void bring_up(Recipe recipe) {
+    start(std::move(recipe));
     REQUIRE(run_until(
-        loop, [&] { return told; }, kDeadline));
-  }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(2 * kSecond, [&] { done = true; });
-    run_until(
-        loop, [&] { return done; }, kDeadline);
+        loop, [&] { return told.up > 0; }, kDeadline));
   }
 };
 
@@ -123,7 +100,7 @@ struct Ran {
   std::optional<ExecOutcome> outcome;
 };
 
-Ran run(Root& root, std::string line) {
+Ran run(FarRoot& root, std::string line) {
   ExecRequest request;
   request.argv = {std::move(line)};
   request.shell = true;
@@ -136,9 +113,9 @@ Ran run(Root& root, std::string line) {
     if (outcome)
       ran.outcome = *outcome;
     else
-      root.error = outcome.error();
+      root.told.error = outcome.error();
   };
-  Command command(root.router, root.child->id, std::move(request), std::move(callbacks));
+  Command command(root.router, root.told.child->id, std::move(request), std::move(callbacks));
   REQUIRE(run_until(
       root.loop, [&] { return done; }, kDeadline));
   return ran;
@@ -152,11 +129,11 @@ TEST_CASE(
     for (const bool is_known : {false, true}) {
       CAPTURE(machine.uname, is_known);
       Folder folder;
-      Root root;
-      root.start(recipe_for(machine, folder, is_known));
-      CAPTURE(root.error.text);
-      REQUIRE(root.child.has_value());
-      const pid_t pid = pid_t(root.child->hello.pid);
+      FarRoot root;
+      root.bring_up(recipe_for(machine, folder, is_known));
+      CAPTURE(root.told.error.text);
+      REQUIRE(root.told.child.has_value());
+      const pid_t pid = pid_t(root.told.child->hello.pid);
 
       // It is the emulated one, and says of itself what it is.
       std::error_code none;
@@ -164,11 +141,11 @@ TEST_CASE(
                 .filename()
                 .string()
                 .starts_with(machine.qemu));
-      CHECK(image_architecture(root.child->hello.architecture) == image_architecture(machine.uname));
-      CHECK(root.child->hello.uid == ::getuid());
+      CHECK(image_architecture(root.told.child->hello.architecture) == image_architecture(machine.uname));
+      CHECK(root.told.child->hello.uid == ::getuid());
 
       std::optional<ContextInfo> info;
-      root.router.call(root.child->id, kInfo, {}, [&](const Reply& reply) {
+      root.router.call(root.told.child->id, kInfo, {}, [&](const Reply& reply) {
         if (auto read = ContextInfo::decode(reply.payload); !reply.dead && read) info = *read;
       });
       REQUIRE(run_until(
@@ -182,7 +159,7 @@ TEST_CASE(
       CHECK(ran.outcome->code == 7);
 
       bool done = false;
-      root.runner.shut_down(root.child->id, 2 * kSecond, [&] { done = true; });
+      root.runner.shut_down(root.told.child->id, 2 * kSecond, [&] { done = true; });
       REQUIRE(run_until(
           root.loop, [&] { return done; }, kDeadline));
       CHECK_FALSE(is_running(pid));
@@ -195,10 +172,10 @@ TEST_CASE("an image of another machine moves much output and ends what it runs w
   for (const Machine& machine : foreign_machines()) {
     CAPTURE(machine.uname);
     Folder folder;
-    Root root;
-    root.start(recipe_for(machine, folder, false));
-    CAPTURE(root.error.text);
-    REQUIRE(root.child.has_value());
+    FarRoot root;
+    root.bring_up(recipe_for(machine, folder, false));
+    CAPTURE(root.told.error.text);
+    REQUIRE(root.told.child.has_value());
 
     const Ran much = run(root, "head -c 3000000 /dev/zero");
     CHECK(much.out.size() == 3'000'000);
@@ -211,7 +188,7 @@ TEST_CASE("an image of another machine moves much output and ends what it runs w
     Command::Callbacks callbacks;
     callbacks.on_started = [&](const ExecStarted&) { started = true; };
     callbacks.on_done = [](Result<ExecOutcome>) {};
-    const Command command(root.router, root.child->id, std::move(request), std::move(callbacks));
+    const Command command(root.router, root.told.child->id, std::move(request), std::move(callbacks));
     REQUIRE(run_until(
         root.loop, [&] { return started; }, kDeadline));
     // Under an emulator vfork is fork: what was started may not have been executed yet.
@@ -219,7 +196,7 @@ TEST_CASE("an image of another machine moves much output and ends what it runs w
         root.loop, [&] { return !processes_marked(mark).empty(); }, kDeadline));
 
     bool done = false;
-    root.runner.shut_down(root.child->id, 2 * kSecond, [&] { done = true; });
+    root.runner.shut_down(root.told.child->id, 2 * kSecond, [&] { done = true; });
     REQUIRE(run_until(
         root.loop, [&] { return done; }, kDeadline));
     CHECK(processes_marked(mark).empty());

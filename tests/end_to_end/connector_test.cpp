@@ -12,10 +12,9 @@
 
 #include "core/text.h"
 #include "parent/command.h"
-#include "parent/runner.h"
 #include "tests/support/processes.h"
+#include "tests/support/root.h"
 #include "tests/support/sshd.h"
-#include "tests/support/tree.h"
 #include "transports/libssh2.h"
 
 using namespace banyan;
@@ -23,44 +22,15 @@ using namespace banyan::test;
 
 namespace {
 
-const bool kOpened = bool(embedded_images().local_image());
-
-struct Root {
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
+struct SshRoot : Root {
   Connectors connectors{loop, BANYAN_CONNECTOR_PROGRAM};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-  int told = 0, lost = 0;
-  std::optional<Child> child;
-  Error error;
 
-  Runner::StartId start(const SessionSettings& settings, Nanos timeout = 0) {
+  ~SshRoot() { end_all(); }  // while there are connectors
+
+  void connect(const SessionSettings& settings, Nanos timeout = 0) {
     SshOptions options;
     options.connect_timeout = timeout;
-    return runner.start(
-        libssh2("it", settings, options, loop.random(), "", connectors),
-        [this](Result<Child> result) {
-          ++told;
-          if (result) {
-            child = *result;
-          } else {
-            error = result.error();
-          }
-        },
-        [this](ContextId, const Error& why) {
-          ++lost;
-          error = why;
-        });
-  }
-  bool settle() {
-    return run_until(loop, [&] { return runner.count() == 0; });
-  }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(2 * kSecond, [&] { done = true; });
-    run_until(loop, [&] { return done; });
+    start(libssh2("it", settings, options, loop.random(), "", connectors));
   }
 };
 
@@ -113,15 +83,14 @@ SessionSettings settings_for(const Sshd& server) {
 }  // namespace
 
 TEST_CASE("a context comes up behind a session of a connector, and is gone when it was shut down") {
-  REQUIRE(kOpened);
   if (!has_sshd()) return;
   const Sshd server;
-  Root root;
-  root.start(settings_for(server));
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  INFO(root.error.text);
-  REQUIRE(root.child.has_value());
-  CHECK(root.child->method == "ssh");
+  SshRoot root;
+  root.connect(settings_for(server));
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  INFO(root.told.error.text);
+  REQUIRE(root.told.child.has_value());
+  CHECK(root.told.child->method == "ssh");
 }
 
 TEST_CASE("the host's key is checked before anything of ours is shown") {
@@ -142,18 +111,18 @@ TEST_CASE("the host's key is checked before anything of ours is shown") {
   } table[] = {{empty, "is not known"}, {other, "has changed"}, {revoked, "revoked"}};
   for (const auto& row : table) {
     CAPTURE(row.file);
-    Root root;
+    SshRoot root;
     SessionSettings settings = settings_for(server);
     settings.known_hosts = {row.file};
-    root.start(settings);
+    root.connect(settings);
     REQUIRE(root.settle());
-    REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-    CAPTURE(root.error.text);
-    CHECK(root.error.error_class == ErrorClass::kHostKey);
-    CHECK(root.error.phase == Phase::kKex);
-    CHECK(root.error.text.find(row.says) != std::string::npos);
-    CHECK(root.error.text.find("SHA256:") != std::string::npos);
-    CHECK_FALSE(root.error.remedy.empty());
+    REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+    CAPTURE(root.told.error.text);
+    CHECK(root.told.error.error_class == ErrorClass::kHostKey);
+    CHECK(root.told.error.phase == Phase::kKex);
+    CHECK(root.told.error.text.find(row.says) != std::string::npos);
+    CHECK(root.told.error.text.find("SHA256:") != std::string::npos);
+    CHECK_FALSE(root.told.error.remedy.empty());
   }
   CHECK(server.log().find("Accepted publickey") == std::string::npos);
 }
@@ -163,15 +132,15 @@ TEST_CASE("with accept_new a key nobody knew is written down once, and known fro
   const Sshd server;
   const std::string file = server.folder() + "/new_known_hosts";
   for (int i = 0; i < 2; ++i) {
-    Root root;
+    SshRoot root;
     SessionSettings settings = settings_for(server);
     settings.known_hosts = {file};
     settings.accept_new = file;
-    root.start(settings);
-    REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-    INFO(root.error.text);
-    REQUIRE(root.child.has_value());
-    CHECK((root.child->said.find("Permanently added") != std::string::npos) == (i == 0));
+    root.connect(settings);
+    REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+    INFO(root.told.error.text);
+    REQUIRE(root.told.child.has_value());
+    CHECK((root.told.child->said.find("Permanently added") != std::string::npos) == (i == 0));
   }
   std::ifstream written(file);
   std::string line, more;
@@ -183,17 +152,17 @@ TEST_CASE("with accept_new a key nobody knew is written down once, and known fro
 TEST_CASE("a key that the server does not take, and none at all, are refusals that name what was tried") {
   if (!has_sshd()) return;
   const Sshd server;
-  Root root;
+  SshRoot root;
   SessionSettings settings = settings_for(server);
   settings.identities = {server.folder() + "/host_key0", server.folder() + "/none"};
-  root.start(settings);
+  root.connect(settings);
   REQUIRE(root.settle());
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  CAPTURE(root.error.text);
-  CHECK(root.error.error_class == ErrorClass::kAuth);
-  CHECK(root.error.phase == Phase::kAuth);
-  CHECK(root.error.text.find("refused: " + server.folder() + "/host_key0") != std::string::npos);
-  CHECK(root.error.text.find("publickey") != std::string::npos);
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  CAPTURE(root.told.error.text);
+  CHECK(root.told.error.error_class == ErrorClass::kAuth);
+  CHECK(root.told.error.phase == Phase::kAuth);
+  CHECK(root.told.error.text.find("refused: " + server.folder() + "/host_key0") != std::string::npos);
+  CHECK(root.told.error.text.find("publickey") != std::string::npos);
 }
 
 TEST_CASE("what listens there and is no sshd is told in the phase where it showed") {
@@ -207,90 +176,90 @@ TEST_CASE("what listens there and is no sshd is told in the phase where it showe
                          Row{"SSH-2.0-x\r\nthis is no packet, and goes on for a while like that", true,
                              ErrorClass::kProtocol, Phase::kKex}}) {
     CAPTURE(row.answer);
-    Root root;
+    SshRoot root;
     Listener listener;
     listener.serve(root.loop, row.answer, row.hang_up);
     SessionSettings settings;
     settings.host = settings.key_name = "127.0.0.1";
     settings.port = listener.port();
     settings.user = "nobody";
-    root.start(settings);
+    root.connect(settings);
     REQUIRE(root.settle());
-    REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-    CAPTURE(root.error.text);
-    CHECK(root.error.error_class == row.error_class);
-    CHECK(root.error.phase == row.phase);
-    CHECK_FALSE(root.error.remedy.empty());
+    REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+    CAPTURE(root.told.error.text);
+    CHECK(root.told.error.error_class == row.error_class);
+    CHECK(root.told.error.phase == row.phase);
+    CHECK_FALSE(root.told.error.remedy.empty());
   }
 }
 
 TEST_CASE("a port that takes the connection and stays silent costs the time allowed and no more") {
-  Root root;
+  SshRoot root;
   Listener listener;
   listener.serve(root.loop, "", false);
   SessionSettings settings;
   settings.host = settings.key_name = "127.0.0.1";
   settings.port = listener.port();
   settings.user = "nobody";
-  root.start(settings, kSecond);
+  root.connect(settings, kSecond);
   REQUIRE(root.settle());
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  CHECK(root.error.error_class == ErrorClass::kTimeout);
-  CHECK(root.error.phase == Phase::kConnect);
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  CHECK(root.told.error.error_class == ErrorClass::kTimeout);
+  CHECK(root.told.error.phase == Phase::kConnect);
 }
 
 TEST_CASE("a name nobody knows and a port nobody listens on fail in their phases") {
   {
-    Root root;
+    SshRoot root;
     SessionSettings settings;
     settings.host = settings.key_name = "no-such-host.invalid";
-    root.start(settings);
+    root.connect(settings);
     REQUIRE(root.settle());
-    REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-    CHECK(root.error.error_class == ErrorClass::kUnreachable);
-    CHECK(root.error.phase == Phase::kResolve);
+    REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+    CHECK(root.told.error.error_class == ErrorClass::kUnreachable);
+    CHECK(root.told.error.phase == Phase::kResolve);
   }
   std::uint16_t closed = 0;
   {
     const Listener gone;
     closed = gone.port();
   }
-  Root root;
+  SshRoot root;
   SessionSettings settings;
   settings.host = settings.key_name = "127.0.0.1";
   settings.port = closed;
-  root.start(settings);
+  root.connect(settings);
   REQUIRE(root.settle());
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  CHECK(root.error.error_class == ErrorClass::kUnreachable);
-  CHECK(root.error.phase == Phase::kConnect);
-  CHECK(root.error.text.find("Connection refused") != std::string::npos);
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  CHECK(root.told.error.error_class == ErrorClass::kUnreachable);
+  CHECK(root.told.error.phase == Phase::kConnect);
+  CHECK(root.told.error.text.find("Connection refused") != std::string::npos);
 }
 
 TEST_CASE("a connector that is killed takes its sessions with it, and the next child gets another") {
   if (!has_sshd()) return;
   const Sshd server;
-  Root root;
-  root.start(settings_for(server));
-  REQUIRE(run_until(root.loop, [&] { return root.told > 0; }));
-  REQUIRE(root.child.has_value());
+  SshRoot root;
+  root.connect(settings_for(server));
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 0; }));
+  REQUIRE(root.told.child.has_value());
   for (pid_t pid : descendants_of(::getpid()))
     if (read_file(cat("/proc/", pid, "/comm")) == "banyan-connecto\n") ::kill(pid, SIGKILL);
-  REQUIRE(run_until(root.loop, [&] { return root.lost > 0; }));
-  CAPTURE(root.error.text);
-  CHECK(root.error.error_class == ErrorClass::kLost);
-  CHECK(root.error.phase == Phase::kLink);
+  REQUIRE(run_until(root.loop, [&] { return root.told.lost > 0; }));
+  CAPTURE(root.told.error.text);
+  CHECK(root.told.error.error_class == ErrorClass::kLost);
+  CHECK(root.told.error.phase == Phase::kLink);
 
-  root.child.reset();
-  root.start(settings_for(server));
-  REQUIRE(run_until(root.loop, [&] { return root.told > 1; }));
-  CHECK(root.child.has_value());
+  root.told.child.reset();
+  root.connect(settings_for(server));
+  REQUIRE(run_until(root.loop, [&] { return root.told.up > 1; }));
+  CHECK(root.told.child.has_value());
 }
 
 TEST_CASE("fifty sessions at once all come up, in no more connectors than there are processors") {
   if (!has_sshd()) return;
   const Sshd server;
-  Root root;
+  SshRoot root;
   std::vector<ContextId> ids;
   for (int i = 0; i < 50; ++i)
     root.runner.start(
