@@ -31,7 +31,7 @@ std::string in_bytes(double bytes) {
 void measure_upload() {
   Table table("Bytes sent to a new host", "As this program carries them.");
   for (const std::string_view architecture : embedded_images().architectures()) {
-    const Image& image = *embedded_images().find(architecture);
+    const Image& image = *embedded_images().find(architecture, ImageKind::kAgent);
     const double loader = double(image.loader.size());
     const double agent = double(image.compressed.size() + kImageHeaderBytes);
     const std::string name(architecture);

@@ -23,7 +23,7 @@ void measure_agents() {
       "of this machine, which the budget means, and without any.");
   Root root;
   const double unpack_began = now_us();
-  if (!embedded_images().local_image()) die("no image for this machine");
+  if (!embedded_images().local_image(ImageKind::kAgent)) die("no image for this machine");
   table.note(format("Before the first: %.2f ms to unpack the image into memory, once for all.",
                     (now_us() - unpack_began) / 1e3));
 

@@ -72,33 +72,37 @@ Result<Fd> make_executable(const Image& image) {
 
 class EmbeddedImages final : public ImageStore {
  public:
-  const Image* find(std::string_view machine) const override {
+  const Image* find(std::string_view machine, ImageKind kind) const override {
     for (const Image& image : kImages)
-      if (image.architecture == image_architecture(machine)) return &image;
+      if (image.kind == kind && image.architecture == image_architecture(machine)) return &image;
     return nullptr;
   }
 
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+
   std::vector<std::string_view> architectures() const override {
     std::vector<std::string_view> names;
-    for (const Image& image : kImages) names.push_back(image.architecture);
+    for (const Image& image : kImages)
+      if (image.kind == ImageKind::kAgent) names.push_back(image.architecture);
     return names;
   }
 
-  Result<int> local_image() override {
-    if (!local_) {
+  Result<int> local_image(ImageKind kind) override {
+    Fd& local = local_[std::size_t(kind)];
+    if (!local) {
       utsname machine{};
       ::uname(&machine);
-      const Image* image = find(machine.machine);
+      const Image* image = find(machine.machine, kind);
       if (!image) return -1;
       Result<Fd> made = make_executable(*image);
       if (!made) return made.error();
-      local_ = std::move(*made);
+      local = std::move(*made);
     }
-    return local_.get();
+    return local.get();
   }
 
  private:
-  Fd local_;
+  Fd local_[kImageKindCount];
 };
 
 }  // namespace

@@ -46,6 +46,7 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
   reach_.on_accepted(
       [this](const std::string& name, const std::string& line) { output_.notice(cat(name, ": ", line)); });
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
+  paths_.expect(options_.targets.targets);
 }
 
 FanOut::~FanOut() {

@@ -25,6 +25,7 @@
 #include "cli/tree.h"
 #include "core/text.h"
 #include "parent/api/asio_loop.h"
+#include "parent/image_service.h"
 #include "parent/log_sink.h"
 #include "transports/jump.h"
 #include "transports/remedies.h"
@@ -87,6 +88,7 @@ class Program {
         ids_(router_, kAllIds),
         routes_(router_, ids_),
         runner_(loop_, router_, embedded_images(), ids_, routes_),
+        images_(router_, embedded_images()),
         cache_(ArchCache::default_folder()),
         output_(loop_, Output::style_for(options_), [this](int error) { on_stdout_failed(error); }),
         log_(router_, [this](ContextId origin, LogLevel level,
@@ -216,6 +218,7 @@ class Program {
   IdSource ids_;
   RouteMonitor routes_;
   Runner runner_;
+  ImageService images_;  // for hops
   ArchCache cache_;
   Output output_;
   LogSink log_;

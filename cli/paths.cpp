@@ -40,6 +40,20 @@ Paths::~Paths() {
   for (const auto& [id, node] : nodes_) loop_.cancel(node.timer);
 }
 
+void Paths::expect(const std::vector<Target>& targets) {
+  for (const Target& target : targets) {
+    bool has_transport = target.method != Method::kLocal;
+    for (const Target* hop = target.hop.get(); hop != nullptr; hop = hop->hop.get()) {
+      if (has_transport) hops_.insert(hop->name);
+      has_transport = has_transport || hop->method != Method::kLocal;
+    }
+  }
+}
+
+ImageKind Paths::kind_of(const Target& target) const {
+  return hops_.contains(target.name) ? ImageKind::kHop : ImageKind::kAgent;
+}
+
 Paths::Id Paths::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record) {
   return use(target, false, std::move(on_up), std::move(on_lost), record);
 }
@@ -72,7 +86,7 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
   };
   if (!target.hop) {
     node.way = reach_.start(
-        target, [this, id](const Result<Child>& child) { on_up(id, child); }, lost, record);
+        target, kind_of(target), [this, id](const Result<Child>& child) { on_up(id, child); }, lost, record);
     return id;
   }
   const Target& hop = *target.hop;
@@ -91,8 +105,10 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   node.at = at;
   Nanos left = connect_timeout_;
   if (left > 0) left = std::max(left - (loop_.now() - node.began), Nanos(kMillisecond));
+  Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left);
+  recipe.kind = kind_of(node.target);
   node.start = remote_.start(
-      at, recipe_beneath(node.target, loop_.random(), architecture, left),
+      at, std::move(recipe),
       [this, alive = alive_, id](const Result<Child>& child) {
         if (*alive) on_up(id, child);
       },

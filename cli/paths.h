@@ -10,6 +10,7 @@
 #include <list>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,10 @@ class Paths {
   Paths(const Paths&) = delete;
   Paths& operator=(const Paths&) = delete;
   ~Paths();
+
+  // What will be started: then it is known which contexts will have to reach others themselves, and those get
+  // the image that can. Before the first start().
+  void expect(const std::vector<Target>& targets);
 
   // As Reach::start. The context may be there already, for somebody else.
   Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record = nullptr);
@@ -73,6 +78,7 @@ class Paths {
   };
 
   Id use(const Target& target, bool is_hop, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record);
+  ImageKind kind_of(const Target& target) const;
   NodeId node_of(const Target& target, WayRecord* record);
   void start_at(NodeId id, ContextId at, std::string_view architecture);
   void on_up(NodeId id, const Result<Child>& child);
@@ -92,6 +98,7 @@ class Paths {
   const Nanos connect_timeout_;
   std::map<NodeId, Node> nodes_;
   std::map<std::string, NodeId> by_name_;  // those that may be used anew
+  std::set<std::string> hops_;             // that reach others through transports, or have such beneath them
   std::map<Id, User> users_;
   std::map<Id, Reach::Id> ways_;  // of each that was ever started for somebody: how the first of its path is
   std::uint64_t next_ = 1;

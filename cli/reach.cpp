@@ -100,10 +100,12 @@ Reach::~Reach() {
   for (auto& [id, way] : ways_) loop_.cancel(way.timer);
 }
 
-Reach::Id Reach::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record) {
+Reach::Id Reach::start(const Target& target, ImageKind kind, Runner::OnUp on_up, Runner::OnLost on_lost,
+                       WayRecord* record) {
   const Id id = next_++;
   Way& way = ways_[id];
   way.target = target;
+  way.kind = kind;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
   way.began = loop_.now();
@@ -222,6 +224,7 @@ void Reach::try_now(Id id, bool may_guess) {
     recipe = openssh({target.name, target.user, target.host, target.port}, options, nonce, way.guess);
     if (options.may_ask) askpass_.serve(recipe, way.login);
   }
+  recipe.kind = way.kind;
   if (way.record != nullptr) {
     recipe.journal = way.record->journal = std::make_shared<StartJournal>();
     way.record->attempts = way.attempts;

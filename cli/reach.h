@@ -59,7 +59,8 @@ class Reach {
     on_accepted_ = std::move(tell);
   }
 
-  Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record = nullptr);
+  Id start(const Target& target, ImageKind kind, Runner::OnUp on_up, Runner::OnLost on_lost,
+           WayRecord* record = nullptr);
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
@@ -75,6 +76,7 @@ class Reach {
  private:
   struct Way {
     Target target;
+    ImageKind kind;
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
     Secrets::LoginId login = 0;

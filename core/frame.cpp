@@ -89,7 +89,8 @@ std::string_view name_of_handle(Handle handle) {
                                                 "introduce",
                                                 "detaching",
                                                 "start-child",
-                                                "end-child"};
+                                                "end-child",
+                                                "get-image"};
   if (handle == kIsDead) return "is-dead";
   return handle < sizeof kNames / sizeof kNames[0] ? kNames[handle] : std::string_view();
 }

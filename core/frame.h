@@ -58,6 +58,7 @@ constexpr Handle kIntroduce = 18;     // from the parent: [one, other], who may 
 constexpr Handle kDetaching = 19;     // to the parent: []; answered []; parent/detach.h
 constexpr Handle kStartChild = 20;    // parent/start_message.h
 constexpr Handle kEndChild = 21;      // likewise
+constexpr Handle kGetImage = 22;      // parent/image_service.h
 constexpr Handle kIsDead = 999;       // as reply_to: "there will be no other answer"
 constexpr Handle kFirstDynamicHandle = 1000;
 

@@ -18,8 +18,8 @@ constexpr Nanos kFlushPeriod = 5 * kMillisecond;
 
 }  // namespace
 
-ChildContext::Services::Services(Loop& loop, Router& router, ImageStore& images, Runner::JobMaker transports,
-                                 const Identity& identity)
+ChildContext::Services::Services(Loop& loop, Router& router, ImageStore& images,
+                                 const Runner::Transports* transports, const Identity& identity)
     : exec(loop, router),
       info(loop, router, exec),
       ids(router, {identity.first_id, identity.id_count}),
@@ -30,7 +30,7 @@ ChildContext::Services::Services(Loop& loop, Router& router, ImageStore& images,
   runner.set_limits(identity.limits);
 }
 
-ChildContext::ChildContext(Loop& loop, ImageStore& images, Owner& owner, Runner::JobMaker transports)
+ChildContext::ChildContext(Loop& loop, ImageStore& images, Owner& owner, const Runner::Transports* transports)
     : loop_(loop),
       images_(images),
       owner_(owner),

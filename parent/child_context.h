@@ -38,7 +38,7 @@ class ChildContext final : private Link::Owner {
   };
 
   // `transports` as for Runner.
-  ChildContext(Loop& loop, ImageStore& images, Owner& owner, Runner::JobMaker transports);
+  ChildContext(Loop& loop, ImageStore& images, Owner& owner, const Runner::Transports* transports);
   ChildContext(const ChildContext&) = delete;
   ChildContext& operator=(const ChildContext&) = delete;
   ~ChildContext();
@@ -74,7 +74,7 @@ class ChildContext final : private Link::Owner {
  private:
   // What serves others, once we know who we are.
   struct Services {
-    Services(Loop& loop, Router& router, ImageStore& images, Runner::JobMaker transports,
+    Services(Loop& loop, Router& router, ImageStore& images, const Runner::Transports* transports,
              const Identity& identity);
     ExecService exec;
     InfoService info;
@@ -95,7 +95,7 @@ class ChildContext final : private Link::Owner {
   Loop& loop_;
   ImageStore& images_;
   Owner& owner_;
-  const Runner::JobMaker transports_;
+  const Runner::Transports* const transports_;
   Router router_;
   std::uint64_t nonce_ = 0;
   std::unique_ptr<Link> link_;  // until it is the router's

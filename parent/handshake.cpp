@@ -78,11 +78,15 @@ std::string last_lines(std::string_view noise) {
 
 }  // namespace
 
-Handshake::Handshake(const ImageStore& images, std::uint64_t nonce, std::string expected_architecture)
-    : images_(images), nonce_(hex64(nonce)), architecture_(std::move(expected_architecture)) {
+Handshake::Handshake(const ImageStore& images, ImageKind kind, std::uint64_t nonce,
+                     std::string expected_architecture)
+    : images_(images), kind_(kind), nonce_(hex64(nonce)), architecture_(std::move(expected_architecture)) {
   if (architecture_.empty()) return;
-  // Without an image the report will say so better than we can.
-  if (const Image* image = images_.find(architecture_)) start_upload(*image, false);
+  // Without an image it is as if we did not know.
+  if (const Image* image = images_.find(architecture_, kind_))
+    start_upload(*image, false);
+  else
+    architecture_.clear();
 }
 
 void Handshake::feed(Bytes bytes) {
@@ -95,7 +99,7 @@ void Handshake::feed(Bytes bytes) {
   std::string_view text = pending_;
   while (noise_.size() <= kNoiseMax) {
     auto end = text.find('\n', searched_);
-    if (state_ != State::kWaitingForReady) {
+    if (state_ != State::kWaitingForReady && state_ != State::kNeedsImage) {
       // A frame may follow noise that did not end its line; at the start of one the magic is enough, so that
       // a peer of another version is seen as one.
       auto frame = text.starts_with(kFrame.substr(0, 2))
@@ -135,6 +139,7 @@ void Handshake::feed_end() {
     case State::kWaitingForReady:
       return fail(Phase::kShell, "the connection ended before the shell was ready",
                   "check that the account's login shell runs commands");
+    case State::kNeedsImage:
     case State::kUploading:
       return fail(Phase::kUpload, "the connection ended during the upload", kBroken);
     case State::kWaitingForHello:
@@ -177,7 +182,7 @@ void Handshake::on_line(std::string_view line) {
 void Handshake::on_ready(std::string_view report) {
   report_ = report;
   std::string machine(next_field(report));
-  bool has_dd = next_field(report) == "dd";
+  has_dd_ = next_field(report) == "dd";
   auto missing = next_field(report);
   if (missing != "-") {
     if (missing.starts_with(',')) missing.remove_prefix(1);
@@ -188,24 +193,36 @@ void Handshake::on_ready(std::string_view report) {
     return fail(
         Phase::kShell, cat("no directory where a file can be written and executed; tried ", report),
         "mount one of them without noexec, or set XDG_RUNTIME_DIR to a directory that allows execution");
-  const Image* image = images_.find(machine);
-  if (!image) {
-    std::string known;
-    for (auto name : images_.architectures()) known.append(known.empty() ? "" : ", ").append(name);
-    return fail(Phase::kShell, cat("the host is ", machine, "; this program carries images for ", known),
-                "build banyan where a cross compiler for that architecture is installed");
+  if (architecture_.empty()) {
+    architecture_ = std::move(machine);
+    state_ = State::kNeedsImage;
+    if (images_.find(architecture_, kind_)) on_image();
+    return;
   }
-  bool sent_early = !architecture_.empty();
-  if (sent_early && (machine != architecture_ || !has_dd)) {
-    fail(Phase::kShell,
-         cat("the host was taken for ", architecture_, " with dd; it is ", machine, has_dd ? "" : " without"),
-         "connect again without the remembered architecture");
+  // Loader and image are under way.
+  if (machine != architecture_ || !has_dd_) {
+    fail(
+        Phase::kShell,
+        cat("the host was taken for ", architecture_, " with dd; it is ", machine, has_dd_ ? "" : " without"),
+        "connect again without the remembered architecture");
     error_.wrong_guess = true;
     return;
   }
-  architecture_ = std::move(machine);
-  if (!sent_early) start_upload(*image, !has_dd);
   state_ = all_sent_ ? State::kWaitingForHello : State::kUploading;
+}
+
+void Handshake::on_image() {
+  if (state_ != State::kNeedsImage) return;
+  const Image* image = images_.find(architecture_, kind_);
+  if (!image) {
+    std::string known;
+    for (auto name : images_.architectures()) known.append(known.empty() ? "" : ", ").append(name);
+    return fail(Phase::kShell,
+                cat("the host is ", architecture_, "; this program carries images for ", known),
+                "build banyan where a cross compiler for that architecture is installed");
+  }
+  state_ = State::kUploading;
+  start_upload(*image, !has_dd_);
 }
 
 void Handshake::start_upload(const Image& image, bool in_octal) {

@@ -18,16 +18,19 @@ constexpr std::size_t kNoiseMax = 64 * 1024 + 256;
 
 class Handshake {
  public:
-  enum class State { kWaitingForReady, kUploading, kWaitingForHello, kLinked, kFailed };
+  // kNeedsImage: for architecture(), which the store has not; whoever has tried to get it says on_image().
+  enum class State { kWaitingForReady, kNeedsImage, kUploading, kWaitingForHello, kLinked, kFailed };
 
   // `expected_architecture` may be empty. With one, the caller may send what take_output() gives at once,
   // without waiting for the marker; stage 0 then refuses another machine before it takes a byte.
-  Handshake(const ImageStore& images, std::uint64_t nonce, std::string expected_architecture);
+  Handshake(const ImageStore& images, ImageKind kind, std::uint64_t nonce, std::string expected_architecture);
 
   // Bytes from the far end, in any split.
   void feed(Bytes bytes);
   // The transport ended. Fails the handshake unless it is linked.
   void feed_end();
+  // kNeedsImage: the store has it now, or it cannot be had. Otherwise no effect.
+  void on_image();
 
   State state() const { return state_; }
   // Bytes to send now: the loader (as octal printf lines where the far side has no dd), then the image with
@@ -54,9 +57,11 @@ class Handshake {
   void fail(Phase phase, std::string text, std::string_view remedy);
 
   const ImageStore& images_;
+  const ImageKind kind_;
   const std::string nonce_;  // as it stands in the markers
   State state_ = State::kWaitingForReady;
   std::string architecture_;  // expected, then known
+  bool has_dd_ = false;       // as stage 0 says
   bool all_sent_ = false;
   const Image* after_loader_ = nullptr;  // to be sent when the loader, sent as octal lines, is in place
   std::string pending_;                  // the line, or the frame, that has begun

@@ -7,16 +7,23 @@
 
 #include "core/bytes.h"
 #include "core/fd.h"
+#include "core/function.h"
 
 namespace banyan {
 
-// All views point into storage that lives as long as the program.
+// What a context will be used for. A hop can start children through transports, and hands images on; an agent
+// starts children on its own machine alone, for which it is a sixth lighter (docs/design/002-image-size.md).
+enum class ImageKind : std::uint8_t { kAgent, kHop };
+constexpr std::uint8_t kImageKindCount = 2;
+
+// All views point into storage that lives as long as the program, or the store.
 struct Image {
   std::string_view architecture;  // as uname -m says: "x86_64"
   Bytes loader;                   // already padded to loader_bytes(), ending in kLoaderTail
   Bytes compressed;               // one zstd frame with its length and checksum
   std::uint32_t plain_bytes = 0;
   std::uint64_t id = 0;  // of the plain bytes: the first 8 of their SHA-256
+  ImageKind kind = ImageKind::kAgent;
 };
 
 // The architecture of the images for a machine, as its uname -m says: armv8l is a 64-bit kernel that shows
@@ -25,15 +32,18 @@ constexpr std::string_view image_architecture(std::string_view machine) {
   return machine == "armv8l" ? "armv7l" : machine;
 }
 
-// Knows the images this program carries.
+// Knows the images this program carries, or can get.
 class ImageStore {
  public:
   virtual ~ImageStore() = default;
-  virtual const Image* find(std::string_view machine) const = 0;  // as uname -m says; nullptr: none
+  // As uname -m says; nullptr: none, or not here yet.
+  virtual const Image* find(std::string_view machine, ImageKind kind) const = 0;
   virtual std::vector<std::string_view> architectures() const = 0;
+  // Gets it from elsewhere, where that is possible. `done` once, at once or from the loop: find() knows then.
+  virtual void obtain(std::string_view machine, ImageKind kind, Function<void()> done) = 0;
   // The image of this machine, decompressed into a sealed, executable memfd, made once; -1 in the Fd when
   // there is none. The descriptor stays the store's.
-  virtual Result<int> local_image() = 0;
+  virtual Result<int> local_image(ImageKind kind) = 0;
 };
 
 // The images built into this program (bootstrap/). Lives as long as the program.

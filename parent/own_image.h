@@ -1,5 +1,5 @@
-// parent/own_image.h -- a child on this machine runs what we run ourselves: an image in memory, or a file
-// that may be gone by now.
+// parent/own_image.h -- a child on this machine runs what we run ourselves, whatever kind was asked for: an
+// image in memory, or a file that may be gone by now.
 #pragma once
 
 #include <fcntl.h>
@@ -8,11 +8,12 @@
 
 namespace banyan {
 
-class OwnImage final : public ImageStore {
+class OwnImage : public ImageStore {
  public:
-  const Image* find(std::string_view) const override { return nullptr; }
+  const Image* find(std::string_view, ImageKind) const override { return nullptr; }
   std::vector<std::string_view> architectures() const override { return {}; }
-  Result<int> local_image() override {
+  void obtain(std::string_view, ImageKind, Function<void()>) override {}  // who would is given RemoteImages
+  Result<int> local_image(ImageKind) override {
     if (!file_) file_ = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     if (!file_) return system_error(ErrorClass::kBootstrap, Phase::kUpload, "/proc/self/exe", errno);
     return file_.get();

@@ -12,6 +12,7 @@
 
 #include "core/loop.h"
 #include "core/result.h"
+#include "parent/image.h"
 #include "parent/start_journal.h"
 
 namespace banyan {
@@ -75,6 +76,7 @@ struct Recipe {
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
   std::uint64_t nonce = 0;                                       // kStage0: the one its command text carries
   std::string architecture;  // kStage0: as uname -m says; empty: not known, wait for stage 0 to tell
+  ImageKind kind = ImageKind::kAgent;
   std::vector<Symptom> symptoms;
   std::shared_ptr<CarrierSource> source;  // null: a process of ours
   Deadlines deadlines;

@@ -5,7 +5,7 @@
 namespace banyan {
 
 Runner::Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes,
-               JobMaker transports)
+               const Transports* transports)
     : loop_(loop), router_(router), images_(images), ids_(ids), routes_(routes), transports_(transports) {}
 
 Runner::~Runner() {
@@ -17,7 +17,7 @@ Runner::StartId Runner::start(Recipe recipe, OnUp on_up, OnLost on_lost) {
   const StartId id = next_++;
   std::unique_ptr<Job>& job = jobs_[id];
   if (transports_ != nullptr) {
-    job = transports_(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost));
+    job = transports_->make_job(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost));
   } else {
     job = std::make_unique<Job>(*this, id, std::move(recipe), std::move(on_up), std::move(on_lost));
   }

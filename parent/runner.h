@@ -15,6 +15,8 @@
 
 namespace banyan {
 
+class Unpacker;
+
 // A context that is up.
 struct Child {
   ContextId id = 0;
@@ -38,12 +40,15 @@ class Runner {
   // Without `transports` it starts images of this machine and nothing else: so the agent, for which the rest
   // would be a sixth of what it weighs (docs/design/002-image-size.md).
   class Job;  // one child, from its start to its end
-  using JobMaker = std::unique_ptr<Job> (*)(Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up,
-                                            OnLost&& on_lost);
-  static std::unique_ptr<Job> make_transport_job(Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up,
-                                                 OnLost&& on_lost);
+  struct Transports {
+    std::unique_ptr<Job> (*make_job)(Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up,
+                                     OnLost&& on_lost);
+    // What a request says of a transport, as parent/transport_message.h has it.
+    bool (*decode)(Unpacker& in, Recipe& recipe);
+  };
+  static const Transports kTransports;
   Runner(Loop& loop, Router& router, ImageStore& images, IdSource& ids, RouteMonitor& routes,
-         JobMaker transports = make_transport_job);
+         const Transports* transports = &kTransports);
   ~Runner();
 
   // `on_up` exactly once. `on_lost` once, later, if it came up and its link then ended without our asking:
@@ -64,6 +69,8 @@ class Runner {
   void shut_down_all(Nanos within, Function<void()> done);
   // Processes not reaped yet, of detached children too: but nobody waits for those, and they outlive us.
   std::size_t count() const { return jobs_.size() + strays_.size(); }
+
+  const Transports* transports() const { return transports_; }
 
   // For children started from now on.
   void set_log_level(std::uint8_t level) { log_level_ = level; }
@@ -89,7 +96,7 @@ class Runner {
   ImageStore& images_;
   IdSource& ids_;
   RouteMonitor& routes_;
-  const JobMaker transports_;  // may be null
+  const Transports* const transports_;  // may be null
   std::uint8_t log_level_ = 0;
   LinkLimits limits_;
   std::shared_ptr<const FrameWatcher> frame_watcher_;  // every child has it; may be null

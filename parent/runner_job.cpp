@@ -80,7 +80,7 @@ bool Runner::Job::open_channel() {
 
 Result<std::unique_ptr<Carrier>> Runner::Job::start_carrier(Fd far_end) {
   ASSERT(recipe_.boot == Recipe::Boot::kImage);
-  const Result<int> image = runner_.images_.local_image();
+  const Result<int> image = runner_.images_.local_image(recipe_.kind);
   if (!image) return image.error();
   const SpawnPlan plan(*image, {"banyan-agent", hex64(recipe_.nonce)},
                        ProcessCarrier::options(recipe_.environment));

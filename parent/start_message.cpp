@@ -1,27 +1,17 @@
 #include "parent/start_message.h"
 
 #include "core/msgpack.h"
+#include "parent/transport_message.h"
 
 namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kImageFields = 5, kChildFields = 5, kErrorFields = 7;
+constexpr std::uint32_t kImageFields = 5, kTransportFields = kImageFields + 1, kChildFields = 5,
+                        kErrorFields = 7;
 
 Error malformed(const char* what) {
   return Error{ErrorClass::kProtocol, Phase::kHello, what, {}};
-}
-
-void pack_duration(Packer& out, Nanos time) {
-  out.number(std::uint64_t((time + kMillisecond - 1) / kMillisecond));  // a short one is not none
-}
-
-Nanos take_duration(Unpacker& in) {
-  return Nanos(in.number(UINT32_MAX)) * kMillisecond;
-}
-
-std::string take_string(Unpacker& in) {
-  return std::string(as_text(in.bytes()));
 }
 
 void pack_error(Packer& out, const Error& error) {
@@ -47,26 +37,43 @@ Error take_error(Unpacker& in, ContextId where) {
 
 }  // namespace
 
+void pack_duration(Packer& out, Nanos time) {
+  out.number(std::uint64_t((time + kMillisecond - 1) / kMillisecond));  // a short one is not none
+}
+
+Nanos take_duration(Unpacker& in) {
+  return Nanos(in.number(UINT32_MAX)) * kMillisecond;
+}
+
+std::string take_string(Unpacker& in) {
+  return std::string(as_text(in.bytes()));
+}
+
 Buffer StartRequest::encode() const {
   Packer out;
-  out.array(kImageFields).number(std::uint8_t(recipe.boot)).number(lost);
+  const bool has_transport = recipe.boot != Recipe::Boot::kImage;
+  out.array(has_transport ? kTransportFields : kImageFields).number(std::uint8_t(recipe.boot)).number(lost);
   out.bytes(as_bytes(recipe.name)).bytes(as_bytes(recipe.method));
   pack_duration(out, recipe.deadlines.total);
+  if (has_transport) pack_transport(out, recipe);
   return out.take();
 }
 
-Result<StartRequest> StartRequest::decode(Bytes bytes) {
+Result<StartRequest> StartRequest::decode(Bytes bytes, const Runner::Transports* transports) {
   Unpacker in(bytes);
   StartRequest request;
-  const bool has_all = in.array() == kImageFields;
-  if (in.number() != std::uint64_t(Recipe::Boot::kImage))
+  const std::uint32_t fields = in.array();
+  const bool has_transport = in.number(1) != std::uint64_t(Recipe::Boot::kImage);
+  if (has_transport && transports == nullptr)
     return Error{
         ErrorClass::kRefused, Phase::kConnect, "only a child on the same machine can be started here", {}};
   request.lost = in.number();
   request.recipe.name = take_string(in);
   request.recipe.method = take_string(in);
   request.recipe.deadlines.total = take_duration(in);
-  if (!has_all || !in.finish()) return malformed("a request for a child that does not parse");
+  const bool has_all = !has_transport || transports->decode(in, request.recipe);
+  if (!has_all || fields != kImageFields + has_transport || !in.finish())
+    return malformed("a request for a child that does not parse");
   return request;
 }
 

@@ -11,13 +11,14 @@
 namespace banyan {
 
 struct StartRequest {
-  // Of an image: its name, method and deadline for all. The first field says which kind of recipe it is, and
-  // so which fields follow.
+  // Of an image of the same machine: its name, method and deadline for all. Of a transport, what
+  // parent/transport_message.h has besides. No journal, and no source.
   Recipe recipe;
   Handle lost = 0;  // of the caller
 
   Buffer encode() const;
-  static Result<StartRequest> decode(Bytes bytes);
+  // `transports` as the runner has it, which is to start the child.
+  static Result<StartRequest> decode(Bytes bytes, const Runner::Transports* transports);
 };
 
 // `name` and `method` of the child are not said: the caller knows them.

@@ -23,7 +23,7 @@ void StartService::on_start(Incoming& request) {
   if (closed_) return router_.reply_dead(call, DeadReason::kEnding, "this context is shutting down");
   if (runner_.count() >= kChildrenMax)
     return router_.reply_dead(call, DeadReason::kBusy, cat(kChildrenMax, " children are here already"));
-  Result<StartRequest> decoded = StartRequest::decode(request.payload);
+  Result<StartRequest> decoded = StartRequest::decode(request.payload, runner_.transports());
   if (!decoded) return router_.reply_dead(call, DeadReason::kRefused, decoded.error().text);
   const Runner::StartId start = runner_.start(
       std::move(decoded->recipe),

@@ -4,6 +4,7 @@
 
 #include "core/text.h"
 #include "parent/process_carrier.h"
+#include "parent/transport_message.h"
 
 namespace banyan {
 
@@ -11,10 +12,12 @@ namespace {
 constexpr std::size_t kReadMax = 64 * 1024;
 }
 
-std::unique_ptr<Runner::Job> Runner::make_transport_job(Runner& runner, StartId id, Recipe&& recipe,
-                                                        OnUp&& on_up, OnLost&& on_lost) {
-  return std::make_unique<TransportJob>(runner, id, std::move(recipe), std::move(on_up), std::move(on_lost));
-}
+const Runner::Transports Runner::kTransports = {
+    [](Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up, OnLost&& on_lost) -> std::unique_ptr<Job> {
+      return std::make_unique<TransportJob>(runner, id, std::move(recipe), std::move(on_up),
+                                            std::move(on_lost));
+    },
+    take_transport};
 
 Error detached_error() {
   Error error{ErrorClass::kLost, Phase::kLink, "it has detached: it lives on, outside of this tree", {}};
@@ -39,7 +42,9 @@ void Runner::TransportJob::begin() {
   if (!open_channel()) return;
   if (recipe_.boot == Recipe::Boot::kImage) return make_link({});
   enter(Phase::kConnect, recipe_.deadlines.until_ready);
-  handshake_ = std::make_unique<Handshake>(runner_.images_, recipe_.nonce, recipe_.architecture);
+  if (!recipe_.architecture.empty()) runner_.images_.obtain(recipe_.architecture, recipe_.kind, [] {});
+  handshake_ =
+      std::make_unique<Handshake>(runner_.images_, recipe_.kind, recipe_.nonce, recipe_.architecture);
   channel_watch_ = runner_.loop_.watch(channel_.get(), {.read = true}, [this](Ready ready) { talk(ready); });
   advance();
 }
@@ -87,8 +92,17 @@ void Runner::TransportJob::advance() {
   switch (handshake_->state()) {
     case Handshake::State::kWaitingForReady:
       return;
+    case Handshake::State::kNeedsImage:
+      if (is_obtaining_) return;
+      is_obtaining_ = true;
+      if (phase_ <= Phase::kShell) enter(Phase::kUpload, recipe_.deadlines.upload);
+      return runner_.images_.obtain(handshake_->architecture(), recipe_.kind, [this, alive = alive_] {
+        if (!*alive || failure_ || !handshake_) return;
+        handshake_->on_image();
+        advance();
+      });
     case Handshake::State::kUploading:
-      if (phase_ == Phase::kConnect) enter(Phase::kUpload, recipe_.deadlines.upload);
+      if (phase_ <= Phase::kShell) enter(Phase::kUpload, recipe_.deadlines.upload);
       return;
     case Handshake::State::kWaitingForHello:
       // All has left us, and may still be on a slow line.

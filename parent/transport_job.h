@@ -42,8 +42,10 @@ class Runner::TransportJob final : public Runner::Job {
   std::size_t uploaded_ = 0;
   bool waiting_for_room_ = false;
   bool channel_ended_ = false;
-  Nanos asked_since_ = 0;  // since when a person is asked
+  bool is_obtaining_ = false;  // the image
+  Nanos asked_since_ = 0;      // since when a person is asked
   AsideFilter asides_;
+  Alive alive_;
 };
 
 }  // namespace banyan

@@ -1,6 +1,6 @@
 // parent/unix_client.h -- the way into a tree through the socket of a listener (parent/unix_listener.h).
 //
-//   ChildContext context(loop, images, owner, Runner::make_transport_job);
+//   ChildContext context(loop, images, owner, &Runner::kTransports);
 //   if (const Result<Done> knocked = join(context, path); !knocked) ...;    // nobody there, not ours, ...
 //
 // and the owner is told that the context is up, or why not: within the deadline. Who joins is a child like

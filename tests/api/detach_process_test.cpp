@@ -28,9 +28,10 @@ enum Ask : Handle { kListen = 600, kDetach, kOutcome, kChild, kRun, kComplain, k
 
 class ProgramImage final : public ImageStore {
  public:
-  const Image* find(std::string_view) const override { return nullptr; }
+  const Image* find(std::string_view, ImageKind) const override { return nullptr; }
   std::vector<std::string_view> architectures() const override { return {}; }
-  Result<int> local_image() override {
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override {
     if (!file_) file_ = Fd(::open(BANYAN_CONTEXT_PROGRAM, O_RDONLY | O_CLOEXEC));
     return file_.get();
   }

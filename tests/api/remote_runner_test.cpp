@@ -29,7 +29,7 @@ namespace {
 class DeletedFile final : public ImageStore {
  public:
   DeletedFile() {
-    const int image = *embedded_images().local_image();
+    const int image = *embedded_images().local_image(ImageKind::kAgent);
     struct stat status {};
     ::fstat(image, &status);
     std::string name = "/tmp/banyan-deleted-XXXXXX";
@@ -43,9 +43,10 @@ class DeletedFile final : public ImageStore {
     file_ = Fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
     ::unlink(name.c_str());
   }
-  const Image* find(std::string_view) const override { return nullptr; }
+  const Image* find(std::string_view, ImageKind) const override { return nullptr; }
   std::vector<std::string_view> architectures() const override { return {}; }
-  Result<int> local_image() override { return file_.get(); }
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override { return file_.get(); }
 
  private:
   Fd file_;

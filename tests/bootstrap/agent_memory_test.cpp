@@ -38,7 +38,7 @@ void ask(Root& root, ContextId agent) {
 }  // namespace
 
 TEST_CASE("an idle agent has less than a mebibyte of its own, also after a command with much output") {
-  if (*embedded_images().local_image() < 0) {
+  if (*embedded_images().local_image(ImageKind::kAgent) < 0) {
     not_tested("image", "no image for this machine");
     return;
   }

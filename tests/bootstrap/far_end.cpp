@@ -52,13 +52,13 @@ class EchoImages final : public ImageStore {
       frames_.back().resize(
           ZSTD_compress2(context, frames_.back().data(), frames_.back().size(), plain.data(), plain.size()));
       ZSTD_freeCCtx(context);
-      images_.push_back(*embedded_images().find(architecture));
+      images_.push_back(*embedded_images().find(architecture, ImageKind::kAgent));
       images_.back().compressed = {};
       images_.back().plain_bytes = std::uint32_t(plain.size());
     }
     for (std::size_t i = 0; i < images_.size(); ++i) images_[i].compressed = as_bytes(frames_[i]);
   }
-  const Image* find(std::string_view machine) const override {
+  const Image* find(std::string_view machine, ImageKind) const override {
     for (const Image& image : images_)
       if (image.architecture == image_architecture(machine)) return &image;
     return nullptr;
@@ -68,7 +68,8 @@ class EchoImages final : public ImageStore {
     for (const Image& image : images_) names.push_back(image.architecture);
     return names;
   }
-  Result<int> local_image() override { return -1; }
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override { return -1; }
 
  private:
   std::vector<std::string> frames_;
@@ -211,7 +212,7 @@ int end_of(Process& process) {
 }
 
 Booted boot(Start what, const Boot& how, const Folder& folder) {
-  Handshake handshake(echo_images(), nonce_of_test(), how.expected_architecture);
+  Handshake handshake(echo_images(), ImageKind::kAgent, nonce_of_test(), how.expected_architecture);
   what.argv.push_back(stage0_command(nonce_of_test(), how.expected_architecture));
   Process process = start(what, folder);
 
@@ -261,6 +262,7 @@ Booted boot(Start what, const Boot& how, const Folder& folder) {
         handshake.feed_end();
       } else {
         handshake.feed({part, std::size_t(count)});
+        handshake.on_image();
         if (handshake.state() == Handshake::State::kLinked) {
           Buffer rest = handshake.take_rest();
           heard.append(rest.begin(), rest.end());

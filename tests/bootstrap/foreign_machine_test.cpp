@@ -55,7 +55,7 @@ std::vector<Machine> foreign_machines() {
     return found;
   }
   for (const Machine& machine : kMachines) {
-    if (machine.uname == here.machine || !embedded_images().find(machine.uname)) continue;
+    if (machine.uname == here.machine || !embedded_images().find(machine.uname, ImageKind::kAgent)) continue;
     if (find_program(machine.qemu).empty())
       not_tested("qemu", cat("there is no ", machine.qemu));
     else

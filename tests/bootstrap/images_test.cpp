@@ -23,7 +23,7 @@ constexpr std::size_t kBudget = 64 * 1024, kBudgetElsewhere = 66 * 1024;
 constexpr std::size_t kAim = 40 * 1024;
 
 // The store keeps this descriptor, so it is opened before any test can seem to leave it behind.
-const bool kOpened = bool(embedded_images().local_image());
+const bool kOpened = bool(embedded_images().local_image(ImageKind::kAgent));
 
 std::string hash_of(int fd) {
   std::FILE* pipe = ::popen(cat("sha256sum </proc/", ::getpid(), "/fd/", fd).c_str(), "r");
@@ -39,7 +39,7 @@ TEST_CASE("loader and agent together are sent within the budget") {
   std::istringstream small(BANYAN_SMALL_IMAGES);
   std::size_t checked = 0;
   for (std::string architecture; small >> architecture; ++checked) {
-    const Image* image = embedded_images().find(architecture);
+    const Image* image = embedded_images().find(architecture, ImageKind::kAgent);
     REQUIRE(image != nullptr);
     const std::size_t budget = architecture == "x86_64" ? kBudget : kBudgetElsewhere;
     std::size_t sent = image->loader.size() + kImageHeaderBytes + image->compressed.size();
@@ -53,7 +53,7 @@ TEST_CASE("loader and agent together are sent within the budget") {
 
 TEST_CASE("every loader has the one size stage 0 asks for, and its end mark") {
   for (auto architecture : embedded_images().architectures()) {
-    const Image* image = embedded_images().find(architecture);
+    const Image* image = embedded_images().find(architecture, ImageKind::kAgent);
     REQUIRE(image != nullptr);
     CHECK(image->loader.size() == loader_bytes());
     CHECK(as_text(image->loader).ends_with(kLoaderTail));
@@ -62,13 +62,14 @@ TEST_CASE("every loader has the one size stage 0 asks for, and its end mark") {
                            "ELF"));
   }
   CHECK(loader_bytes() % 8 == 0);
-  CHECK(embedded_images().find("pdp11") == nullptr);
-  CHECK(embedded_images().find("armv8l") == embedded_images().find("armv7l"));
+  CHECK(embedded_images().find("pdp11", ImageKind::kAgent) == nullptr);
+  CHECK(embedded_images().find("armv8l", ImageKind::kAgent) ==
+        embedded_images().find("armv7l", ImageKind::kAgent));
 }
 
 TEST_CASE("every image is one frame with its size and checksum, and is what its id says") {
   for (auto architecture : embedded_images().architectures()) {
-    const Image* image = embedded_images().find(architecture);
+    const Image* image = embedded_images().find(architecture, ImageKind::kAgent);
     REQUIRE(image != nullptr);
     CHECK(ZSTD_getFrameContentSize(image->compressed.data(), image->compressed.size()) == image->plain_bytes);
     CHECK((image->compressed[4] & 4) != 0);  // checksum flag
@@ -83,15 +84,15 @@ TEST_CASE("every image is one frame with its size and checksum, and is what its 
 TEST_CASE("the local image is made once, sealed, and the bytes its id was made of") {
   utsname machine{};
   ::uname(&machine);
-  const Image* image = embedded_images().find(machine.machine);
+  const Image* image = embedded_images().find(machine.machine, ImageKind::kAgent);
   if (!image) {
     test::not_tested("image", "no image for this machine");
     return;
   }
-  auto fd = embedded_images().local_image();
+  auto fd = embedded_images().local_image(ImageKind::kAgent);
   REQUIRE(kOpened);
   REQUIRE(fd);
-  CHECK(*embedded_images().local_image() == *fd);
+  CHECK(*embedded_images().local_image(ImageKind::kAgent) == *fd);
 
   struct stat status {};
   REQUIRE(::fstat(*fd, &status) == 0);

@@ -345,7 +345,7 @@ TEST_CASE("a terminal that echoes the command and hangs up while stage 0 waits l
 }
 
 TEST_CASE("an echo of the command is not mistaken for its output") {
-  Handshake handshake(echo_images(), nonce_of_test(), {});
+  Handshake handshake(echo_images(), ImageKind::kAgent, nonce_of_test(), {});
   std::string command = stage0_command(nonce_of_test(), {});
   handshake.feed(as_bytes(command + "\r\n" + command + "\n"));
   CHECK(handshake.state() == State::kWaitingForReady);

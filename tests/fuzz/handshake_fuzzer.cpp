@@ -19,11 +19,12 @@ constexpr std::uint64_t kNonce = 0x0123456789abcdef;
 
 class Images final : public ImageStore {
  public:
-  const Image* find(std::string_view architecture) const override {
+  const Image* find(std::string_view architecture, ImageKind) const override {
     return architecture == image_.architecture ? &image_ : nullptr;
   }
   std::vector<std::string_view> architectures() const override { return {image_.architecture}; }
-  Result<int> local_image() override { return -1; }
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override { return -1; }
 
  private:
   Image image_ = {"x86_64", as_bytes("a loader \x01\xff%\\ and its end"), as_bytes("a frame"), 1000, 1};
@@ -37,7 +38,7 @@ struct End {
 };
 
 End run(const Images& images, bool expected, Bytes bytes, bool in_pieces) {
-  Handshake handshake(images, kNonce, expected ? "x86_64" : "");
+  Handshake handshake(images, ImageKind::kAgent, kNonce, expected ? "x86_64" : "");
   std::size_t sent = 0;
   auto send = [&] {
     const Buffer output = handshake.take_output();
@@ -54,6 +55,7 @@ End run(const Images& images, bool expected, Bytes bytes, bool in_pieces) {
     const std::size_t piece =
         in_pieces ? std::min<std::size_t>(bytes.size(), 1 + bytes[0] % 61) : bytes.size();
     handshake.feed(bytes.first(piece));
+    handshake.on_image();
     bytes = bytes.subspan(piece);
     ASSERT(handshake.noise().size() <= kNoiseMax);
     send();

@@ -29,13 +29,14 @@ class Images final : public ImageStore {
     images_[0] = {"x86_64", as_bytes(kLoader), as_bytes(kCompressed), 1000, 1};
     images_[1] = {"aarch64", as_bytes("another loader"), as_bytes("another frame"), 2000, 2};
   }
-  const Image* find(std::string_view architecture) const override {
+  const Image* find(std::string_view architecture, ImageKind) const override {
     for (const Image& image : images_)
       if (image.architecture == architecture) return &image;
     return nullptr;
   }
   std::vector<std::string_view> architectures() const override { return {"x86_64", "aarch64"}; }
-  Result<int> local_image() override { return -1; }
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override { return -1; }
 
   static constexpr std::string_view kLoader{"lo\0ad\n7%er\\\xff\x08\x40.", 15};
   static constexpr std::string_view kCompressed = "frame";
@@ -48,8 +49,12 @@ struct Far {
   Images images;
   Handshake handshake;
 
-  explicit Far(std::string expected = {}) : handshake(images, kNonce, std::move(expected)) {}
-  void says(std::string_view text) { handshake.feed(as_bytes(text)); }
+  explicit Far(std::string expected = {})
+      : handshake(images, ImageKind::kAgent, kNonce, std::move(expected)) {}
+  void says(std::string_view text) {
+    handshake.feed(as_bytes(text));
+    handshake.on_image();  // those there are are here
+  }
   std::string takes() {
     Buffer output = handshake.take_output();
     handshake.note_sent();

@@ -136,7 +136,7 @@ TEST_CASE("who had a client of a socket start a child hears of its end") {
   Handle lost = 0;
   std::optional<Header> call;
   tree.client.router.add_handler(kStartChild, Access::ancestors(), [&](Incoming& message) {
-    const Result<StartRequest> request = StartRequest::decode(message.payload);
+    const Result<StartRequest> request = StartRequest::decode(message.payload, nullptr);
     REQUIRE(bool(request));
     lost = request->lost;
     call = message.header;

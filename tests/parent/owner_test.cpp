@@ -25,9 +25,10 @@ namespace {
 
 class NoImages final : public ImageStore {
  public:
-  const Image* find(std::string_view) const override { return nullptr; }
+  const Image* find(std::string_view, ImageKind) const override { return nullptr; }
   std::vector<std::string_view> architectures() const override { return {}; }
-  Result<int> local_image() override { return -1; }
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override { return -1; }
 };
 
 enum class At { kNever, kUp, kParentLost, kEnd };
@@ -335,9 +336,10 @@ TEST_CASE("a client that comes and goes at once is said to have come before it i
 
 TEST_CASE("a runner may be destroyed when what it started has ended, and tells nobody once it is") {
   struct Broken final : ImageStore {
-    const Image* find(std::string_view) const override { return nullptr; }
+    const Image* find(std::string_view, ImageKind) const override { return nullptr; }
     std::vector<std::string_view> architectures() const override { return {}; }
-    Result<int> local_image() override {
+    void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+    Result<int> local_image(ImageKind) override {
       return Error{ErrorClass::kBootstrap, Phase::kHello, "there is no image", {}};
     }
   } images;

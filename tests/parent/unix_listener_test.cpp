@@ -29,9 +29,10 @@ constexpr ContextId kRoot = 0, kAbove = 1, kDoor = 1'001, kBeneath = 1'010, kDee
 
 class NoImages final : public ImageStore {
  public:
-  const Image* find(std::string_view) const override { return nullptr; }
+  const Image* find(std::string_view, ImageKind) const override { return nullptr; }
   std::vector<std::string_view> architectures() const override { return {}; }
-  Result<int> local_image() override { return -1; }
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
+  Result<int> local_image(ImageKind) override { return -1; }
 };
 
 // A private folder, and what is left in it is removed.

@@ -17,7 +17,7 @@
 namespace banyan::test {
 
 // The image is decompressed once in a program's life: before the leak check counts descriptors.
-inline const bool kImageIsOpen = bool(embedded_images().local_image());
+inline const bool kImageIsOpen = bool(embedded_images().local_image(ImageKind::kAgent));
 
 // What becomes of a start, as it is told.
 struct Told {
