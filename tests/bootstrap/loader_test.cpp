@@ -32,7 +32,7 @@ namespace {
 const Image& echo_image() {
   utsname name{};
   ::uname(&name);
-  const Image* image = echo_images().find(name.machine);
+  const Image* image = echo_images().find(name.machine, ImageKind::kAgent);
   REQUIRE(image != nullptr);
   return *image;
 }

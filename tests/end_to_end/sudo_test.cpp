@@ -153,6 +153,27 @@ TEST_CASE("whoever may become another user without a password runs commands as t
   }
 }
 
+TEST_CASE("beneath a hop sudo makes another user of it, and what lies beneath is that user too") {
+  if (!can_test()) return;
+  const Finished got = run_in({}, {"run", "local/sudo:db,local/sudo:db/local,sudo:db/local/local", "--sh",
+                                   "id -un; cat >/dev/null; exit 7"});
+  CAPTURE(got.err);
+  CHECK(got.code == 1);
+  CHECK(got.out == "local/sudo:db  db\nlocal/sudo:db/local  db\nsudo:db/local/local  db\n");
+  CHECK(nobody_is_left());
+}
+
+TEST_CASE(
+    "where sudo says no beneath a hop, that is told with the hop, and what else is beneath it goes on") {
+  if (!can_test()) return;
+  const Finished got = run_in({}, {"run", "local/sudo:nosuch,local/local", "--", "id", "-un"});
+  CHECK(got.code == 1);
+  CHECK(got.out == "local/local  ann\n");
+  CHECK(contains(got.err, "local/sudo:nosuch  become: sudo: "));
+  CHECK(contains(got.err, "by way of local"));
+  CHECK(nobody_is_left());
+}
+
 TEST_CASE("sudo alone is root, as far as the machine itself lets us") {
   if (!has_sudo()) return;
   if (::geteuid() != 0 && std::system("sudo -n true 2>/dev/null") != 0)
