@@ -82,11 +82,9 @@ Handshake::Handshake(const ImageStore& images, ImageKind kind, std::uint64_t non
                      std::string expected_architecture)
     : images_(images), kind_(kind), nonce_(hex64(nonce)), architecture_(std::move(expected_architecture)) {
   if (architecture_.empty()) return;
-  // Without an image it is as if we did not know.
-  if (const Image* image = images_.find(architecture_, kind_))
-    start_upload(*image, false);
-  else
-    architecture_.clear();
+  const Image* image = images_.find(architecture_, kind_);
+  sent_early_ = image != nullptr;
+  if (sent_early_) start_upload(*image, false);
 }
 
 void Handshake::feed(Bytes bytes) {
@@ -193,14 +191,8 @@ void Handshake::on_ready(std::string_view report) {
     return fail(
         Phase::kShell, cat("no directory where a file can be written and executed; tried ", report),
         "mount one of them without noexec, or set XDG_RUNTIME_DIR to a directory that allows execution");
-  if (architecture_.empty()) {
-    architecture_ = std::move(machine);
-    state_ = State::kNeedsImage;
-    if (images_.find(architecture_, kind_)) on_image();
-    return;
-  }
-  // Loader and image are under way.
-  if (machine != architecture_ || !has_dd_) {
+  // Stage 0 has ended by now.
+  if (!architecture_.empty() && (machine != architecture_ || !has_dd_)) {
     fail(
         Phase::kShell,
         cat("the host was taken for ", architecture_, " with dd; it is ", machine, has_dd_ ? "" : " without"),
@@ -208,7 +200,13 @@ void Handshake::on_ready(std::string_view report) {
     error_.wrong_guess = true;
     return;
   }
-  state_ = all_sent_ ? State::kWaitingForHello : State::kUploading;
+  if (sent_early_) {
+    state_ = all_sent_ ? State::kWaitingForHello : State::kUploading;
+    return;
+  }
+  architecture_ = std::move(machine);
+  state_ = State::kNeedsImage;
+  if (images_.find(architecture_, kind_)) on_image();
 }
 
 void Handshake::on_image() {

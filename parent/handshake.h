@@ -62,6 +62,7 @@ class Handshake {
   State state_ = State::kWaitingForReady;
   std::string architecture_;  // expected, then known
   bool has_dd_ = false;       // as stage 0 says
+  bool sent_early_ = false;   // loader and image, for the architecture that was expected
   bool all_sent_ = false;
   const Image* after_loader_ = nullptr;  // to be sent when the loader, sent as octal lines, is in place
   std::string pending_;                  // the line, or the frame, that has begun

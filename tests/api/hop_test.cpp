@@ -14,7 +14,7 @@
 #include "parent/image_service.h"
 #include "parent/remote_runner.h"
 #include "tests/support/processes.h"
-#include "tests/support/tree.h"
+#include "tests/support/root.h"
 
 using namespace banyan;
 using namespace banyan::test;
@@ -22,8 +22,7 @@ using namespace banyan::test;
 namespace {
 
 // Before the leak check counts descriptors.
-const bool kOpened = bool(embedded_images().local_image(ImageKind::kAgent)) &&
-                     bool(embedded_images().local_image(ImageKind::kHop));
+const bool kHopIsOpen = bool(embedded_images().local_image(ImageKind::kHop));
 
 std::string machine() {
   utsname name{};
@@ -58,40 +57,26 @@ Recipe shell(std::uint64_t nonce, const std::string& architecture = {}, ImageKin
   return through({"/bin/sh", "-c"}, nonce, architecture, kind);
 }
 
-struct Root {
-  EpollLoop loop;
-  Router router{loop, config_of(0)};
-  IdSource ids{router, kAllIds};
-  RouteMonitor routes{router, ids};
-  Runner runner{loop, router, embedded_images(), ids, routes};
-  RemoteRunner remote{router};
+struct Tree : Root {
   ImageService images{router, embedded_images()};
-  std::size_t asked = 0, image_bytes = 0;  // for images, on the links to our children
+  std::size_t asked = 0, image_bytes = 0;  // for images, and of all answers, on the links to our children
   std::vector<std::string> lost;
 
-  Root() {
+  Tree() {
     runner.watch_frames([this](std::string_view, bool outgoing, const Header& header) {
       if (!outgoing && header.handle == kGetImage) ++asked;
       if (outgoing && header.stream == kReplyStream) image_bytes += header.length;
     });
   }
-  ~Root() {
-    bool done = false;
-    runner.shut_down_all(4 * kSecond, [&] { done = true; });
-    run_until(loop, [&] { return done; });
-  }
+  ~Tree() { end_all(); }
 
   using Outcome = std::optional<Result<Child>>;
   void begin(ContextId at, Recipe recipe, Outcome& outcome) {
-    auto on_up = [&outcome](const Result<Child>& child) { outcome = child; };
-    auto on_lost = [this](ContextId, const Error& why) { lost.push_back(why.text); };
-    if (at == 0) {
-      runner.start(std::move(recipe), on_up, on_lost);
-    } else {
-      remote.start(at, std::move(recipe), on_up, on_lost);
-    }
+    start(
+        at, std::move(recipe), [&outcome](const Result<Child>& child) { outcome = child; },
+        [this](ContextId, const Error& why) { lost.push_back(why.text); });
   }
-  Result<Child> start(ContextId at, Recipe recipe) {
+  Result<Child> try_child(ContextId at, Recipe recipe) {
     Outcome outcome;
     begin(at, std::move(recipe), outcome);
     REQUIRE(run_until(
@@ -99,19 +84,16 @@ struct Root {
     return *outcome;
   }
   Child child(ContextId at, Recipe recipe) {
-    const Result<Child> child = start(at, std::move(recipe));
+    const Result<Child> child = try_child(at, std::move(recipe));
     INFO((child ? "" : child.error().text));
     REQUIRE(bool(child));
     return *child;
   }
-  std::string echo(ContextId at) {
+  std::string state_of(ContextId context) {
     std::string heard;
-    bool done = false;
-    router.call(at, kInfo, {}, [&](const Reply& reply) {
-      heard = reply.dead ? reply.dead->text : "up";
-      done = true;
-    });
-    REQUIRE(run_until(loop, [&] { return done; }));
+    router.call(context, kInfo, {},
+                [&](const Reply& reply) { heard = reply.dead ? reply.dead->text : "up"; });
+    REQUIRE(run_until(loop, [&] { return !heard.empty(); }));
     return heard;
   }
 };
@@ -119,9 +101,9 @@ struct Root {
 }  // namespace
 
 TEST_CASE("a hop brings up a child through a transport, and it is usable at once") {
-  REQUIRE(kOpened);
+  REQUIRE(kHopIsOpen);
   for (const std::string& architecture : {std::string(), machine()}) {
-    Root root;
+    Tree root;
     const Child hop = root.child(0, local(ImageKind::kHop));
 
     const Child child = root.child(hop.id, shell(11, architecture));
@@ -130,20 +112,20 @@ TEST_CASE("a hop brings up a child through a transport, and it is usable at once
     CHECK(child.name == "beneath");
     CHECK(child.bytes_sent > 30'000);
     CHECK(root.router.parent_of(child.id) == hop.id);
-    CHECK(root.echo(child.id) == "up");
+    CHECK(root.state_of(child.id) == "up");
     CHECK(root.lost.empty());
   }
 }
 
 TEST_CASE("an image crosses the link to a hop once, for all who are started beneath it at the same time") {
-  Root root;
+  Tree root;
   const Child hop = root.child(0, local(ImageKind::kHop));
   const Image& image = *embedded_images().find(machine(), ImageKind::kAgent);
 
   constexpr std::size_t kChildren = 20;
-  std::vector<Root::Outcome> outcomes(kChildren);
+  std::vector<Tree::Outcome> outcomes(kChildren);
   for (std::size_t i = 0; i < kChildren; ++i) root.begin(hop.id, shell(100 + i), outcomes[i]);
-  for (Root::Outcome& outcome : outcomes) {
+  for (Tree::Outcome& outcome : outcomes) {
     REQUIRE(run_until(
         root.loop, [&] { return outcome.has_value(); }, 60 * kSecond));
     INFO((*outcome ? "" : outcome->error().text));
@@ -156,7 +138,7 @@ TEST_CASE("an image crosses the link to a hop once, for all who are started bene
 }
 
 TEST_CASE("a hop beneath a hop gets its images from above through the first, which keeps them") {
-  Root root;
+  Tree root;
   const Child first = root.child(0, local(ImageKind::kHop));
   const Child second = root.child(first.id, shell(21, {}, ImageKind::kHop));
   const Child third = root.child(second.id, shell(22, {}, ImageKind::kHop));
@@ -165,16 +147,16 @@ TEST_CASE("a hop beneath a hop gets its images from above through the first, whi
   const Child leaf = root.child(third.id, shell(23));
 
   CHECK(root.asked == 2);  // of the other kind
-  CHECK(root.echo(leaf.id) == "up");
+  CHECK(root.state_of(leaf.id) == "up");
 }
 
 TEST_CASE("a hop's child whose transport fails is told with its last words, and where") {
-  Root root;
+  Tree root;
   const Child hop = root.child(0, local(ImageKind::kHop));
   Recipe recipe = through({"/bin/sh", "-c", "echo 'become: no such user' >&2; exit 7; :"}, 31, {});
   recipe.symptoms = {{"no such user", Phase::kBecome, ErrorClass::kRefused, "name one that is there"}};
 
-  const Result<Child> failed = root.start(hop.id, recipe);
+  const Result<Child> failed = root.try_child(hop.id, recipe);
 
   REQUIRE_FALSE(bool(failed));
   CHECK(failed.error().phase == Phase::kBecome);
@@ -183,13 +165,13 @@ TEST_CASE("a hop's child whose transport fails is told with its last words, and 
   CHECK(failed.error().remedy == "name one that is there");
   CHECK(failed.error().context == hop.id);
 
-  const Result<Child> missing = root.start(hop.id, through({"/nonexistent/transport"}, 32, {}));
+  const Result<Child> missing = root.try_child(hop.id, through({"/nonexistent/transport"}, 32, {}));
   REQUIRE_FALSE(bool(missing));
   CHECK(missing.error().text.find("/nonexistent/transport") != std::string::npos);
 }
 
 TEST_CASE("a hop whose child dies says that it is lost, and how") {
-  Root root;
+  Tree root;
   const Child hop = root.child(0, local(ImageKind::kHop));
   const Child child = root.child(hop.id, shell(41));
 
@@ -201,9 +183,9 @@ TEST_CASE("a hop whose child dies says that it is lost, and how") {
 }
 
 TEST_CASE("a start at a hop that is cancelled leaves nothing behind") {
-  Root root;
+  Tree root;
   const Child hop = root.child(0, local(ImageKind::kHop));
-  Root::Outcome outcome;
+  Tree::Outcome outcome;
   auto on_up = [&](const Result<Child>& child) { outcome = child; };
   const auto start = root.remote.start(hop.id, through({"/bin/sh", "-c", "sleep 300; :"}, 51, {}), on_up,
                                        [](ContextId, const Error&) {});
@@ -217,13 +199,13 @@ TEST_CASE("a start at a hop that is cancelled leaves nothing behind") {
 }
 
 TEST_CASE("an agent refuses to start children through transports, and lives on") {
-  Root root;
+  Tree root;
   const Child agent = root.child(0, local(ImageKind::kAgent));
 
-  const Result<Child> refused = root.start(agent.id, shell(61));
+  const Result<Child> refused = root.try_child(agent.id, shell(61));
 
   REQUIRE_FALSE(bool(refused));
   CHECK(refused.error().text.find("only a child on the same machine can be started here") !=
         std::string::npos);
-  CHECK(root.echo(agent.id) == "up");
+  CHECK(root.state_of(agent.id) == "up");
 }
