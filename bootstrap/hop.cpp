@@ -15,6 +15,7 @@ struct Images {
   }
   operator banyan::ImageStore&() { return store; }
 
+  // Never destroyed, as all of the agent; nor would they be before the router.
   banyan::RemoteImages store;
   std::optional<banyan::ImageService> service;
 };

@@ -12,7 +12,9 @@ Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_vie
   ASSERT(target.hop && target.method != Method::kSsh);  // cli/targets.h knows no other
   const std::string name = last_name(target);
   if (target.method == Method::kLocal) return local(name, left);
-  return sudo({name, target.user, {}}, nonce, architecture, left);
+  // It is what the hop says of itself.
+  const std::string_view expected = is_architecture(architecture) ? architecture : std::string_view();
+  return sudo({name, target.user, {}}, nonce, expected, left);
 }
 
 Error error_of_start(const Target& target, Error error) {

@@ -212,6 +212,10 @@ class Router final : private Link::Owner, private Inbox::Owner, private Outbox::
   void abandon(CallId call);
   void reply(const Header& to, Buffer payload);
   void reply_dead(const Header& to, DeadReason reason, std::string_view text);
+  // Of ours to `caller` that have not left yet.
+  std::size_t replies_waiting(ContextId caller) const {
+    return outbox_.waiting({config_.id, caller, kReplyStream});
+  }
   // A message without an answer. Fragments what is long.
   void send(ContextId destination, Handle handle, Buffer payload, StreamId stream = kCallStream,
             Handle reply_to = kNoReply);

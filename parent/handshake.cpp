@@ -215,8 +215,10 @@ void Handshake::on_image() {
   if (!image) {
     std::string known;
     for (auto name : images_.architectures()) known.append(known.empty() ? "" : ", ").append(name);
-    return fail(Phase::kShell,
-                cat("the host is ", architecture_, "; this program carries images for ", known),
+    // A hop knows only what it was given.
+    known = known.empty() ? "; no image for that came from above"
+                          : cat("; this program carries images for ", known);
+    return fail(Phase::kShell, cat("the host is ", architecture_, known),
                 "build banyan where a cross compiler for that architecture is installed");
   }
   state_ = State::kUploading;

@@ -12,7 +12,7 @@
 namespace banyan {
 
 // What a context will be used for. A hop can start children through transports, and hands images on; an agent
-// starts children on its own machine alone, for which it is a sixth lighter (docs/design/002-image-size.md).
+// starts children on its own machine alone, for which it is an eighth lighter (docs/design/006-hops.md).
 enum class ImageKind : std::uint8_t { kAgent, kHop };
 constexpr std::uint8_t kImageKindCount = 2;
 
@@ -48,6 +48,14 @@ class ImageStore {
 
 // The images built into this program (bootstrap/). Lives as long as the program.
 ImageStore& embedded_images();
+
+// What may be in a command text as the architecture of a machine, whoever says that it is.
+constexpr std::size_t kArchitectureNameMax = 64;  // of uname -m: the kernel's own limit
+constexpr bool is_architecture(std::string_view text) {
+  for (const char c : text)
+    if (c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z')) return false;
+  return !text.empty() && text.size() <= kArchitectureNameMax;
+}
 
 // What stage 0 receives before the image: the same for every architecture, so it can be asked for before the
 // architecture is known.

@@ -59,45 +59,66 @@ ImageService::~ImageService() {
 void ImageService::on_request(Incoming& request) {
   const Header& call = request.header;
   if (call.reply_to == kNoReply) return;
-  const Result<ImageRequest> wanted = ImageRequest::decode(request.payload);
-  if (!wanted) return router_.reply_dead(call, DeadReason::kRefused, wanted.error().text);
-  if (images_.find(wanted->architecture, wanted->kind)) return answer(call, *wanted);
-  if (waiting_ >= kImageWaitersMax)
-    return router_.reply_dead(call, DeadReason::kBusy, cat(kImageWaitersMax, " wait for images already"));
-  ++waiting_;
-  images_.obtain(wanted->architecture, wanted->kind, [this, alive = alive_, call, wanted = *wanted] {
+  if (router_.way_to(call.source) != call.source)
+    return router_.reply_dead(call, DeadReason::kRefused, "images are for children; ask your parent");
+  const Result<ImageRequest> image = ImageRequest::decode(request.payload);
+  if (!image) return router_.reply_dead(call, DeadReason::kRefused, image.error().text);
+  if (router_.replies_waiting(call.source) + waiting(call.source) >= kImagesOfChildMax)
+    return router_.reply_dead(call, DeadReason::kBusy, "you wait for many images already");
+  if (images_.find(image->architecture, image->kind)) return answer(call, *image);
+  want(*image, call);
+}
+
+std::size_t ImageService::waiting(ContextId child) const {
+  std::size_t count = 0;
+  for (const Wanted& wanted : wanted_)
+    for (const Header& call : wanted.calls) count += call.source == child;
+  return count;
+}
+
+void ImageService::want(const ImageRequest& image, const Header& call) {
+  for (Wanted& wanted : wanted_)
+    if (wanted.image == image) return wanted.calls.push_back(call);
+  if (wanted_.size() >= kImagesWantedMax)
+    return router_.reply_dead(call, DeadReason::kBusy, "many images are on their way already");
+  const auto wanted = wanted_.insert(wanted_.end(), {image, {call}});
+  images_.obtain(image.architecture, image.kind, [this, alive = alive_, wanted] {
     if (!*alive) return;
-    --waiting_;
-    answer(call, wanted);
+    for (const Header& waiting : wanted->calls) answer(waiting, wanted->image);
+    wanted_.erase(wanted);
   });
 }
 
-void ImageService::answer(const Header& call, const ImageRequest& wanted) {
-  router_.reply(call, encode_image(images_.find(wanted.architecture, wanted.kind)));
+void ImageService::answer(const Header& call, const ImageRequest& image) {
+  router_.reply(call, encode_image(images_.find(image.architecture, image.kind)));
 }
 
-RemoteImages::Place RemoteImages::look(std::string_view machine, ImageKind kind) {
+RemoteImages::Place RemoteImages::place_of(std::string_view architecture, ImageKind kind) {
   auto at = held_.begin();
-  while (at != held_.end() && (at->key.architecture != machine || at->key.kind != kind)) ++at;
+  while (at != held_.end() && (at->key.architecture != architecture || at->key.kind != kind)) ++at;
   return at;
 }
 
 const Image* RemoteImages::find(std::string_view machine, ImageKind kind) const {
   for (const Held& held : held_)
-    if (held.key.kind == kind && held.key.architecture == machine && !held.image.compressed.empty())
+    if (held.key.kind == kind && held.key.architecture == image_architecture(machine) &&
+        !held.image.compressed.empty())
       return &held.image;
   return nullptr;
 }
 
 void RemoteImages::obtain(std::string_view machine, ImageKind kind, Function<void()> done) {
-  Place held = look(machine, kind);
+  const std::string_view architecture = image_architecture(machine);
+  Place held = place_of(architecture, kind);
   if (held == held_.end()) {
-    if (router_ == nullptr || held_.size() >= kImagesHeldMax || machine.size() > kArchitectureNameMax)
+    // That there is none costs a question when it is asked for again, and no more.
+    if (held_.size() >= kImagesHeldMax)
+      held_.remove_if([](const Held& old) { return old.is_known && old.image.compressed.empty(); });
+    if (router_ == nullptr || router_->config().ancestors.empty() || held_.size() >= kImagesHeldMax ||
+        architecture.size() > kArchitectureNameMax)
       return done();
-    held = held_.insert(held_.end(), Held{{std::string(machine), kind}, {}, {}, false, {}});
-    const auto& above = router_->config().ancestors;
-    if (above.empty()) return held_.erase(held), done();  // it has left its tree
-    router_->call(above.front(), kGetImage, held->key.encode(),
+    held = held_.insert(held_.end(), Held{{std::string(architecture), kind}, {}, {}, false, {}});
+    router_->call(router_->config().ancestors.front(), kGetImage, held->key.encode(),
                   [this, alive = alive_, held](const Reply& reply) {
                     if (*alive) on_reply(held, reply);
                   });
@@ -106,17 +127,22 @@ void RemoteImages::obtain(std::string_view machine, ImageKind kind, Function<voi
   held->waiters.push_back(std::move(done));
 }
 
-// Of a parent that gave no answer another may be asked for.
+// What nobody has answered is asked for again when it is wanted again.
 void RemoteImages::on_reply(Place held, const Reply& reply) {
   const auto waiters = std::exchange(held->waiters, {});
-  held->is_known = reply.dead == nullptr && reply.payload.size() <= kImageBytesMax;
-  if (!held->is_known) {
+  if (reply.dead != nullptr) {
     held_.erase(held);
   } else {
-    held->bytes.assign(reply.payload.begin(), reply.payload.end());
-    held->image.architecture = held->key.architecture;
-    held->image.kind = held->key.kind;
-    if (!decode_image(held->bytes, held->image)) held->image.compressed = {};
+    held->is_known = true;
+    if (reply.payload.size() <= kImageBytesMax)
+      held->bytes.assign(reply.payload.begin(), reply.payload.end());
+    if (decode_image(held->bytes, held->image)) {
+      held->image.architecture = held->key.architecture;
+      held->image.kind = held->key.kind;
+    } else {
+      held->image.compressed = {};
+      held->bytes = {};
+    }
   }
   for (const auto& done : waiters) done();
 }

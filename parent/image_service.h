@@ -2,8 +2,9 @@
 // parent for what it has not, and keeps it. So an image crosses each link once, however many hosts of its
 // kind lie beneath.
 //
-// A call to kGetImage carries an ImageRequest; its reply is the image, or says that there is none. Images are
-// no secret: whoever may send to us may ask. See docs/protocol.md. Thread: the loop's.
+// A call to kGetImage carries an ImageRequest; its reply is the image, or says that there is none. Only a
+// child may ask, and so much at a time that it holds little of us and takes no place from others. See
+// docs/protocol.md. Thread: the loop's.
 #pragma once
 
 #include <list>
@@ -15,10 +16,13 @@
 
 namespace banyan {
 
-constexpr std::size_t kArchitectureNameMax = 64;  // as uname -m says; the kernel's own limit
-constexpr std::size_t kImageBytesMax = 1 << 20;   // of one, compressed: the toolbox has a quarter of that
-constexpr std::size_t kImagesHeldMax = 16;        // so at most 16 MiB and a little
-constexpr std::size_t kImageWaitersMax = 1'024;   // of the service; beyond: dead, busy
+constexpr std::size_t kImageBytesMax = 1 << 20;  // with its loader: the toolbox has a quarter of that
+constexpr std::size_t kImagesHeldMax = 32;       // so 32 MiB and a little; there are six
+// Of these, so many may be asked for on behalf of children at a time; the rest are for what we start
+// ourselves.
+constexpr std::size_t kImagesWantedMax = 24;
+// So much one child may wait for, and have unread: it keeps what it gets, and asks for each image once.
+constexpr std::size_t kImagesOfChildMax = 8;
 
 struct ImageRequest {
   std::string architecture;
@@ -26,6 +30,7 @@ struct ImageRequest {
 
   Buffer encode() const;
   static Result<ImageRequest> decode(Bytes bytes);
+  bool operator==(const ImageRequest&) const = default;
 };
 
 // Hands out what the store has, or can get.
@@ -38,18 +43,26 @@ class ImageService {
   ~ImageService();
 
  private:
+  struct Wanted {  // the store is getting it
+    ImageRequest image;
+    std::vector<Header> calls;
+  };
   void on_request(Incoming& request);
-  void answer(const Header& call, const ImageRequest& wanted);
+  std::size_t waiting(ContextId child) const;
+  void want(const ImageRequest& image, const Header& call);
+  void answer(const Header& call, const ImageRequest& image);
 
   Router& router_;
   ImageStore& images_;
-  std::size_t waiting_ = 0;
+  std::list<Wanted> wanted_;
   Alive alive_;
 };
 
 // Those that our parent has given us. Our own for children on this machine.
 class RemoteImages final : public OwnImage {
  public:
+  ~RemoteImages() override { *alive_ = false; }
+
   // From when we are up; before that nothing can be obtained. The router outlives it.
   void ask(Router& router) { router_ = &router; }
 
@@ -65,7 +78,7 @@ class RemoteImages final : public OwnImage {
     std::vector<Function<void()>> waiters;
   };
   using Place = std::list<Held>::iterator;
-  Place look(std::string_view machine, ImageKind kind);
+  Place place_of(std::string_view architecture, ImageKind kind);
   void on_reply(Place held, const Reply& reply);
 
   Router* router_ = nullptr;

@@ -12,7 +12,7 @@ class OwnImage : public ImageStore {
  public:
   const Image* find(std::string_view, ImageKind) const override { return nullptr; }
   std::vector<std::string_view> architectures() const override { return {}; }
-  void obtain(std::string_view, ImageKind, Function<void()>) override {}  // who would is given RemoteImages
+  void obtain(std::string_view, ImageKind, Function<void()> done) override { done(); }
   Result<int> local_image(ImageKind) override {
     if (!file_) file_ = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     if (!file_) return system_error(ErrorClass::kBootstrap, Phase::kUpload, "/proc/self/exe", errno);

@@ -38,7 +38,7 @@ class Runner {
 
   // `ids` are for its children; `routes` is told of each that comes up.
   // Without `transports` it starts images of this machine and nothing else: so the agent, for which the rest
-  // would be a sixth of what it weighs (docs/design/002-image-size.md).
+  // would be an eighth of what it weighs (docs/design/006-hops.md).
   class Job;  // one child, from its start to its end
   struct Transports {
     std::unique_ptr<Job> (*make_job)(Runner& runner, StartId id, Recipe&& recipe, OnUp&& on_up,

@@ -82,6 +82,7 @@ class Runner::Job : protected Link::Owner, protected Carrier::Owner {
   std::optional<Error> loss_;  // what the link said when it broke, unless we asked for it
   bool ended_by_us_ = false;   // the carrier, after the link
   bool is_let_go_ = false;     // it asked to be: it detaches
+  Alive alive_;
 
  private:
   void welcome(IdRange ids);
@@ -99,7 +100,6 @@ class Runner::Job : protected Link::Owner, protected Carrier::Owner {
   std::unique_ptr<Link> greeting_;  // the link until it is the router's
   bool ending_ = false;             // we asked for it
   std::vector<Function<void()>> waiters_;
-  Alive alive_;
 };
 
 // The last line that says something.

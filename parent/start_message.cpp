@@ -65,8 +65,7 @@ Result<StartRequest> StartRequest::decode(Bytes bytes, const Runner::Transports*
   const std::uint32_t fields = in.array();
   const bool has_transport = in.number(1) != std::uint64_t(Recipe::Boot::kImage);
   if (has_transport && transports == nullptr)
-    return Error{
-        ErrorClass::kRefused, Phase::kConnect, "only a child on the same machine can be started here", {}};
+    return Error{ErrorClass::kRefused, Phase::kConnect, "no transport can be started here", {}};
   request.lost = in.number();
   request.recipe.name = take_string(in);
   request.recipe.method = take_string(in);

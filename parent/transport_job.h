@@ -1,7 +1,7 @@
 // parent/transport_job.h -- a child at the far end of a transport: the dialogue with stage 0, the phases that
 // the transport tells of, and what its complaints mean.
 //
-// Part of the Runner of programs; the agent does without.
+// Part of the Runner of programs and hops; the agent does without.
 #pragma once
 
 #include <string>
@@ -45,7 +45,6 @@ class Runner::TransportJob final : public Runner::Job {
   bool is_obtaining_ = false;  // the image
   Nanos asked_since_ = 0;      // since when a person is asked
   AsideFilter asides_;
-  Alive alive_;
 };
 
 }  // namespace banyan

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "core/text.h"
+#include "parent/image.h"
 #include "transports/cache_file.h"
 
 namespace banyan {
@@ -12,15 +13,6 @@ namespace {
 constexpr const char* kFileName = "architectures";
 constexpr std::size_t kFileMax = 16 << 20;  // more than kArchCacheMax honest lines
 constexpr std::size_t kHostMax = 1'024;
-constexpr std::size_t kArchitectureMax = 32;
-
-// As uname -m says it. What else the file may hold never reaches a command text.
-bool is_architecture(std::string_view text) {
-  auto good = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-  };
-  return !text.empty() && text.size() <= kArchitectureMax && std::ranges::all_of(text, good);
-}
 
 bool is_host(std::string_view text) {
   auto good = [](char c) { return static_cast<unsigned char>(c) > ' ' || c == ' '; };

@@ -37,6 +37,16 @@ TEST_CASE("another user beneath a hop is a sudo there, which knows the hop's mac
   CHECK(recipe_beneath(target_of("web1/sudo"), 7, "", 0).argv == sudo({"", "root", ""}, 7, "").argv);
 }
 
+TEST_CASE("a hop that says it is no machine there could be is asked what it is, and nothing of that is run") {
+  for (const char* said : {"a-b", "x86_64; id", "'", "", "$(id)", "x86 64"}) {
+    CAPTURE(said);
+    const Recipe recipe = recipe_beneath(target_of("web1/sudo:postgres"), 7, said, 0);
+    CHECK(recipe.architecture == "");
+    CHECK(recipe.argv == sudo({"", "postgres", ""}, 7, "").argv);
+  }
+  CHECK(recipe_beneath(target_of("web1/sudo"), 7, std::string(65, 'x'), 0).architecture == "");
+}
+
 TEST_CASE(
     "what goes wrong with a sudo beneath a hop goes wrong in phase become, with a local one where it does") {
   const Error error{ErrorClass::kTimeout, Phase::kConnect, "nothing came of it", {}};

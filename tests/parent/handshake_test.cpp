@@ -25,11 +25,12 @@ Buffer bytes_of(std::string_view text) {
 
 class Images final : public ImageStore {
  public:
-  Images() {
+  explicit Images(bool late = false) : are_late(late) {
     images_[0] = {"x86_64", as_bytes(kLoader), as_bytes(kCompressed), 1000, 1};
     images_[1] = {"aarch64", as_bytes("another loader"), as_bytes("another frame"), 2000, 2};
   }
   const Image* find(std::string_view architecture, ImageKind) const override {
+    if (are_late) return nullptr;
     for (const Image& image : images_)
       if (image.architecture == architecture) return &image;
     return nullptr;
@@ -40,6 +41,7 @@ class Images final : public ImageStore {
 
   static constexpr std::string_view kLoader{"lo\0ad\n7%er\\\xff\x08\x40.", 15};
   static constexpr std::string_view kCompressed = "frame";
+  bool are_late = false;
 
  private:
   Image images_[2];
@@ -49,11 +51,15 @@ struct Far {
   Images images;
   Handshake handshake;
 
-  explicit Far(std::string expected = {})
-      : handshake(images, ImageKind::kAgent, kNonce, std::move(expected)) {}
+  explicit Far(std::string expected = {}, bool images_are_late = false)
+      : images(images_are_late), handshake(images, ImageKind::kAgent, kNonce, std::move(expected)) {}
   void says(std::string_view text) {
     handshake.feed(as_bytes(text));
-    handshake.on_image();  // those there are are here
+    if (!images.are_late) handshake.on_image();
+  }
+  void get_image() {
+    images.are_late = false;
+    handshake.on_image();
   }
   std::string takes() {
     Buffer output = handshake.take_output();
@@ -274,6 +280,49 @@ TEST_CASE("a wrong expectation is told apart from failures that would happen aga
   CHECK(without_image.takes().empty());
   without_image.says(kGood);
   CHECK(without_image.handshake.error().wrong_guess);
+}
+
+TEST_CASE("an image that comes later is sent when it is there, whether or not the machine was expected") {
+  for (const char* expected : {"", "x86_64"}) {
+    Far far(expected, true);
+    far.says(kGood);
+    CHECK(far.handshake.state() == State::kNeedsImage);
+    CHECK(far.handshake.architecture() == "x86_64");
+    CHECK(far.takes().empty());
+    CHECK(far.handshake.state() == State::kNeedsImage);
+
+    far.get_image();
+
+    CHECK(far.takes() == upload());
+    CHECK(far.handshake.state() == State::kWaitingForHello);
+    far.handshake.on_image();
+    CHECK(far.takes().empty());
+    far.says(frames());
+    CHECK(far.handshake.state() == State::kLinked);
+  }
+}
+
+TEST_CASE("while an image is on its way a far end that ends, fails or says much is not taken for a child") {
+  Far gone("", true), failed("", true), early("", true), noisy("", true);
+  for (Far* far : {&gone, &failed, &early, &noisy}) {
+    far->says(kGood);
+    REQUIRE(far->handshake.state() == State::kNeedsImage);
+  }
+  gone.handshake.feed_end();
+  CHECK(gone.handshake.state() == State::kFailed);
+  CHECK((gone.handshake.error().phase == Phase::kUpload));
+  gone.get_image();
+  CHECK(gone.handshake.state() == State::kFailed);
+  CHECK(gone.takes().empty());
+
+  failed.says("BANYAN-ERROR 0123456789abcdef 3 upload\n");
+  CHECK(failed.handshake.state() == State::kFailed);
+
+  early.says(frames());
+  CHECK(early.handshake.state() == State::kNeedsImage);
+
+  noisy.says(std::string(kNoiseMax + 1, 'x'));
+  CHECK(noisy.handshake.state() == State::kFailed);
 }
 
 TEST_CASE("without dd the loader goes as printf lines, and the image only once it is in place") {
