@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/frame.h"
 #include "core/loop.h"
 #include "core/result.h"
 #include "parent/image.h"
@@ -63,6 +64,7 @@ inline const Symptom* find_symptom(const std::vector<Symptom>& symptoms, std::st
 }
 
 class CarrierSource;
+class Answerer;
 
 struct Recipe {
   enum class Boot {
@@ -77,6 +79,12 @@ struct Recipe {
   std::uint64_t nonce = 0;                                       // kStage0: the one its command text carries
   std::string architecture;  // kStage0: as uname -m says; empty: not known, wait for stage 0 to tell
   ImageKind kind = ImageKind::kAgent;
+  // What the transport's processes read as a file, which has no name in any folder (parent/back_channel.h).
+  std::string file;
+  // Answers what they ask; null: nobody does. Over a link goes where it is asked instead; 0: nowhere.
+  std::shared_ptr<Answerer> answerer;
+  ContextId answered_by = 0;
+  Handle answered_at = 0;
   std::vector<Symptom> symptoms;
   std::shared_ptr<CarrierSource> source;  // null: a process of ours
   Deadlines deadlines;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/text.h"
+#include "parent/back_channel.h"
 #include "parent/command.h"
 
 namespace banyan {
@@ -27,6 +28,13 @@ RemoteRunner::StartId RemoteRunner::start(ContextId at, Recipe recipe, OnUp on_u
   start.on_lost = std::move(on_lost);
   start.lost =
       router_.add_handler(Access::only(at), [this, id](Incoming& message) { this->on_lost(id, message); });
+  if (recipe.answerer) {
+    start.answerer = recipe.answerer;
+    start.asked =
+        router_.add_handler(Access::only(at), [this, id](Incoming& request) { on_question(id, request); });
+    recipe.answered_by = router_.id();
+    recipe.answered_at = start.asked;
+  }
   StartRequest request;
   request.recipe = std::move(recipe);
   request.lost = start.lost;
@@ -59,10 +67,32 @@ Result<Child> RemoteRunner::judge(const Start& start, const Reply& reply) const 
 void RemoteRunner::on_reply(StartId id, const Reply& reply) {
   const auto found = starts_.find(id);
   found->second.call = 0;
+  end_questions(found->second);
   Result<Child> child = judge(found->second, reply);
   if (!child) return take(id).on_up(child);
   found->second.child = child->id;
   std::exchange(found->second.on_up, nullptr)(child);
+}
+
+// What its processes ask is answered until it is up, and not afterwards.
+void RemoteRunner::on_question(StartId id, Incoming& request) {
+  const Header& call = request.header;
+  const auto found = starts_.find(id);
+  std::uint32_t visitor = 0;
+  Bytes question;
+  if (call.reply_to == kNoReply || call.stream != kCallStream) return;
+  if (found == starts_.end() || !found->second.answerer ||
+      !RemoteAnswerer::decode(request.payload, visitor, question))
+    return router_.reply_dead(call, DeadReason::kRefused, "nobody answers that");
+  const std::shared_ptr<Answerer> answerer = found->second.answerer;
+  answerer->ask(visitor, question, [this, alive = alive_, call](Bytes answer) {
+    if (*alive) router_.reply(call, Buffer(answer.begin(), answer.end()));
+  });
+}
+
+void RemoteRunner::end_questions(Start& start) {
+  if (start.asked != 0) router_.remove_handler(std::exchange(start.asked, 0));
+  start.answerer.reset();
 }
 
 void RemoteRunner::on_lost(StartId id, Incoming& message) {
@@ -120,6 +150,7 @@ RemoteRunner::Start RemoteRunner::take(StartId id) {
   starts_.erase(found);
   router_.loop().cancel(start.timer);
   router_.remove_handler(start.lost);
+  end_questions(start);
   if (start.call != 0) router_.abandon(start.call);
   return start;
 }

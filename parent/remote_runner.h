@@ -43,12 +43,16 @@ class RemoteRunner {
     OnLost on_lost;
     Router::CallId call = 0;  // 0: answered
     Handle lost = 0;
+    std::shared_ptr<Answerer> answerer;  // until it is up; may be null
+    Handle asked = 0;
     ContextId child = 0;  // 0: not up yet
     Loop::TimerId timer = 0;
     Function<void()> done;  // set: it is being ended
   };
   void on_reply(StartId id, const Reply& reply);
   void on_lost(StartId id, Incoming& message);
+  void on_question(StartId id, Incoming& request);
+  void end_questions(Start& start);
   Result<Child> judge(const Start& start, const Reply& reply) const;
   void ended(StartId id);
   Start take(StartId id);

@@ -52,8 +52,43 @@ void Runner::TransportJob::begin() {
 Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_carrier(Fd far_end) {
   if (recipe_.source) return recipe_.source->carry(std::move(far_end), *this);
   if (recipe_.boot == Recipe::Boot::kImage) return Job::start_carrier(std::move(far_end));
-  const SpawnPlan plan(recipe_.argv, ProcessCarrier::options(recipe_.environment));
-  return ProcessCarrier::start(runner_.loop_, plan, recipe_.argv.front(), std::move(far_end), *this);
+  return start_process(std::move(far_end));
+}
+
+Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_process(Fd far_end) {
+  if (const Result<Done> opened = open_back_channel(); !opened) return opened.error();
+  std::vector<std::string> argv;
+  for (const std::string& word : recipe_.argv) argv.push_back(in_place(word));
+  std::vector<std::pair<std::string, std::string>> environment;
+  for (const auto& [name, value] : recipe_.environment) environment.emplace_back(name, in_place(value));
+  const SpawnPlan plan(argv, ProcessCarrier::options(std::move(environment)));
+  pid_t pid = 0;
+  auto carrier =
+      ProcessCarrier::start(runner_.loop_, plan, recipe_.argv.front(), std::move(far_end), *this, &pid);
+  if (carrier && back_channel_) back_channel_->expect(pid);
+  return carrier;
+}
+
+Result<Done> Runner::TransportJob::open_back_channel() {
+  if (!recipe_.file.empty()) {
+    Result<PrivateFile> file = make_private_file(recipe_.file);
+    if (!file) return file.error();
+    file_ = std::move(*file);
+  }
+  if (!recipe_.answerer && recipe_.answered_at == 0) return Done{};
+  if (!recipe_.answerer)
+    elsewhere_ = std::make_unique<RemoteAnswerer>(runner_.router_, recipe_.answered_by, recipe_.answered_at);
+  Answerer& answerer = recipe_.answerer ? *recipe_.answerer : *elsewhere_;
+  auto opened = BackChannel::open(runner_.loop_, answerer, [this](bool asks) { on_carrier_asks(asks); });
+  if (!opened) return opened.error();
+  back_channel_ = std::move(*opened);
+  return Done{};
+}
+
+std::string Runner::TransportJob::in_place(std::string text) const {
+  if (back_channel_) text = put_in_place(std::move(text), kSocketPlace, back_channel_->path());
+  if (file_) text = put_in_place(std::move(text), kFilePlace, file_->path);
+  return put_in_place(std::move(text), kProgramPlace, own_program());
 }
 
 void Runner::TransportJob::note_phase(Phase phase) {
@@ -62,6 +97,8 @@ void Runner::TransportJob::note_phase(Phase phase) {
   complaints_.append(asides_.finish());
   handshake_.reset();
   upload_ = Buffer();
+  back_channel_.reset();
+  file_.reset();
 }
 
 void Runner::TransportJob::note_shell() {

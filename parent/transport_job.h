@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "parent/back_channel.h"
 #include "parent/handshake.h"
 #include "parent/runner_job.h"
 
@@ -29,6 +30,9 @@ class Runner::TransportJob final : public Runner::Job {
   Error explained(Error error) const override;
   Error cause_of_loss() const override;
 
+  Result<std::unique_ptr<Carrier>> start_process(Fd far_end);
+  Result<Done> open_back_channel();
+  std::string in_place(std::string text) const;
   void talk(Ready ready);  // the dialogue with stage 0
   void advance();          // after each of its steps
   void write_upload();
@@ -42,8 +46,11 @@ class Runner::TransportJob final : public Runner::Job {
   std::size_t uploaded_ = 0;
   bool waiting_for_room_ = false;
   bool channel_ended_ = false;
-  bool is_obtaining_ = false;  // the image
-  Nanos asked_since_ = 0;      // since when a person is asked
+  bool is_obtaining_ = false;            // the image
+  std::unique_ptr<Answerer> elsewhere_;  // answers what the transport's processes ask, if that is not ours
+  std::unique_ptr<BackChannel> back_channel_;
+  std::optional<PrivateFile> file_;
+  Nanos asked_since_ = 0;  // since when a person is asked
   AsideFilter asides_;
 };
 

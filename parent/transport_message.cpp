@@ -6,7 +6,7 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kFields = 8, kSymptomFields = 4;
+constexpr std::uint32_t kFields = 11, kSymptomFields = 4;
 
 // Those that are not in every request, in the order in which they are written.
 constexpr Nanos Deadlines::*kDeadlines[] = {
@@ -37,7 +37,8 @@ void pack_transport(Packer& out, const Recipe& recipe) {
   }
   out.array(kDeadlineCount);
   for (const auto deadline : kDeadlines) pack_duration(out, recipe.deadlines.*deadline);
-  out.bytes(as_bytes(recipe.asides));
+  out.bytes(as_bytes(recipe.asides)).bytes(as_bytes(recipe.file));
+  out.number(recipe.answered_by).number(recipe.answered_at);
 }
 
 bool take_transport(Unpacker& in, Recipe& recipe) {
@@ -63,7 +64,10 @@ bool take_transport(Unpacker& in, Recipe& recipe) {
   if (in.array() != kDeadlineCount) return false;
   for (const auto deadline : kDeadlines) recipe.deadlines.*deadline = take_duration(in);
   recipe.asides = take_string(in);
-  return !recipe.argv.empty();
+  recipe.file = take_string(in);
+  recipe.answered_by = ContextId(in.number(UINT32_MAX));
+  recipe.answered_at = in.number();
+  return !recipe.argv.empty() && recipe.file.size() <= kRecipeFileMax;
 }
 
 }  // namespace banyan
