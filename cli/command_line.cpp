@@ -44,6 +44,7 @@ const OptionRow kRows[] = {
      "auto|libssh2|openssh",
      {},
      "who speaks SSH: ssh itself, banyan-connector, or that where it can (banyan plan tells)"},
+    {{"--trust-hop"}, "", {}, "our keys sign for a hop whose ssh (before OpenSSH 8.9) cannot prove where to"},
     {{"--json"}, "", {}, "one JSON object a line on standard output, and nothing else"},
     {{"--raw"}, "", {"run"}, "no escaping of control characters on a terminal"},
     {{"--color"}, "auto|always|never", {}, "auto: on a terminal, unless NO_COLOR is set"},

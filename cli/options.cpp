@@ -205,6 +205,7 @@ Options options_of(const CommandLine& line) {
   options.color = color == "always" ? Color::kAlways : color == "never" ? Color::kNever : Color::kAuto;
   options.ssh = ssh_options(line);
   options.back_end = back_end_wish(line);
+  options.trusts_hops = line.has("--trust-hop");
   return options;
 }
 

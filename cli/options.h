@@ -44,6 +44,7 @@ struct Options {
   Color color = Color::kAuto;
   SshOptions ssh;
   BackEndWish back_end = BackEndWish::kAuto;  // --ssh
+  bool trusts_hops = false;                   // --trust-hop
 };
 
 // `arguments` without the program's name. Throws UsageError.

@@ -27,13 +27,14 @@ Error blame(const Target& hop, Error error) {
 
 }  // namespace
 
-Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Nanos connect_timeout)
+Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, const RelayParts& relay)
     : loop_(loop),
       router_(router),
       runner_(runner),
       reach_(reach),
       remote_(router),
-      connect_timeout_(connect_timeout) {}
+      relay_(loop, remote_, relay),
+      connect_timeout_(relay.ssh.connect_timeout) {}
 
 Paths::~Paths() {
   *alive_ = false;
@@ -105,16 +106,19 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   node.at = at;
   Nanos left = connect_timeout_;
   if (left > 0) left = std::max(left - (loop_.now() - node.began), Nanos(kMillisecond));
+  Runner::OnUp up = [this, alive = alive_, id](const Result<Child>& child) {
+    if (*alive) on_up(id, child);
+  };
+  Runner::OnLost lost = [this, alive = alive_, id](ContextId, const Error& error) {
+    if (*alive) on_lost(id, error);
+  };
+  if (node.target.method == Method::kSsh) {
+    node.relay = relay_.start(at, node.target, kind_of(node.target), left, std::move(up), std::move(lost));
+    return;
+  }
   Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left);
   recipe.kind = kind_of(node.target);
-  node.start = remote_.start(
-      at, std::move(recipe),
-      [this, alive = alive_, id](const Result<Child>& child) {
-        if (*alive) on_up(id, child);
-      },
-      [this, alive = alive_, id](ContextId, const Error& error) {
-        if (*alive) on_lost(id, error);
-      });
+  node.start = remote_.start(at, std::move(recipe), std::move(up), std::move(lost));
 }
 
 void Paths::on_up(NodeId id, const Result<Child>& child) {
@@ -122,7 +126,8 @@ void Paths::on_up(NodeId id, const Result<Child>& child) {
   if (!child) {
     if (node.failed) return fail(id, *node.failed);
     // Nothing has happened there yet, and without the guess it tells what it is.
-    if (node.at != 0 && child.error().wrong_guess && !std::exchange(node.no_second_try, true))
+    if (node.at != 0 && node.relay == 0 && child.error().wrong_guess &&
+        !std::exchange(node.no_second_try, true))
       return start_at(id, node.at, {});
     const Error error = error_of_start(node.target, child.error());
     const bool by_hop = node.at != 0 && !router_.way_to(node.at);
@@ -202,6 +207,7 @@ void Paths::cancel(Id id) {
   }
   if (node.way != 0) return reach_.cancel(node.way);
   if (node.at == 0) return cancel(node.hop);
+  if (node.relay != 0) return relay_.cancel(node.relay);
   node.no_second_try = true;
   remote_.cancel(node.start);
 }
@@ -265,6 +271,7 @@ Phase Paths::phase_of(Id id) const {
   if (found == users_.end()) return Phase::kLink;
   const Node& node = nodes_.at(found->second.node);
   if (node.child) return Phase::kLink;
+  if (node.relay != 0) return relay_.is_asking_for_settings(node.relay) ? Phase::kResolve : Phase::kConnect;
   if (node.at != 0) return node.target.method == Method::kSudo ? Phase::kBecome : Phase::kHello;
   return node.way != 0 ? reach_.phase_of(node.way) : phase_of(node.hop);
 }
@@ -272,7 +279,9 @@ Phase Paths::phase_of(Id id) const {
 bool Paths::is_waiting(Id id) const {
   const auto found = users_.find(id);
   if (found == users_.end()) return false;
-  const Node& top = top_of(nodes_.at(found->second.node));
+  const Node& node = nodes_.at(found->second.node);
+  if (node.relay != 0 && !node.child) return relay_.is_waiting(node.relay);
+  const Node& top = top_of(node);
   return !top.child && reach_.is_waiting(top.way);
 }
 

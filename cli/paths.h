@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cli/reach.h"
+#include "cli/relay.h"
 #include "parent/remote_runner.h"
 
 namespace banyan::cli {
@@ -24,8 +25,8 @@ class Paths {
  public:
   using Id = std::uint64_t;  // of one who uses a context
 
-  // `connect_timeout`: for each target in all; 0: none.
-  Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Nanos connect_timeout);
+  // `relay`: what ssh at hops wants.
+  Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, const RelayParts& relay);
   Paths(const Paths&) = delete;
   Paths& operator=(const Paths&) = delete;
   ~Paths();
@@ -63,6 +64,7 @@ class Paths {
     Reach::Id way = 0;  // beneath the root
     ContextId at = 0;   // where it is started; 0: its hop is not up yet
     RemoteRunner::StartId start = 0;
+    Relay::Id relay = 0;  // by ssh there
     std::optional<Child> child;
     std::optional<Error> failed;  // waits for the hop to say why
     Loop::TimerId timer = 0;
@@ -95,7 +97,8 @@ class Paths {
   Runner& runner_;
   Reach& reach_;
   RemoteRunner remote_;
-  const Nanos connect_timeout_;
+  Relay relay_;
+  const Nanos connect_timeout_;  // for each target in all; 0: none
   std::map<NodeId, Node> nodes_;
   std::map<std::string, NodeId> by_name_;  // those that may be used anew
   std::set<std::string> hops_;             // that reach others through transports, or have such beneath them

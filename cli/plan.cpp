@@ -77,7 +77,8 @@ class Planner {
     std::optional<Error> error;
     bool is_done = false;
     Nanos began = 0;
-    std::vector<SshJump> hops;  // still to be asked about: the last of them next
+    std::vector<SshJump> hops;           // still to be asked about: the last of them next
+    std::vector<const Target*> beneath;  // the same
   };
 
   const Target& target(Index index) const { return options_.targets.targets[index]; }
@@ -125,8 +126,7 @@ class Planner {
       job.began = loop_.now();
       if (const Target& first = first_of(target(index)); first.method != Method::kSsh) {
         job.plan.route.push_back(step_of(first));
-        add_beneath(index);
-        job.is_done = true;
+        loop_.post([this, index] { finish(index); });
       } else {
         ask_about_target(index);
       }
@@ -192,10 +192,28 @@ class Planner {
 
   // What its path goes on with, from the first context to the target itself.
   void add_beneath(Index index) {
-    std::vector<const Target*> beneath;
-    for (const Target* at = &target(index); at->hop; at = at->hop.get()) beneath.push_back(at);
-    for (auto at = beneath.rbegin(); at != beneath.rend(); ++at)
-      jobs_.at(index).plan.route.push_back(step_of(**at));
+    Job& job = jobs_.at(index);
+    while (!job.beneath.empty()) {
+      const Target& step = *job.beneath.back();
+      job.beneath.pop_back();
+      if (step.method == Method::kSsh) return ask_about_relay(index, step);
+      job.plan.route.push_back(step_of(step));
+    }
+    job.is_done = true;
+    start_more();
+  }
+
+  void ask_about_relay(Index index, const Target& target) {
+    const SshTarget step{last_name(target), target.user, target.host, target.port};
+    questions_->ask(step, options_.ssh, [this, index, step, hop = target.hop->name](const Answer& answer) {
+      if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
+      const BackEndFacts facts = facts_.about(**answer);
+      SshStep relay{step, options_.ssh, **answer, ***defaults_, facts, {}};
+      relay.hop = hop;
+      relay.trusts_hop = options_.trusts_hops;
+      jobs_.at(index).plan.route.push_back(ssh_step(relay));
+      add_beneath(index);
+    });
   }
 
   void fail(Index index, const Error& error) {
@@ -204,9 +222,10 @@ class Planner {
   }
 
   void finish(Index index) {
-    if (!jobs_.at(index).error) add_beneath(index);
-    jobs_.at(index).is_done = true;
-    start_more();
+    Job& job = jobs_.at(index);
+    if (!job.error)
+      for (const Target* at = &target(index); at->hop; at = at->hop.get()) job.beneath.push_back(at);
+    add_beneath(index);
   }
 
   void write_what_is_done() {

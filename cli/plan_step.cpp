@@ -74,6 +74,7 @@ class Maker {
          Kind::kNumber,
          {cat(settings_.port)},
          target.port == 0 ? source("port", options.port != 0, "--port") : asker()});
+    if (!step_.hop.empty()) return add_relay();
     add(text("mode", step_.is_first ? "direct" : "tunnel",
              step_.is_first ? "no hop before it" : "ProxyJump: no code of ours runs on the hop"));
     std::string because = choice.setting.empty() ? choice.because : cat(choice.setting, ": ", choice.because);
@@ -90,6 +91,24 @@ class Maker {
     add_if_set("proxy_jump", settings_.proxy_jump, "proxyjump");
     add_if_set("proxy_command", settings_.proxy_command, "proxycommand");
     add_if_set("control_path", settings_.control_path, "controlpath");
+  }
+
+  void add_relay() {
+    add(text(
+        "mode", "relay",
+        cat(step_.hop,
+            " connects, and passes on what it says and hears: it is trusted with what lies beneath it")));
+    add(text("backend", "openssh", cat("the ssh of ", step_.hop, ", told to read no configuration")));
+    add(text(
+        "signing", "here",
+        step_.trusts_hop
+            ? cat("--trust-hop: for one login of this user, wherever ", step_.hop, " says it is")
+            : "for one login of this user, at the host whose key is known here: that ssh has to prove it "
+              "(OpenSSH 8.9; --trust-hop does without)"));
+    for (const auto& [name, value] :
+         {std::pair("proxy_jump", settings_.proxy_jump), std::pair("proxy_command", settings_.proxy_command)})
+      if (!value.empty())
+        add(text(name, "", cat(value, " of the configuration is not followed: the path says the way")));
   }
 
   // The back end must not weaken it behind anybody's back: ssh prefers one that libssh2 does not know.
@@ -120,13 +139,16 @@ class Maker {
       types.push_back(key.is_authority ? cat("@cert-authority ", key.type) : key.type);
     std::string because = "these files know them";
     if (types.empty())
-      because = options.accept_new ? "none is known: the first one seen will be believed"
-                                   : "none is known: the host will be refused";
+      because = options.accept_new && step_.hop.empty() ? "none is known: the first one seen will be believed"
+                                                        : "none is known: the host will be refused";
     if (types.empty() && step_.is_jump) because = "none is known";
     add_list("host_key_types", std::move(types), std::move(because));
   }
 
   PlanChoice host_key_checking() const {
+    if (!step_.hop.empty())
+      return text("host_key_checking", "strict",
+                  cat("with the keys that are known here, sent to ", step_.hop));
     const std::string& configured = settings_.strict_host_key_checking;
     // A jump is made by an ssh that is not started by us, and does as it is configured.
     if (step_.is_jump) return text("host_key_checking", configured, source("stricthostkeychecking"));

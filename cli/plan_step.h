@@ -22,9 +22,12 @@ struct SshStep {
   const SshSettings& settings;  // what it answered
   const SshSettings& defaults;  // what it answers without any configuration
   const BackEndFacts& facts;
-  const BackEndChoice& choice;
+  const BackEndChoice choice;
   bool is_jump = false;  // a hop of ProxyJump: ssh's own affair, asked for by its configuration
   bool is_first = true;  // nothing lies between it and us
+  // Of one that a hop's own ssh reaches, the hop's path; else empty. The choice is not asked for then.
+  std::string hop = {};
+  bool trusts_hop = false;  // --trust-hop
 };
 TargetPlan::Step ssh_step(const SshStep& step);
 

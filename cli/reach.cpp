@@ -33,11 +33,6 @@ constexpr Nanos kDroppedMax = 30 * kSecond;
 // a person gives up sooner.
 constexpr std::uint32_t kHungUpMax = 100;
 
-// The server hung up before it could know who we are.
-bool is_drop(const Error& error) {
-  return error.error_class == ErrorClass::kRefused && error.phase == Phase::kKex;
-}
-
 bool is_ssh(const Target& target) {
   return target.method == Method::kSsh;
 }

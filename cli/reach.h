@@ -73,6 +73,10 @@ class Reach {
   // Keeps what was learned of hosts for the next run.
   void save();
 
+  // For those who reach others beneath (cli/relay.h).
+  SshQuestions& questions() { return questions_; }
+  SshFacts& facts() { return facts_; }
+
  private:
   struct Way {
     Target target;

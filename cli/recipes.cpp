@@ -9,7 +9,7 @@
 namespace banyan::cli {
 
 Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_view architecture, Nanos left) {
-  ASSERT(target.hop && target.method != Method::kSsh);  // cli/targets.h knows no other
+  ASSERT(target.hop && target.method != Method::kSsh);
   const std::string name = last_name(target);
   if (target.method == Method::kLocal) return local(name, left);
   // It is what the hop says of itself.

@@ -67,7 +67,7 @@ bool says_ssh(std::string_view name) {
 }
 
 // One component.
-Target parse_first(const std::string& name) {
+Target parse_step(const std::string& name) {
   if (name.size() > kTargetNameMax) refuse_target(name, cat("longer than ", kTargetNameMax, " characters"));
   if (is_sudo_name(name)) return parse_sudo(name);
   Target target;
@@ -123,21 +123,10 @@ class Parser {
     if (std::size_t(std::ranges::count(path, '/')) >= kPathDepthMax)
       refuse_target(path, cat("more than ", kPathDepthMax, " contexts"));
     const std::size_t slash = path.rfind('/');
-    if (slash == path.npos) return parse_first(path);
+    if (slash == path.npos) return parse_step(path);
     const std::string last = path.substr(slash + 1), above = path.substr(0, slash);
     if (last.empty() || above.empty()) refuse_target(path, "an empty name beside a '/'");
-    if (last.size() > kTargetNameMax)
-      refuse_target(path, cat("a name longer than ", kTargetNameMax, " characters"));
-    Target target;
-    if (is_sudo_name(last)) {
-      target = parse_sudo(last);
-    } else if (is_local_name(last)) {
-      target.method = Method::kLocal;
-    } else {
-      refuse_target(path, cat("'", printable(last),
-                              "': beneath a hop this version knows only 'local' and 'sudo:USER'; put jumps "
-                              "to other hosts into ssh's configuration (ProxyJump)"));
-    }
+    Target target = parse_step(last);
     target.hop = hop(above);
     target.name = path;
     return target;

@@ -22,6 +22,7 @@
 #include "core/fd.h"
 #include "core/loop.h"
 #include "core/router.h"
+#include "parent/answerer.h"
 
 namespace banyan {
 
@@ -30,18 +31,8 @@ namespace banyan {
 constexpr std::string_view kSocketPlace = "@banyan:socket@", kFilePlace = "@banyan:file@",
                            kProgramPlace = "@banyan:program@";
 
-constexpr std::size_t kQuestionBytesMax = 32 * 1024;  // a host key with its certificate, twice
 constexpr std::uint32_t kVisitorsMax = 16;    // of one transport, ever: an ssh comes once, sudo thrice
 constexpr std::uint32_t kQuestionsMax = 128;  // of one transport, ever: an ssh has two for each key
-
-class Answerer {
- public:
-  using OnAnswer = Function<void(Bytes)>;
-  virtual ~Answerer() = default;
-  // `visitor`: the connection it came by, from 1 on; one question at a time. `on_answer` at most once, perhaps from within this call;
-  // no bytes: the visitor is shown out.
-  virtual void ask(std::uint32_t visitor, Bytes question, OnAnswer on_answer) = 0;
-};
 
 // Asks in another context: a call to `handle` carries [visitor, question], the reply is the answer.
 class RemoteAnswerer final : public Answerer {

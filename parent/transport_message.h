@@ -11,9 +11,9 @@
 namespace banyan {
 
 constexpr std::uint32_t kTransportWordsMax =
-    1'024;                                   // arguments and variables of one transport; ssh has forty
+    1'024;                                         // arguments and variables of one transport; ssh has forty
 constexpr std::size_t kRecipeFileMax = 64 * 1024;  // known_hosts has a line or two of one host
-constexpr std::uint32_t kSymptomsMax = 256;  // and fifty of these
+constexpr std::uint32_t kSymptomsMax = 256;        // and fifty of these
 
 // REQUIRES: no source.
 void pack_transport(Packer& out, const Recipe& recipe);

@@ -16,10 +16,16 @@
 
 #include "core/alive.h"
 #include "core/loop.h"
+#include "core/result.h"
 
 namespace banyan {
 
 constexpr std::size_t kHandshakesMax = 8;  // a hop; two less than where sshd begins to drop
+
+// The server hung up before it could know who we are.
+inline bool is_drop(const Error& error) {
+  return error.error_class == ErrorClass::kRefused && error.phase == Phase::kKex;
+}
 
 class Admission {
  public:

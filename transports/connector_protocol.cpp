@@ -12,8 +12,19 @@
 namespace banyan {
 namespace {
 
-enum Kind : std::uint8_t { kOrder = 1, kStop, kPhase, kText, kEnd, kAnswer, kQuestion, kRefused };
-constexpr std::uint64_t kKindMax = kRefused;
+enum Kind : std::uint8_t {
+  kOrder = 1,
+  kStop,
+  kPhase,
+  kText,
+  kEnd,
+  kAnswer,
+  kQuestion,
+  kRefused,
+  kKeyRequest,
+  kKeyReply
+};
+constexpr std::uint64_t kKindMax = kKeyReply;
 
 Error malformed() {
   return Error{ErrorClass::kProtocol, Phase::kConnect,
@@ -95,9 +106,12 @@ bool decode_question(Unpacker& unpacker, SessionQuestion& question) {
 Buffer encode(const ToConnector& message) {
   if (const auto* stop = std::get_if<SessionStop>(&message)) return opened(kStop, 0, stop->id).take();
   if (const auto* answer = std::get_if<SessionAnswer>(&message)) return encode_answer(*answer);
+  if (const auto* request = std::get_if<KeyRequestMessage>(&message))
+    return opened(kKeyRequest, 2, request->id).number(request->visitor).bytes(request->bytes).take();
   const SessionOrder& order = std::get<SessionOrder>(message);
   const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 24, order.id);
+  Packer packer = opened(kOrder, 25, order.id);
+  packer.number(std::uint8_t(order.task));
   packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family));
   packer.text(settings.bind_address).text(settings.user);
   packer.text(settings.key_name).number(settings.key_port);
@@ -130,9 +144,17 @@ Result<ToConnector> decode_to_connector(Bytes message) {
     if (!unpacker.finish()) return malformed();
     return ToConnector(std::move(answer));
   }
-  if (kind != kOrder || elements != 26) return malformed();
+  if (kind == kKeyRequest && elements == 4) {
+    KeyRequestMessage request{.id = id, .visitor = std::uint32_t(unpacker.number(UINT32_MAX))};
+    const Bytes bytes = unpacker.bytes();
+    request.bytes.assign(bytes.begin(), bytes.end());
+    if (!unpacker.finish()) return malformed();
+    return ToConnector(std::move(request));
+  }
+  if (kind != kOrder || elements != 27) return malformed();
   SessionOrder order;
   order.id = id;
+  order.task = SessionOrder::Task(unpacker.number(std::uint8_t(SessionOrder::Task::kSignTrustingly)));
   SessionSettings& settings = order.settings;
   settings.host = unpacker.text();
   settings.port = std::uint16_t(unpacker.number(UINT16_MAX));
@@ -169,6 +191,8 @@ Buffer encode(const FromConnector& message) {
   if (const auto* question = std::get_if<SessionQuestion>(&message)) return encode_question(*question);
   if (const auto* refused = std::get_if<SessionRefused>(&message))
     return opened(kRefused, 0, refused->id).take();
+  if (const auto* reply = std::get_if<KeyReplyMessage>(&message))
+    return opened(kKeyReply, 2, reply->id).number(reply->visitor).bytes(reply->bytes).take();
   const SessionEnd& end = std::get<SessionEnd>(message);
   if (!end.error) {
     if (!end.exit_code) return opened(kEnd, 0, end.id).take();
@@ -198,6 +222,11 @@ Result<FromConnector> decode_from_connector(Bytes message) {
     decoded = std::move(question);
   } else if (kind == kRefused && elements == 2) {
     decoded = SessionRefused{id};
+  } else if (kind == kKeyReply && elements == 4) {
+    KeyReplyMessage reply{.id = id, .visitor = std::uint32_t(unpacker.number(UINT32_MAX))};
+    const Bytes bytes = unpacker.bytes();
+    reply.bytes.assign(bytes.begin(), bytes.end());
+    decoded = std::move(reply);
   } else if (kind == kEnd && elements == 2) {
     decoded = SessionEnd{.id = id, .error = {}};
   } else if (kind == kEnd && elements == 3) {

@@ -57,7 +57,11 @@ struct SessionSettings {
 
 // root to connector
 struct SessionOrder {
+  // A session; or no session, but signatures for one that an ssh elsewhere has (connector/signer.h): of these
+  // settings who logs in where, known_hosts and the keys count, and neither command nor descriptor.
+  enum class Task : std::uint8_t { kSession, kSign, kSignTrustingly };
   SessionId id = 0;
+  Task task = Task::kSession;
   SessionSettings settings;
   std::string command;
 };
@@ -69,7 +73,13 @@ struct SessionAnswer {
   std::uint32_t number = 0;     // of the question
   std::vector<Secret> secrets;  // one for each item; none: it is not answered
 };
-using ToConnector = std::variant<SessionOrder, SessionStop, SessionAnswer>;
+// What an ssh elsewhere asks its key agent, without the length. One at a time a visitor.
+struct KeyRequestMessage {
+  SessionId id = 0;
+  std::uint32_t visitor = 0;
+  Buffer bytes = {};
+};
+using ToConnector = std::variant<SessionOrder, SessionStop, SessionAnswer, KeyRequestMessage>;
 
 // connector to root
 struct SessionPhase {
@@ -102,7 +112,13 @@ struct SessionQuestion {
 struct SessionRefused {  // the server did not take what was answered last
   SessionId id = 0;
 };
-using FromConnector = std::variant<SessionPhase, SessionText, SessionEnd, SessionQuestion, SessionRefused>;
+struct KeyReplyMessage {  // empty: the visitor is not answered any more
+  SessionId id = 0;
+  std::uint32_t visitor = 0;
+  Buffer bytes = {};
+};
+using FromConnector =
+    std::variant<SessionPhase, SessionText, SessionEnd, SessionQuestion, SessionRefused, KeyReplyMessage>;
 
 // An answer's buffer holds secrets, in one place: wipe() it when it is sent.
 Buffer encode(const ToConnector& message);

@@ -33,6 +33,20 @@ std::size_t processors() {
 
 }  // namespace
 
+class Connectors::Party {
+ public:
+  virtual void on_phase(Phase) {}
+  virtual void on_text(std::string_view text) = 0;
+  virtual void on_refused() {}
+  // False: it asks for what is not its own.
+  virtual bool on_question(const SessionQuestion& question) = 0;
+  virtual void on_key_reply(const KeyReplyMessage&) {}
+  virtual void on_end(const SessionEnd& end) = 0;
+
+ protected:
+  ~Party() = default;
+};
+
 class Connectors::Connector {
  public:
   static Result<std::unique_ptr<Connector>> start(Loop& loop, const std::string& program);
@@ -41,9 +55,9 @@ class Connectors::Connector {
 
   bool is_usable() const { return bool(socket_); }
   bool is_gone() const { return process_.has_ended(); }
-  std::size_t load() const { return sessions_.size(); }
-  void add(SessionId id, Session& session) { sessions_[id] = &session; }
-  void remove(SessionId id) { sessions_.erase(id); }
+  std::size_t load() const { return parties_.size(); }
+  void add(SessionId id, Party& party) { parties_[id] = &party; }
+  void remove(SessionId id) { parties_.erase(id); }
   void send(const ToConnector& message, Fd fd);
   void give_up() { process_.end(); }
 
@@ -62,12 +76,12 @@ class Connectors::Connector {
   Fd socket_;
   Loop::WatchId watch_ = 0;
   std::deque<Unsent> unsent_;  // two for each session at most
-  std::map<SessionId, Session*> sessions_;
+  std::map<SessionId, Party*> parties_;
   ChildProcess process_;
   Alive alive_;
 };
 
-class Connectors::Session final : public Carrier {
+class Connectors::Session final : public Carrier, public Party {
  public:
   Session(Loop& loop, Connector& connector, SessionId id, Owner& owner, const SessionSettings& settings,
           Secrets* secrets, Secrets::LoginId login)
@@ -98,17 +112,16 @@ class Connectors::Session final : public Carrier {
   }
   void read_text() override {}
 
-  void on_phase(Phase phase) {
+  void on_phase(Phase phase) override {
     if (login_ != 0 && phase == Phase::kShell) secrets_->accepted(login_);
     owner_.on_carrier_phase(phase);
   }
-  void on_text(std::string_view text) { owner_.on_carrier_text(text); }
-  void on_refused() {
+  void on_text(std::string_view text) override { owner_.on_carrier_text(text); }
+  void on_refused() override {
     if (login_ != 0) secrets_->refused(login_);
   }
-  // False: it asks for what is not its own.
-  bool on_question(const SessionQuestion& question);
-  void on_end(const SessionEnd& end) {
+  bool on_question(const SessionQuestion& question) override;
+  void on_end(const SessionEnd& end) override {
     over_ = true;
     loop_.cancel(std::exchange(deadline_, 0));
     if (login_ != 0 && !ending_ && end.error && end.error->phase == Phase::kAuth) {
@@ -175,6 +188,74 @@ bool Connectors::Session::on_question(const SessionQuestion& question) {
                     });
   return true;
 }
+
+// --- signatures ---
+
+class Connectors::Signer final : public Signatures, public Party {
+ public:
+  Signer(Connector& connector, SessionId id, const SessionSettings& settings, Secrets* secrets,
+         Secrets::LoginId login)
+      : connector_(connector), id_(id), secrets_(secrets), login_(login), identities_(settings.identities) {
+    connector_.add(id_, *this);
+    if (login_ != 0) secrets_->begin_try(login_);
+  }
+  ~Signer() override {
+    if (asked_ != 0) secrets_->cancel(asked_);
+    if (over_) return;
+    connector_.remove(id_);
+    connector_.send(SessionStop{id_}, Fd());
+  }
+
+  void ask(std::uint32_t visitor, Bytes question, OnAnswer on_answer) override {
+    if (over_ || question.size() > kQuestionBytesMax) return on_answer({});
+    visitors_[visitor] = std::move(on_answer);
+    connector_.send(KeyRequestMessage{id_, visitor, Buffer(question.begin(), question.end())}, Fd());
+  }
+  const std::string& refusal() const override { return refusal_; }
+
+  void on_text(std::string_view text) override { refusal_ = text; }
+  void on_key_reply(const KeyReplyMessage& reply) override {
+    const auto found = visitors_.find(reply.visitor);
+    if (found == visitors_.end()) return;
+    const OnAnswer on_answer = std::move(found->second);
+    visitors_.erase(found);
+    on_answer(reply.bytes);
+  }
+  bool on_question(const SessionQuestion& question) override {
+    const bool is_ours = question.kind == SessionQuestion::Kind::kPassphrase &&
+                         std::ranges::find(identities_, question.file) != identities_.end();
+    if (login_ == 0 || asked_ != 0 || ++questions_ > kQuestionsMax || !is_ours) return false;
+    Secrets::Want want;
+    want.kind = Secrets::Kind::kPassphrase;
+    want.of = question.file;
+    asked_ = secrets_->ask(login_, std::move(want),
+                           [this, number = question.number](Result<std::vector<Secret>> secrets) {
+                             asked_ = 0;
+                             SessionAnswer answer{.id = id_, .number = number, .secrets = {}};
+                             if (secrets) answer.secrets = std::move(*secrets);
+                             connector_.send(std::move(answer), Fd());
+                           });
+    return true;
+  }
+  void on_end(const SessionEnd& end) override {
+    over_ = true;
+    if (asked_ != 0) secrets_->cancel(std::exchange(asked_, 0));
+    if (end.error) refusal_ = end.error->text;
+    for (const auto& [visitor, on_answer] : std::exchange(visitors_, {})) on_answer({});
+  }
+
+ private:
+  Connector& connector_;
+  const SessionId id_;
+  Secrets* const secrets_;
+  const Secrets::LoginId login_;  // 0: nobody is asked
+  const std::vector<std::string> identities_;
+  std::map<std::uint32_t, OnAnswer> visitors_;
+  Secrets::AskId asked_ = 0;
+  unsigned questions_ = 0;
+  std::string refusal_;
+  bool over_ = false;
+};
 
 // --- one connector ---
 
@@ -258,21 +339,22 @@ void Connectors::Connector::receive() {
       return give_up();
     }
     const SessionId id = std::visit([](const auto& one) { return one.id; }, *message);
-    const auto found = sessions_.find(id);
-    if (found == sessions_.end()) continue;
-    Session& session = *found->second;
-    if (const auto* phase = std::get_if<SessionPhase>(&*message)) session.on_phase(phase->phase);
-    if (const auto* text = std::get_if<SessionText>(&*message)) session.on_text(text->text);
-    if (std::holds_alternative<SessionRefused>(*message)) session.on_refused();
+    const auto found = parties_.find(id);
+    if (found == parties_.end()) continue;
+    Party& party = *found->second;
+    if (const auto* phase = std::get_if<SessionPhase>(&*message)) party.on_phase(phase->phase);
+    if (const auto* text = std::get_if<SessionText>(&*message)) party.on_text(text->text);
+    if (std::holds_alternative<SessionRefused>(*message)) party.on_refused();
+    if (const auto* reply = std::get_if<KeyReplyMessage>(&*message)) party.on_key_reply(*reply);
     if (const auto* question = std::get_if<SessionQuestion>(&*message); question != nullptr) {
-      if (!session.on_question(*question)) {
+      if (!party.on_question(*question)) {
         close();
         return give_up();
       }
     }
     if (const auto* end = std::get_if<SessionEnd>(&*message)) {
-      sessions_.erase(found);
-      session.on_end(*end);
+      parties_.erase(found);
+      party.on_end(*end);
     }
   }
 }
@@ -285,7 +367,7 @@ void Connectors::Connector::on_exit(int status) {
   Error error{ErrorClass::kLost, Phase::kConnect, cat("the process that kept the ssh session ", how),
               "try again"};
   error.started = Started::kUnknown;
-  for (auto& [id, session] : std::exchange(sessions_, {})) session->on_end({.id = id, .error = error});
+  for (auto& [id, party] : std::exchange(parties_, {})) party->on_end({.id = id, .error = error});
 }
 
 // --- all of them ---
@@ -327,8 +409,22 @@ Result<std::unique_ptr<Carrier>> Connectors::open(const SessionSettings& setting
   const SessionId id = next_++;
   auto session = std::make_unique<Session>(loop_, **connector, id, owner, settings, secrets_,
                                            secrets_ == nullptr ? 0 : login);
-  (*connector)->send(SessionOrder{id, settings, std::string(command)}, std::move(far_end));
+  SessionOrder order{.id = id, .settings = settings, .command = std::string(command)};
+  (*connector)->send(std::move(order), std::move(far_end));
   return std::unique_ptr<Carrier>(std::move(session));
+}
+
+Result<std::shared_ptr<Connectors::Signatures>> Connectors::open_signer(const SessionSettings& settings,
+                                                                        bool trusts, Secrets::LoginId login) {
+  const Result<Connector*> connector = least_loaded();
+  if (!connector) return connector.error();
+  const SessionId id = next_++;
+  SessionOrder order{.id = id, .settings = settings, .command = {}};
+  order.task = trusts ? SessionOrder::Task::kSignTrustingly : SessionOrder::Task::kSign;
+  auto signer =
+      std::make_shared<Signer>(**connector, id, settings, secrets_, secrets_ == nullptr ? 0 : login);
+  (*connector)->send(std::move(order), Fd());
+  return std::shared_ptr<Signatures>(std::move(signer));
 }
 
 }  // namespace banyan

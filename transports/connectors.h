@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/reaper.h"
+#include "parent/answerer.h"
 #include "parent/carrier.h"
 #include "transports/connector_protocol.h"
 #include "transports/secrets.h"
@@ -31,11 +32,23 @@ class Connectors {
   Result<std::unique_ptr<Carrier>> open(const SessionSettings& settings, std::string_view command, Fd far_end,
                                         Carrier::Owner& owner, Secrets::LoginId login = 0);
 
+  // Signs with our keys for an ssh elsewhere, which asks through what is given back: of the settings who logs
+  // in where, known_hosts and the keys count. `trusts`: also for one that cannot prove where (signer.h).
+  class Signatures : public Answerer {
+   public:
+    // Why there was none, the last time; empty: nothing was refused.
+    virtual const std::string& refusal() const = 0;
+  };
+  Result<std::shared_ptr<Signatures>> open_signer(const SessionSettings& settings, bool trusts,
+                                                  Secrets::LoginId login = 0);
+
   // Beside the running program, or the one that BANYAN_CONNECTOR names.
   static std::string default_program();
 
  private:
+  class Party;  // one that a connector works for
   class Session;
+  class Signer;
   class Connector;
   Result<Connector*> least_loaded();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/text.h"
 #include "transports/base64.h"
 #include "transports/known_hosts_line.h"
 
@@ -88,6 +89,24 @@ void find_host_keys(std::string_view known_hosts, std::string_view name, std::ve
     if (kind_of_type(key.type) == KeyKind::kUnknown) continue;
     if (std::ranges::find(found, key) == found.end()) found.push_back(std::move(key));
   }
+}
+
+std::string host_key_lines(std::string_view known_hosts, std::string_view name, std::string_view alias) {
+  using Marker = KnownHostsLine::Marker;
+  std::string lines;
+  while (!known_hosts.empty()) {
+    const std::optional<KnownHostsLine> line = parse_known_hosts_line(take_line(known_hosts));
+    if (!line || line->names.empty()) continue;
+    const std::optional<HashedName> hashed = parse_hashed_name(line->names);
+    if (!(hashed ? is_name(*hashed, name) : matches_host_patterns(name, lower_case(line->names)))) continue;
+    std::string_view rest = line->key;
+    const std::string_view type = take_word(rest), key = take_word(rest);
+    if (kind_of_type(type) == KeyKind::kUnknown || !decode_base64(key)) continue;
+    if (line->marker == Marker::kAuthority) lines += "@cert-authority ";
+    if (line->marker == Marker::kRevoked) lines += "@revoked ";
+    lines += cat(alias, " ", type, " ", key, "\n");
+  }
+  return lines;
 }
 
 std::string_view name_of(KeyKind kind) {

@@ -21,6 +21,10 @@ struct KnownHostKey {
 // included; revoked keys are left out.
 void find_host_keys(std::string_view known_hosts, std::string_view name, std::vector<KnownHostKey>& found);
 
+// What is known of it, lines that go by `alias` instead: revoked keys too, and authorities. Each ends in a
+// newline.
+std::string host_key_lines(std::string_view known_hosts, std::string_view name, std::string_view alias);
+
 enum class KeyKind {
   kMissing,     // no such file
   kUnreadable,  // there, and not ours to read

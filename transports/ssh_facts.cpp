@@ -91,6 +91,16 @@ bool SshFacts::has_kerberos_ticket() {
   return ::access(std::string(path).c_str(), R_OK) == 0;
 }
 
+std::string SshFacts::known_hosts_lines(const SshSettings& settings, std::string_view alias) {
+  std::string lines;
+  for (const std::string& name : known_hosts_names(settings)) {
+    for (const auto* list : {&settings.user_known_hosts, &settings.global_known_hosts})
+      for (const std::string& path : *list) lines += host_key_lines(known_hosts(path), name, alias);
+    if (!lines.empty()) break;
+  }
+  return lines;
+}
+
 BackEndFacts SshFacts::about(const SshSettings& settings) {
   BackEndFacts facts{.settings = settings};
   for (const std::string& path : settings.identity_files) facts.keys.push_back(key(path));

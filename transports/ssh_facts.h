@@ -19,6 +19,8 @@ class SshFacts {
 
   // `settings` outlives the facts.
   BackEndFacts about(const SshSettings& settings);
+  // What its known_hosts have of the host, under the name `alias` (transports/known_keys.h).
+  std::string known_hosts_lines(const SshSettings& settings, std::string_view alias);
 
  private:
   const std::string& known_hosts(const std::string& path);  // its text; empty when there is none

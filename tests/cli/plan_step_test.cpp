@@ -245,3 +245,26 @@ TEST_CASE("a plan says what sudo will run, by whom and on which machine") {
   CHECK(beneath["mode"].starts_with("relay <- web1 "));
   CHECK(beneath["command"] == "sudo -n -H -u root -- /bin/sh -c ... <- run by the user of web1");
 }
+
+TEST_CASE(
+    "a host that a hop's own ssh reaches: whose ssh, whose keys, whom to trust, and what is not followed") {
+  const SshSettings defaults =
+      settings_of(cat("hostname localhost\nuser nobody\nport 22\n", kRest, kKeys), "localhost");
+  const SshSettings settings =
+      settings_of(cat("hostname web\nuser nobody\nport 22\nproxyjump bastion\n", kRest, kKeys), "web");
+  SshOptions options;
+  options.accept_new = true;
+  const SshTarget target{"web", "", "web", 0};
+  SshStep relay{target, options, settings, defaults, {.settings = settings}, {}};
+  relay.hop = "gw";
+  const Decided proved(ssh_step(relay));
+  CHECK(proved["mode"].starts_with("relay <- gw connects"));
+  CHECK(proved["mode"].find("trusted with what lies beneath it") != std::string::npos);
+  CHECK(proved["backend"].starts_with("openssh <- the ssh of gw"));
+  CHECK(proved["signing"].find("has to prove it") != std::string::npos);
+  CHECK(proved["proxy_jump"] == " <- bastion of the configuration is not followed: the path says the way");
+  CHECK(proved["host_key_checking"].starts_with("strict <- "));
+  CHECK(proved["host_key_types"] == " <- none is known: the host will be refused");
+  relay.trusts_hop = true;
+  CHECK(Decided(ssh_step(relay))["signing"].find("--trust-hop") != std::string::npos);
+}

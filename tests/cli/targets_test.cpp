@@ -140,6 +140,21 @@ TEST_CASE("a path ends in contexts of the same machine: as who is asked, or as a
   CHECK(names("web[1-2]/sudo:app[1-2]") == "web1/sudo:app1 web1/sudo:app2 web2/sudo:app1 web2/sudo:app2");
 }
 
+TEST_CASE("a host beneath a hop is written as any host") {
+  const Target target = parse_targets("gw/local/ann@[::1]:2222").targets.at(0);
+  CHECK((target.method == Method::kSsh));
+  CHECK(target.user == "ann");
+  CHECK(target.host == "::1");
+  CHECK(target.port == 2222);
+  CHECK(last_name(target) == "ann@[::1]:2222");
+  REQUIRE(target.hop);
+  CHECK(target.hop->name == "gw/local");
+  CHECK(names("gw/db[1-2]") == "gw/db1 gw/db2");
+  CHECK(complaint("gw/-oProxyCommand=x") != "");
+  CHECK(complaint("gw/a b") != "");
+  CHECK(complaint("gw/db1:0") != "");
+}
+
 TEST_CASE("a user to become is on the allow-list, and is no number") {
   struct {
     const char* expression;
@@ -265,11 +280,14 @@ TEST_CASE("syntax this version does not know is said so, never taken as a name")
     const char* expression;
     const char* complaint;
   } table[] = {
-      {"gw/db1", "beneath a hop"},    {"@web", "groups"},
-      {"~web.*", "regular"},          {"^hosts.txt", "from a file"},
-      {"-", "standard input"},        {"*.dc2", "patterns"},
-      {"web?", "patterns"},           {"web1:&dc1", "intersections"},
-      {"web1:!dc1", "intersections"}, {"local/ssh:web1", "beneath a hop"},
+      {"@web", "groups"},
+      {"~web.*", "regular"},
+      {"^hosts.txt", "from a file"},
+      {"-", "standard input"},
+      {"*.dc2", "patterns"},
+      {"web?", "patterns"},
+      {"web1:&dc1", "intersections"},
+      {"web1:!dc1", "intersections"},
   };
   for (const auto& row : table) {
     CAPTURE(row.expression);

@@ -115,3 +115,20 @@ AAAEBzFqz4h3iRsV/3OzlLcEnyag3Ski01Ezv8oXHS0jpXzefx5oEIC0tWVRcte75fDxj2
     CHECK((kind == KeyKind::kUnknown || kind == KeyKind::kEd25519));
   }
 }
+
+TEST_CASE("what is known of a host is told by another name, revoked keys and authorities too") {
+  const char* file =
+      "# a comment\n"
+      "web,10.0.0.1 ssh-ed25519 AAAA comment\n"
+      "@cert-authority *.dc1,web ssh-ed25519 BBBB\r\n"
+      "@revoked * ssh-rsa CCCC\n"
+      "@unknown web ssh-rsa DDDD\n"
+      "web 1024 35 12345\n"
+      "web ssh-ed25519 not-base64\n"
+      "other ssh-ed25519 EEEE\n"
+      "[web]:2222 ssh-ed25519 FFFF";
+  CHECK(host_key_lines(file, "web", "db1") ==
+        "db1 ssh-ed25519 AAAA\n@cert-authority db1 ssh-ed25519 BBBB\n@revoked db1 ssh-rsa CCCC\n");
+  CHECK(host_key_lines(file, "[web]:2222", "db1") == "@revoked db1 ssh-rsa CCCC\ndb1 ssh-ed25519 FFFF\n");
+  CHECK(host_key_lines("", "web", "db1") == "");
+}

@@ -158,6 +158,34 @@ void Identities::next() {
   passphrases_ = 0;
 }
 
+std::vector<Identities::Offered> Identities::offered() const {
+  std::vector<Offered> offered;
+  for (const Key& key : keys_) {
+    const auto same = [&](const Offered& other) {
+      return std::ranges::equal(other.public_key, key.public_key);
+    };
+    if (!key.public_key.empty() && std::ranges::none_of(offered, same)) offered.push_back({key.public_key});
+  }
+  return offered;
+}
+
+bool Identities::choose(Bytes public_key, std::string_view algorithm) {
+  const auto is_rsa = [](std::string_view name) { return name == kRsa || name == kRsaSecond; };
+  const auto is_it = [&](const Key& key) {
+    return std::ranges::equal(key.public_key, public_key) &&
+           (key.algorithm == algorithm || (is_rsa(key.algorithm) && is_rsa(algorithm)));
+  };
+  if (!is_over() && is_it(keys_[at_]) && keys_[at_].algorithm == algorithm) return true;
+  const auto found = std::ranges::find_if(keys_, is_it);
+  if (found == keys_.end()) return false;
+  at_ = std::size_t(found - keys_.begin());
+  found->algorithm = algorithm;
+  signing_ = Signing::kNotAsked;
+  opening_ = Opening::kNotAsked;
+  passphrases_ = 0;
+  return true;
+}
+
 Identities::Status Identities::prepare() {
   if (!keys_[at_].public_key.empty()) return Status::kDone;
   return open();

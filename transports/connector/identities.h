@@ -46,6 +46,15 @@ class Identities {
   // What libssh2's callback gives back. With kWait: ask again after on_change, with the same data.
   Status sign(Bytes data, Buffer& signature);
 
+  // Each key once, in order; of those that can be shown without their passphrase.
+  struct Offered {
+    Bytes public_key;  // as long as we live
+  };
+  std::vector<Offered> offered() const;
+  // Makes the key the current one, to sign so; as it was, if it is that already. False: there is none, or it
+  // does not sign so.
+  bool choose(Bytes public_key, std::string_view algorithm);
+
   // In answer to `ask`.
   void give_passphrase(Secret passphrase);
   void give_up_passphrase();

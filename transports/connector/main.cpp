@@ -16,6 +16,7 @@
 
 #include "core/epoll_loop.h"
 #include "transports/connector/session.h"
+#include "transports/connector/signer.h"
 #include "transports/connector_protocol.h"
 
 namespace banyan::connector {
@@ -27,7 +28,7 @@ constexpr std::size_t kUnsentMax = 16 * kSessionsMax;
 constexpr int kDatagramsARound = 64;
 constexpr int kKeptMemory = 4 * 1024 * 1024;  // free, kept for what comes next: of the whole process
 
-class Connector final : private Session::Owner {
+class Connector final : private Session::Owner, private Signer::Owner {
  public:
   explicit Connector(int socket) : socket_(socket), resolver_(loop_), ring_(loop_) {
     watch_ = loop_.watch(socket_, {.read = true}, [this](Ready ready) { on_ready(ready); });
@@ -53,27 +54,52 @@ class Connector final : private Session::Owner {
         begin(std::move(*order), std::move(datagram.fd));
       } else if (auto* answer = std::get_if<SessionAnswer>(&*message)) {
         const auto found = sessions_.find(answer->id);
-        if (found != sessions_.end()) found->second->answer(std::move(*answer));
+        if (found != sessions_.end()) {
+          found->second->answer(std::move(*answer));
+        } else if (const auto signer = signers_.find(answer->id); signer != signers_.end()) {
+          signer->second->answer(std::move(*answer));
+        }
+      } else if (auto* request = std::get_if<KeyRequestMessage>(&*message)) {
+        if (const auto signer = signers_.find(request->id); signer != signers_.end())
+          signer->second->ask(std::move(*request));
       } else {
         const SessionId id = std::get<SessionStop>(*message).id;
-        if (sessions_.erase(id) > 0) send(SessionEnd{.id = id, .error = {}});
+        if (sessions_.erase(id) + signers_.erase(id) > 0) send(SessionEnd{.id = id, .error = {}});
       }
     }
   }
 
   void begin(SessionOrder order, Fd channel) {
     const SessionId id = order.id;
+    if (order.task != SessionOrder::Task::kSession) return begin_signing(std::move(order));
     if (!channel || sessions_.contains(id) || sessions_.size() >= kSessionsMax)
       return send(SessionEnd{
           .id = id,
           .error = Error{
               ErrorClass::kResource, Phase::kConnect, "a connector has no room for another session", {}}});
     auto session = std::make_unique<Session>(loop_, resolver_, ring_, std::move(order), std::move(channel),
-                                             static_cast<Owner&>(*this));
+                                             static_cast<Session::Owner&>(*this));
     Session& started = *session;
     sessions_[id] = std::move(session);
     started.start();
   }
+
+  void begin_signing(SessionOrder order) {
+    const SessionId id = order.id;
+    if (sessions_.contains(id) || signers_.contains(id) || signers_.size() >= kSessionsMax)
+      return send(SessionEnd{
+          .id = id,
+          .error =
+              Error{ErrorClass::kResource, Phase::kAuth, "a connector has no room for another signer", {}}});
+    signers_[id] =
+        std::make_unique<Signer>(loop_, ring_, std::move(order), static_cast<Signer::Owner&>(*this));
+  }
+
+  void on_signed(SessionId id, std::uint32_t visitor, Bytes answer) override {
+    send(KeyReplyMessage{id, visitor, Buffer(answer.begin(), answer.end())});
+  }
+  void on_passphrase(SessionQuestion question) override { send(std::move(question)); }
+  void on_refusal(SessionId id, std::string_view why) override { send(SessionText{id, std::string(why)}); }
 
   void on_phase(Session& session, Phase phase) override { send(SessionPhase{session.id(), phase}); }
   void on_text(Session& session, std::string_view text) override {
@@ -104,8 +130,6 @@ class Connector final : private Session::Owner {
     loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
   }
 
-  using Owner = Session::Owner;
-
   const int socket_;
   EpollLoop loop_;
   Resolver resolver_;
@@ -113,6 +137,7 @@ class Connector final : private Session::Owner {
   Loop::WatchId watch_ = 0;
   std::deque<Buffer> unsent_;
   std::map<SessionId, std::unique_ptr<Session>> sessions_;
+  std::map<SessionId, std::unique_ptr<Signer>> signers_;
 };
 
 int run() {

@@ -1,0 +1,185 @@
+#include "cli/relay.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cli/options.h"
+#include "core/text.h"
+#include "transports/libssh2.h"
+#include "transports/relayed_ssh.h"
+
+namespace banyan::cli {
+namespace {
+
+constexpr std::uint32_t kAttemptsMax = 8;  // at a server that drops us: some half a minute with its pauses
+constexpr Nanos kDroppedMax = 30 * kSecond;
+
+Error cancelled() {
+  return Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}};
+}
+
+}  // namespace
+
+Relay::Relay(Loop& loop, RemoteRunner& remote, RelayParts parts)
+    : loop_(loop), remote_(remote), parts_(parts), admission_(loop) {}
+
+Relay::~Relay() {
+  *alive_ = false;
+}
+
+Relay::Id Relay::start(ContextId at, const Target& target, ImageKind kind, Nanos left, Runner::OnUp on_up,
+                       Runner::OnLost on_lost) {
+  const Id id = next_++;
+  Way& way = ways_[id];
+  way.at = at;
+  way.target = &target;
+  way.kind = kind;
+  way.began = loop_.now();
+  way.left = left;
+  way.on_up = std::move(on_up);
+  way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
+  // Asked first, and answered first, so it is there when it is wanted.
+  if (!defaults_) {
+    SshOptions none;
+    none.config_file = "none";
+    parts_.questions.ask({.name = {}, .user = {}, .host = "localhost"}, none,
+                         [this, alive = alive_](const SshQuestions::Answer& answer) {
+                           if (*alive) defaults_ = answer;
+                         });
+  }
+  parts_.questions.ask({target.name, target.user, target.host, target.port}, parts_.ssh,
+                       [this, alive = alive_, id](const SshQuestions::Answer& answer) {
+                         if (*alive) on_settings(id, answer);
+                       });
+  return id;
+}
+
+void Relay::on_settings(Id id, const SshQuestions::Answer& answer) {
+  Way& way = ways_.at(id);
+  if (way.cancelled) return conclude(id, cancelled());
+  if (!answer) return conclude(id, answer.error());
+  way.settings = *answer;
+  way.known_hosts = parts_.facts.known_hosts_lines(*way.settings, alias_of(*way.settings));
+  if (way.known_hosts.empty())
+    return conclude(
+        id, Error{ErrorClass::kHostKey, Phase::kKex,
+                  cat("no key of ", way.target->host, " is known here, and the hop is not asked"),
+                  cat("connect once by hand: ssh -J ", way.target->hop->name, " ", way.target->host)});
+  if (!has_connector())
+    return conclude(
+        id, Error{ErrorClass::kRefused, Phase::kAuth, "banyan-connector, which signs for hops, is not there",
+                  "install it beside banyan"});
+  way.server = cat(way.target->hop->name, " ", way.settings->hostname, ":", way.settings->port);
+  ask_admission(id, Admission::Place::kBack);
+}
+
+void Relay::ask_admission(Id id, Admission::Place place) {
+  Way& way = ways_.at(id);
+  way.ticket = admission_.ask(way.server, place, [this, id] { try_now(id, true); });
+}
+
+void Relay::try_now(Id id, bool may_guess) {
+  Way& way = ways_.at(id);
+  if (way.login == 0) way.login = parts_.secrets.open(way.target->name);
+  const SessionSettings session = session_settings(*way.settings, false, parts_.secrets.can_ask());
+  auto signer = parts_.connectors.open_signer(session, parts_.trusts_hops, way.login);
+  if (!signer) return conclude(id, signer.error());
+  way.signer = std::move(*signer);
+  ++way.attempts;
+  Nanos left = way.left;
+  if (left > 0) left = std::max(left - (loop_.now() - way.began), Nanos(kMillisecond));
+  const std::string guess = may_guess ? parts_.cache.find(cache_key(*way.target)) : "";
+  const SshSettings* defaults = defaults_ && *defaults_ ? (*defaults_)->get() : nullptr;
+  Recipe recipe = relayed_ssh({last_name(*way.target), *way.settings, defaults, way.known_hosts},
+                              loop_.random(), guess, left);
+  recipe.kind = way.kind;
+  recipe.answerer = way.signer;
+  way.start = remote_.start(
+      way.at, std::move(recipe),
+      [this, alive = alive_, id](const Result<Child>& child) {
+        if (*alive) on_up(id, child);
+      },
+      [on_lost = way.on_lost](ContextId child, const Error& error) { (*on_lost)(child, error); });
+}
+
+void Relay::on_up(Id id, Result<Child> child) {
+  Way& way = ways_.at(id);
+  way.start = 0;
+  if (!child && child.error().wrong_guess && !way.cancelled) {
+    parts_.cache.forget(cache_key(*way.target));
+    return try_now(id, false);
+  }
+  if (way.ticket) {
+    using Outcome = Admission::Outcome;
+    admission_.give_back(*std::exchange(way.ticket, {}), child                    ? Outcome::kPassed
+                                                         : is_drop(child.error()) ? Outcome::kDropped
+                                                                                  : Outcome::kFailed);
+  }
+  if (!child && !way.cancelled && try_again(id, child.error())) return;
+  if (child) parts_.cache.learn(cache_key(*way.target), child->hello.architecture);
+  if (!child) child = told(way, child.error());
+  conclude(id, child);
+}
+
+// Nothing has begun there.
+bool Relay::try_again(Id id, const Error& error) {
+  const Way& way = ways_.at(id);
+  const Nanos passed = loop_.now() - way.began;
+  if (!is_drop(error) || passed >= kDroppedMax || (way.left > 0 && passed >= way.left) ||
+      way.attempts >= kAttemptsMax)
+    return false;
+  ask_admission(id, Admission::Place::kFront);
+  return true;
+}
+
+Error Relay::told(const Way& way, Error error) const {
+  error.started = Started::kNo;
+  const std::string_view refusal = way.signer ? std::string_view(way.signer->refusal()) : std::string_view();
+  error = error_of_relayed_ssh(std::move(error), way.target->hop->name, way.target->host, refusal);
+  if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
+  return error;
+}
+
+void Relay::conclude(Id id, const Result<Child>& child) {
+  const auto found = ways_.find(id);
+  Way way = std::move(found->second);
+  ways_.erase(found);
+  if (way.ticket) admission_.give_back(*way.ticket, Admission::Outcome::kFailed);
+  if (way.login != 0) {
+    if (child) parts_.secrets.accepted(way.login);
+    way.signer.reset();
+    parts_.secrets.close(way.login);
+  }
+  way.on_up(child);
+}
+
+void Relay::cancel(Id id) {
+  const auto found = ways_.find(id);
+  if (found == ways_.end() || std::exchange(found->second.cancelled, true)) return;
+  Way& way = found->second;
+  if (way.start != 0) return remote_.cancel(way.start);
+  if (!way.ticket) return;  // ssh answers soon
+  admission_.give_back(*std::exchange(way.ticket, {}), Admission::Outcome::kFailed);
+  loop_.post([this, alive = alive_, id] {
+    if (*alive) conclude(id, cancelled());
+  });
+}
+
+bool Relay::is_waiting(Id id) const {
+  const auto found = ways_.find(id);
+  return found != ways_.end() && found->second.ticket && admission_.is_waiting(*found->second.ticket);
+}
+
+bool Relay::is_asking_for_settings(Id id) const {
+  const auto found = ways_.find(id);
+  return found != ways_.end() && !found->second.settings;
+}
+
+// The name may mean another host behind another hop, or with another configuration.
+std::string Relay::cache_key(const Target& target) const {
+  std::string key = cat(target.name, " ", target.port != 0 ? target.port : parts_.ssh.port);
+  if (!parts_.ssh.config_file.empty()) key += cat(" ", parts_.ssh.config_file);
+  return key;
+}
+
+}  // namespace banyan::cli

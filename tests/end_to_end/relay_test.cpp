@@ -1,0 +1,189 @@
+// Goal: a host beneath a hop is reached by the hop's own ssh, with host keys and signatures from home, and
+// says in plain words what is wrong where it cannot be.
+// Method: real sshds on loopback, of which one is a hop and the next lies beneath it; keys in files and in a
+// real key agent; what runs at the hop is looked at.
+#include <filesystem>
+#include <fstream>
+
+#include "tests/end_to_end/ssh.h"
+#include "tests/support/key_agent.h"
+
+using namespace banyan::test;
+using banyan::cat;
+
+namespace {
+
+// A hop, and a host that only our key opens. Settings of both are in one configuration.
+struct Hops {
+  Sshd gateway, inner;
+  std::string config = inner.folder() + "/both", key = inner.folder() + "/id_inner";
+
+  explicit Hops(const Sshd::Options& gateway_options = {}, const std::string& for_inner = "")
+      : gateway(gateway_options) {
+    REQUIRE(std::system(cat("ssh-keygen -q -t ed25519 -N '' -f ", key).c_str()) == 0);
+    std::ofstream(inner.folder() + "/authorized_keys", std::ios::app) << read_file(key + ".pub");
+    write(for_inner);
+  }
+  void write(const std::string& for_inner) const {
+    std::ofstream(config) << "Host deep\nHostName 127.0.0.1\nPort " << inner.port() << "\nUserKnownHostsFile "
+                          << inner.known_hosts() << "\nHostKeyAlias web\nIdentitiesOnly yes\n"
+                          << (for_inner.empty() ? "IdentityFile " + key + "\n" : for_inner)
+                          << "Match !host deep\nInclude " << gateway.client_config() << "\n";
+  }
+  Words run(const std::string& targets, const Words& rest) const {
+    Words words = {"run", "-F", config, targets};
+    words.insert(words.end(), rest.begin(), rest.end());
+    return words;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a host beneath two hops is reached by the ssh of each") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const Finished got = run_program(over(server, "web/db1/db2", {"--", "echo", "here"}));
+  CHECK(got.err == "");
+  CHECK(got.out == "here\n");
+  CHECK(got.code == 0);
+}
+
+TEST_CASE("tree draws the contexts beneath hops, each beneath the one that started it") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const Finished got =
+      run_program({"tree", "-F", server.client_config(), "--json", "web/db1/db2,web/db1/local,web/db3"});
+  CHECK(got.code == 0);
+  std::map<std::string, std::pair<int, int>> seen;  // id and parent
+  for (const nlohmann::json& event : events_of(got.out))
+    if (event.contains("context")) seen[event["name"]] = {event["context"], event["parent"]};
+  CHECK(seen["web"].second == 0);
+  CHECK(seen["db1"].second == seen["web"].first);
+  CHECK(seen["db2"].second == seen["db1"].first);
+  CHECK(seen["local"].second == seen["db1"].first);
+  CHECK(seen["db3"].second == seen["web"].first);
+}
+
+TEST_CASE("the key stays at home: the hop's ssh knows neither file nor configuration of ours") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  const std::string mark = cat("BANYAN_MARK=", ::getpid(), "-relay");
+  Program program(hops.run("web/deep", {"--", "sh", "-c", "echo up; cat"}));
+  REQUIRE(program.wait_for("up"));
+  std::string commands;
+  for (const pid_t pid : descendants_of(hops.gateway.pid())) {
+    std::string line = read_file(cat("/proc/", pid, "/cmdline"));
+    if (line.starts_with("ssh")) commands += line;
+  }
+  program.close_input();
+  CHECK(program.finish().code == 0);
+  REQUIRE(commands != "");
+  std::replace(commands.begin(), commands.end(), '\0', ' ');
+  CHECK(contains(commands, "-F none"));
+  CHECK(contains(commands, "IdentityFile=none"));
+  CHECK(contains(commands, "UserKnownHostsFile=/proc/"));
+  CHECK_FALSE(contains(commands, hops.key));
+  CHECK_FALSE(contains(commands, hops.inner.folder()));
+}
+
+TEST_CASE("a key agent at home signs for a host beneath a hop") {
+  if (!has_sshd()) return;
+  const Hops hops({}, "IdentityFile none\nIdentitiesOnly no\n");
+  const KeyAgentProcess agent(hops.inner.folder(), {hops.key});
+  const Finished got =
+      run_program(hops.run("web/deep", {"--", "echo", "here"}), {}, {"SSH_AUTH_SOCK=" + agent.socket()});
+  CHECK(got.err == "");
+  CHECK(got.out == "here\n");
+}
+
+TEST_CASE("without a key for it the host beneath says so, and the hop's own keys are not tried") {
+  if (!has_sshd()) return;
+  const Hops hops({}, "IdentityFile none\nIdentityAgent none\n");
+  check_failed(run_program(hops.run("web/deep", {"--json", "--", "true"})),
+               {.phases = "auth", .classes = "auth", .said = "there is no key for it", .remedy = "ssh-add"});
+  CHECK(contains(hops.inner.log(), "Connection closed by authenticating user"));
+}
+
+TEST_CASE("a host beneath a hop of which no key is known here is not contacted") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  std::ofstream(hops.inner.known_hosts()) << "";
+  check_failed(run_program(hops.run("web/deep", {"--json", "--", "true"})),
+               {.phases = "kex",
+                .classes = "hostkey",
+                .said = "no key of deep is known here",
+                .remedy = "ssh -J web"});
+  CHECK_FALSE(contains(hops.inner.log(), "Connection from"));
+}
+
+TEST_CASE("a host beneath a hop that shows another key than the one known here is not logged in to") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  std::ofstream(hops.inner.known_hosts()) << "web " << hops.gateway.host_key() << "\n";
+  check_failed(run_program(hops.run("web/deep", {"--json", "--", "true"})),
+               {.phases = "kex", .classes = "hostkey", .said = "", .remedy = "known_hosts"});
+  CHECK_FALSE(contains(hops.inner.log(), "Accepted"));
+}
+
+TEST_CASE("a host beneath a hop that refuses the connection is told as one that refuses us") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  Sshd::Options none;
+  std::ofstream(hops.config, std::ios::app) << "";
+  Words words = hops.run("web/deep:1", {"--json", "--", "true"});
+  std::ofstream(hops.inner.known_hosts(), std::ios::app) << "deep " << hops.inner.host_key() << "\n";
+  check_failed(run_program(words), {.phases = "connect", .classes = "unreachable", .said = "refused"});
+}
+
+TEST_CASE("a hop without ssh says what is missing, and what goes without") {
+  if (!has_sshd() || !has_namespaces()) return;
+  Sshd::Options options;
+  options.setup =
+      "mkdir $here/all && mount --bind /usr/bin $here/all && mount -t tmpfs none /usr/bin && "
+      "$here/all/ln -s $here/all/* /usr/bin/ && $here/all/rm /usr/bin/ssh";
+  const Hops hops(options);
+  check_failed(
+      run_program(hops.run("web/deep", {"--json", "--", "true"})),
+      {.phases = "connect", .classes = "refused", .said = "there is no ssh on web", .remedy = "-J web deep"});
+}
+
+TEST_CASE("a hop that dies takes what lies beneath it, and is named") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  Program program(hops.run("web/deep", {"--json", "--", "sh", "-c", "echo up; cat"}));
+  REQUIRE(program.wait_for("up"));
+  for (const pid_t pid : descendants_of(hops.gateway.pid()))
+    if (read_file(cat("/proc/", pid, "/comm")) == "banyan-agent\n") ::kill(pid, SIGKILL);
+  const Finished got = program.finish();
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CHECK(fail["started"] == "unknown");
+  CHECK(contains(fail["error"].get<std::string>(), "hop web"));
+  CHECK(got.code == 255);
+}
+
+TEST_CASE("twenty hosts beneath one hop are reached side by side") {
+  if (!has_sshd()) return;
+  const Sshd server;
+  const Finished got = run_program(over(server, "web/db[1-20]", {"--", "true"}));
+  CAPTURE(got.err);
+  CHECK(got.code == 0);
+}
+
+TEST_CASE("Ctrl-C while a host beneath a hop is being reached ends the hop's ssh") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  REQUIRE(::kill(hops.inner.pid(), SIGSTOP) == 0);  // accepts, and says nothing
+  Program program(hops.run("web/deep", {"--", "true"}));
+  const auto hop_ssh = [&] {
+    for (const pid_t pid : descendants_of(hops.gateway.pid()))
+      if (read_file(cat("/proc/", pid, "/comm")) == "ssh\n") return true;
+    return false;
+  };
+  for (int i = 0; i < 1000 && !hop_ssh(); ++i) ::poll(nullptr, 0, 10);
+  REQUIRE(hop_ssh());
+  program.signal(SIGTERM);
+  CHECK(program.finish().code == 128 + SIGTERM);
+  CHECK_FALSE(hop_ssh());
+  ::kill(hops.inner.pid(), SIGCONT);
+}
