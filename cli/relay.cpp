@@ -18,6 +18,18 @@ Error cancelled() {
   return Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}};
 }
 
+// What a person would type to see for himself: through the same hosts, if they are such.
+std::string by_hand(const Target& target, const SshOptions& ssh) {
+  std::string jumps;
+  for (const Target* hop = target.hop.get(); hop != nullptr; hop = hop->hop.get()) {
+    if (hop->method != Method::kSsh) return cat("on ", target.hop->name, ": ssh ", target.host, " true");
+    jumps = cat(hop->user, hop->user.empty() ? "" : "@", hop->host, hop->port == 0 ? "" : cat(":", hop->port),
+                jumps.empty() ? "" : ",", jumps);
+  }
+  return cat("ssh ", ssh.config_file.empty() ? "" : cat("-F ", ssh.config_file, " "), "-J ", jumps, " ",
+             target.user.empty() ? "" : cat("-l ", target.user, " "), target.host, " true");
+}
+
 }  // namespace
 
 Relay::Relay(Loop& loop, RemoteRunner& remote, RelayParts parts)
@@ -61,10 +73,9 @@ void Relay::on_settings(Id id, const SshQuestions::Answer& answer) {
   way.settings = *answer;
   way.known_hosts = parts_.facts.known_hosts_lines(*way.settings, alias_of(*way.settings));
   if (way.known_hosts.empty())
-    return conclude(
-        id, Error{ErrorClass::kHostKey, Phase::kKex,
-                  cat("no key of ", way.target->host, " is known here, and the hop is not asked"),
-                  cat("connect once by hand: ssh -J ", way.target->hop->name, " ", way.target->host)});
+    return conclude(id, Error{ErrorClass::kHostKey, Phase::kKex,
+                              cat("no key of ", way.target->host, " is known here, and the hop is not asked"),
+                              cat("connect once by hand: ", by_hand(*way.target, parts_.ssh))});
   if (!has_connector())
     return conclude(
         id, Error{ErrorClass::kRefused, Phase::kAuth, "banyan-connector, which signs for hops, is not there",
@@ -135,7 +146,8 @@ bool Relay::try_again(Id id, const Error& error) {
 Error Relay::told(const Way& way, Error error) const {
   error.started = Started::kNo;
   const std::string_view refusal = way.signer ? std::string_view(way.signer->refusal()) : std::string_view();
-  error = error_of_relayed_ssh(std::move(error), way.target->hop->name, way.target->host, refusal);
+  error = error_of_relayed_ssh(std::move(error), way.target->hop->name, by_hand(*way.target, parts_.ssh),
+                               refusal);
   if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
   return error;
 }

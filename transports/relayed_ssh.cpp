@@ -96,26 +96,24 @@ bool lacks_ssh(const Error& error) {
   return error.system_error == ENOENT && error.phase == Phase::kConnect;
 }
 
-Error error_of_relayed_ssh(Error error, std::string_view hop, std::string_view host,
+Error error_of_relayed_ssh(Error error, std::string_view hop, std::string_view by_hand,
                            std::string_view refusal) {
   if (lacks_ssh(error)) {
     error.error_class = ErrorClass::kRefused;
     error.text = cat("there is no ssh on ", hop);
-    error.remedy = cat("install one there, or go through it without: -J ", hop, " ", host);
+    error.remedy = cat("install one there, or go through it without, by a tunnel: ", by_hand);
     return error;
   }
   const bool is_auth = error.error_class == ErrorClass::kAuth && error.phase == Phase::kAuth;
   if (!refusal.empty() && (is_auth || error.phase == Phase::kKex)) {
     error.error_class = ErrorClass::kAuth;
     error.phase = Phase::kAuth;
-    error.text = cat("our keys did not sign for it: ", refusal);
-    error.remedy = cat("see the key (ssh-add -l, --identity); or a tunnel, which trusts ", hop,
-                       " with less: -J ", hop, " ", host);
-  } else if (is_auth) {
-    error.remedy =
-        cat("check the user (-l) and the key (--identity, ssh-add -l); by hand: ssh -J ", hop, " ", host);
+    error.text = cat("no signature from here: ", refusal);
+  }
+  if (error.error_class == ErrorClass::kAuth && error.phase == Phase::kAuth) {
+    error.remedy = cat("check the user (-l) and the key (--identity, ssh-add -l); by hand: ", by_hand);
   } else if (error.error_class == ErrorClass::kHostKey) {
-    error.remedy = cat("known_hosts of this machine decides; by hand: ssh -J ", hop, " ", host);
+    error.remedy = cat("known_hosts of this machine decides; by hand: ", by_hand);
   }
   return error;
 }

@@ -38,9 +38,9 @@ std::vector<std::string> relayed_ssh_argv(const SshSettings& settings, const Ssh
 // The ssh itself is missing on the hop.
 bool lacks_ssh(const Error& error);
 
-// An error of such a start, in the words of those who are here. `refusal`: why our keys did not sign; may be
-// empty. `hop`, `host`: as the person calls them.
-Error error_of_relayed_ssh(Error error, std::string_view hop, std::string_view host,
+// An error of such a start, in the words of those who are here. `hop`: as the person calls it. `by_hand`: the
+// command that goes there without us. `refusal`: why our keys did not sign; may be empty.
+Error error_of_relayed_ssh(Error error, std::string_view hop, std::string_view by_hand,
                            std::string_view refusal);
 
 }  // namespace banyan

@@ -112,7 +112,7 @@ TEST_CASE("a host beneath a hop of which no key is known here is not contacted")
                {.phases = "kex",
                 .classes = "hostkey",
                 .said = "no key of deep is known here",
-                .remedy = "ssh -J web"});
+                .remedy = " -J web deep true"});
   CHECK_FALSE(contains(hops.inner.log(), "Connection from"));
 }
 
@@ -186,4 +186,19 @@ TEST_CASE("Ctrl-C while a host beneath a hop is being reached ends the hop's ssh
   CHECK(program.finish().code == 128 + SIGTERM);
   CHECK_FALSE(hop_ssh());
   ::kill(hops.inner.pid(), SIGCONT);
+}
+
+TEST_CASE("a hostile hop gets no signature that nobody ordered, and what it asked for is said") {
+  if (!has_sshd() || !has_namespaces()) return;
+  Sshd::Options options;
+  options.setup = "mount --bind " BANYAN_GREEDY_SSH " /usr/bin/ssh";
+  const Hops hops(options);
+  const Finished got = run_program(hops.run("web/deep", {"--json", "--", "true"}));
+  CHECK(got.code == 255);
+  const nlohmann::json fail = the_event(got.out, "fail");
+  REQUIRE(fail.is_object());
+  CAPTURE(fail.dump());
+  CHECK(contains(fail["error"].get<std::string>(), "greedy: 5 5 5 5 5 5 5 5 5"));
+  CHECK_FALSE(contains(fail["error"].get<std::string>(), "leaked"));
+  CHECK_FALSE(contains(hops.inner.log(), "Connection from"));
 }

@@ -91,16 +91,19 @@ TEST_CASE("the recipe carries what is known of the host, and where keys are aske
 TEST_CASE("errors of a hop's ssh come with what can be done from here") {
   Error missing{ErrorClass::kBootstrap, Phase::kConnect, "starting ssh: No such file or directory", {}};
   missing.system_error = ENOENT;
-  const Error without = error_of_relayed_ssh(missing, "gw", "db1", "");
+  const Error without = error_of_relayed_ssh(missing, "gw", "ssh -J gw db1 true", "");
   CHECK(without.text == "there is no ssh on gw");
-  CHECK(without.remedy.find("-J gw db1") != std::string::npos);
+  CHECK(without.remedy.find("ssh -J gw db1 true") != std::string::npos);
 
   const Error denied{ErrorClass::kAuth, Phase::kAuth, "ann@10.0.0.7: Permission denied (publickey).", "x"};
-  CHECK(error_of_relayed_ssh(denied, "gw", "db1", "").text == denied.text);
-  CHECK(error_of_relayed_ssh(denied, "gw", "db1", "").remedy.find("ssh -J gw db1") != std::string::npos);
-  const Error refused = error_of_relayed_ssh(denied, "gw", "db1", "it asked to log in as another user");
-  CHECK(refused.text == "our keys did not sign for it: it asked to log in as another user");
+  CHECK(error_of_relayed_ssh(denied, "gw", "ssh -J gw db1 true", "").text == denied.text);
+  CHECK(error_of_relayed_ssh(denied, "gw", "ssh -J gw db1 true", "").remedy.find("ssh -J gw db1") !=
+        std::string::npos);
+  const Error refused =
+      error_of_relayed_ssh(denied, "gw", "ssh -J gw db1 true", "it asked to log in as another user");
+  CHECK(refused.text == "no signature from here: it asked to log in as another user");
 
   const Error lost{ErrorClass::kLost, Phase::kLink, "gone", ""};
-  CHECK(error_of_relayed_ssh(lost, "gw", "db1", "it asked to log in as another user").text == "gone");
+  CHECK(error_of_relayed_ssh(lost, "gw", "ssh -J gw db1 true", "it asked to log in as another user").text ==
+        "gone");
 }

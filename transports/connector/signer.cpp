@@ -89,7 +89,7 @@ void Signer::list(std::uint32_t visitor) {
   if (offered.empty())
     owner_.on_refusal(order_.id,
                       identities_.complaints().empty()
-                          ? std::string("there is no key for it: neither a file nor one of the key agent's")
+                          ? std::string("there is no key for it, neither a file nor one of the key agent's")
                           : cat("there is no key for it: ", identities_.complaints()));
   Buffer answer{kKeys};
   put_number(answer, std::uint32_t(offered.size()));
