@@ -10,6 +10,7 @@
 
 #include "cli/command_line.h"
 #include "cli/help.h"
+#include "cli/jumps.h"
 #include "cli/printable.h"
 #include "core/text.h"
 #include "transports/connectors.h"
@@ -81,6 +82,7 @@ SshOptions ssh_options(const CommandLine& line) {
   if (ssh.config_file != "none") check_file("-F", ssh.config_file);
   check_file("--identity", ssh.identity);
   check_file("--known-hosts", ssh.known_hosts);
+  if (line.has("-J")) ssh.jumps = check_jumps(line.value("-J"));
   ssh.port = number(line, "--port", std::uint16_t{65535}).value_or(0);
   if (line.has("-4") && line.has("-6")) throw UsageError("-4 or -6, not both");
   if (line.has("-4")) ssh.family = AddressFamily::kIpv4;

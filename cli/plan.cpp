@@ -12,6 +12,7 @@
 
 #include "cli/output.h"
 #include "cli/plan_step.h"
+#include "cli/route.h"
 #include "cli/tally.h"
 #include "core/epoll_loop.h"
 #include "core/fd.h"
@@ -24,21 +25,6 @@ namespace banyan::cli {
 namespace {
 
 constexpr std::size_t kAheadMax = 64;  // plans begun and not written yet; bounds what a slow reader costs
-constexpr std::size_t kHopsMax = 16;   // of one route: beyond it, a ProxyJump leads back to itself
-
-// What ssh tells the ssh of a jump: which configuration to read, and nothing else of ours.
-SshOptions options_of_jumps(const SshOptions& options) {
-  SshOptions passed_on;
-  passed_on.config_file = options.config_file;
-  return passed_on;
-}
-
-// As it stands in ProxyJump.
-std::string written(const SshJump& hop) {
-  const bool is_bracketed = hop.port != 0 && hop.host.find(':') != hop.host.npos;
-  return cat(hop.user, hop.user.empty() ? "" : "@", is_bracketed ? "[" : "", hop.host,
-             is_bracketed ? "]" : "", hop.port == 0 ? "" : cat(":", hop.port));
-}
 
 // Of one that ssh has no part in.
 TargetPlan::Step step_of(const Target& target) {
@@ -50,7 +36,6 @@ class Planner {
  public:
   explicit Planner(const Options& options)
       : options_(options),
-        jump_options_(options_of_jumps(options.ssh)),
         output_(loop_, Output::style_for(options), [this](int error) { on_stdout_failed(error); }),
         answers_(ArchCache::default_folder(), local_user()),
         questions_(std::make_unique<SshQuestions>(loop_, local_user(), "ssh", &answers_)),
@@ -77,8 +62,7 @@ class Planner {
     std::optional<Error> error;
     bool is_done = false;
     Nanos began = 0;
-    std::vector<SshJump> hops;           // still to be asked about: the last of them next
-    std::vector<const Target*> beneath;  // the same
+    std::vector<const Target*> beneath;  // still to be asked about: the last of them next
   };
 
   const Target& target(Index index) const { return options_.targets.targets[index]; }
@@ -137,57 +121,25 @@ class Planner {
   void ask_about_target(Index index) {
     const Target& asked = first_of(target(index));
     const SshTarget step{asked.name, asked.user, asked.host, asked.port};
-    questions_->ask(step, options_.ssh, [this, index, step](const Answer& answer) {
-      if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
-      add_step(index, step, options_.ssh, **answer, false);
-      follow_jumps(index, **answer);
+    ask_for_route(*questions_, step, options_.ssh, [this, index](const Result<Route>& route) {
+      if (!route || !*defaults_) return fail(index, !route ? route.error() : defaults_->error());
+      for (const RouteStep& one : *route) add_step(index, one);
+      finish(index);
     });
   }
 
-  // ssh reaches the last jump through those before it, whatever the configuration says of that one; the first
-  // of them goes its own configured way.
-  void follow_jumps(Index index, const SshSettings& settings) {
-    if (settings.proxy_jump.empty()) return finish(index);
-    auto jumps = parse_proxy_jump(settings.proxy_jump);
-    if (!jumps) {
-      return fail(index, Error{ErrorClass::kIo, Phase::kResolve,
-                               cat("ProxyJump ", settings.proxy_jump, " is not a list of hosts"),
-                               "write user@host:port, with commas between them"});
-    }
-    jobs_.at(index).hops = std::move(*jumps);
-    ask_about_hop(index);
-  }
-
-  void ask_about_hop(Index index) {
+  void add_step(Index index, const RouteStep& one) {
     Job& job = jobs_.at(index);
-    if (job.plan.route.size() > kHopsMax) {
-      return fail(index, Error{ErrorClass::kIo, Phase::kResolve, cat("more than ", kHopsMax, " jumps"),
-                               "see whether a ProxyJump of ssh's configuration leads back to itself"});
-    }
-    const SshJump hop = std::move(job.hops.back());
-    job.hops.pop_back();
-    const SshTarget step{written(hop), hop.user, hop.host, hop.port};
-    questions_->ask(step, jump_options_, [this, index, step](const Answer& answer) {
-      if (!answer) return fail(index, answer.error());
-      add_step(index, step, jump_options_, **answer, true);
-      if (!jobs_.at(index).hops.empty()) return ask_about_hop(index);
-      follow_jumps(index, **answer);
-    });
-  }
-
-  // In front of the steps that are there: they are found from the target back to us.
-  void add_step(Index index, const SshTarget& asked, const SshOptions& options, const SshSettings& settings,
-                bool is_jump) {
-    Job& job = jobs_.at(index);
-    const BackEndFacts facts = facts_.about(settings);
-    const BackEndChoice choice = choose_back_end(facts, is_jump ? BackEndWish::kOpenssh : options_.back_end);
+    const BackEndFacts facts = facts_.about(*one.settings);
+    const BackEndChoice choice =
+        choose_back_end(facts, one.is_jump ? BackEndWish::kOpenssh : options_.back_end);
     if (choice.is_refused && !job.error) {
       job.error = Error{ErrorClass::kRefused, Phase::kResolve,
                         cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy};
     }
-    const bool is_first = settings.proxy_jump.empty() && job.hops.empty();
-    const SshStep step{asked, options, settings, ***defaults_, facts, choice, is_jump, is_first};
-    job.plan.route.insert(job.plan.route.begin(), ssh_step(step));
+    const bool is_first = one.settings->proxy_jump.empty();
+    job.plan.route.push_back(ssh_step({one.asked, one.options, *one.settings, ***defaults_, facts, choice,
+                                       one.is_jump, is_first, one.is_by_option}));
   }
 
   // What its path goes on with, from the first context to the target itself.
@@ -205,7 +157,9 @@ class Planner {
 
   void ask_about_relay(Index index, const Target& target) {
     const SshTarget step{last_name(target), target.user, target.host, target.port};
-    questions_->ask(step, options_.ssh, [this, index, step, hop = target.hop->name](const Answer& answer) {
+    SshOptions options = options_.ssh;
+    options.jumps.clear();  // they are before the first of the path
+    questions_->ask(step, options, [this, index, step, hop = target.hop->name](const Answer& answer) {
       if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
       const BackEndFacts facts = facts_.about(**answer);
       SshStep relay{step, options_.ssh, **answer, ***defaults_, facts, {}};
@@ -223,7 +177,9 @@ class Planner {
 
   void finish(Index index) {
     Job& job = jobs_.at(index);
-    if (!job.error)
+    if (job.error)
+      job.beneath.clear();
+    else
       for (const Target* at = &target(index); at->hop; at = at->hop.get()) job.beneath.push_back(at);
     add_beneath(index);
   }
@@ -262,7 +218,6 @@ class Planner {
   }
 
   const Options& options_;
-  const SshOptions jump_options_;
   EpollLoop loop_;
   Output output_;
   SshAnswers answers_;

@@ -38,7 +38,14 @@ class Maker {
   }
 
   // Who asked for this step, and so said what its name says.
-  std::string asker() const { return step_.is_jump ? "ProxyJump" : std::string(kTarget); }
+  std::string asker() const {
+    if (!step_.is_jump) return std::string(kTarget);
+    return step_.is_by_option ? "-J" : "ProxyJump";
+  }
+  // Who named the hops before it.
+  std::string asker_of_hops() const {
+    return !step_.options.jumps.empty() && (!step_.is_jump || step_.is_by_option) ? "-J" : "ProxyJump";
+  }
 
   bool is_usual(std::string_view setting) const {
     return settings_.said(setting) == step_.defaults.said(setting);
@@ -76,7 +83,9 @@ class Maker {
          target.port == 0 ? source("port", options.port != 0, "--port") : asker()});
     if (!step_.hop.empty()) return add_relay();
     add(text("mode", step_.is_first ? "direct" : "tunnel",
-             step_.is_first ? "no hop before it" : "ProxyJump: no code of ours runs on the hop"));
+             !step_.is_first                 ? cat(asker_of_hops(), ": no code of ours runs on the hop")
+             : step_.options.jumps == "none" ? "-J none: no hop before it"
+                                             : "no hop before it"));
     std::string because = choice.setting.empty() ? choice.because : cat(choice.setting, ": ", choice.because);
     if (!choice.remedy.empty()) because += cat(" (for libssh2: ", choice.remedy, ")");
     if (step_.is_jump) because = "ProxyJump: jumps are made by ssh itself";
@@ -88,7 +97,9 @@ class Maker {
                       options.family == AddressFamily::kIpv4 ? "-4" : "-6")));
     add_if_set("bind_address", settings_.bind_address, "bindaddress");
     add_if_set("bind_interface", settings_.bind_interface, "bindinterface");
-    add_if_set("proxy_jump", settings_.proxy_jump, "proxyjump");
+    if (!settings_.proxy_jump.empty())
+      add(text("proxy_jump", settings_.proxy_jump,
+               step_.options.jumps.empty() ? source("proxyjump") : asker_of_hops()));
     add_if_set("proxy_command", settings_.proxy_command, "proxycommand");
     add_if_set("control_path", settings_.control_path, "controlpath");
   }

@@ -23,8 +23,9 @@ struct SshStep {
   const SshSettings& defaults;  // what it answers without any configuration
   const BackEndFacts& facts;
   const BackEndChoice choice;
-  bool is_jump = false;  // a hop of ProxyJump: ssh's own affair, asked for by its configuration
-  bool is_first = true;  // nothing lies between it and us
+  bool is_jump = false;       // a hop of ProxyJump: ssh's own affair, asked for by its configuration
+  bool is_first = true;       // nothing lies between it and us
+  bool is_by_option = false;  // a hop of -J
   // Of one that a hop's own ssh reaches, the hop's path; else empty. The choice is not asked for then.
   std::string hop = {};
   bool trusts_hop = false;  // --trust-hop

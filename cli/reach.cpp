@@ -57,6 +57,7 @@ std::string by_hand(const Target& target, const SshOptions& ssh) {
   const std::string& user = target.user.empty() ? ssh.user : target.user;
   const std::uint16_t port = target.port == 0 ? ssh.port : target.port;
   if (!ssh.config_file.empty()) line += cat(" -F ", ssh.config_file);
+  if (!ssh.jumps.empty()) line += cat(" -J ", ssh.jumps);
   if (!ssh.identity.empty()) line += cat(" -i ", ssh.identity);
   if (port != 0) line += cat(" -p ", port);
   if (!user.empty()) line += cat(" -l ", user);
@@ -434,11 +435,13 @@ void Reach::save() {
   answers_.save();
 }
 
-// The user does not matter to it; the configuration does, since a name may mean another machine there.
+// The user does not matter to it; the configuration and the way do, since a name may mean another machine
+// there.
 std::string Reach::cache_key(const Target& target) const {
   const std::uint16_t port = target.port != 0 ? target.port : ssh_.port;
   std::string key = cat(target.host, " ", port);
   if (!ssh_.config_file.empty()) key += cat(" ", ssh_.config_file);
+  if (!ssh_.jumps.empty()) key += cat(" -J ", ssh_.jumps);
   return key;
 }
 

@@ -20,12 +20,13 @@ Error cancelled() {
 
 // What a person would type to see for himself: through the same hosts, if they are such.
 std::string by_hand(const Target& target, const SshOptions& ssh) {
-  std::string jumps;
+  std::string jumps;  // -J's own, if any, come before
   for (const Target* hop = target.hop.get(); hop != nullptr; hop = hop->hop.get()) {
     if (hop->method != Method::kSsh) return cat("on ", target.hop->name, ": ssh ", target.host, " true");
     jumps = cat(hop->user, hop->user.empty() ? "" : "@", hop->host, hop->port == 0 ? "" : cat(":", hop->port),
                 jumps.empty() ? "" : ",", jumps);
   }
+  if (!ssh.jumps.empty() && ssh.jumps != "none") jumps = cat(ssh.jumps, ",", jumps);
   return cat("ssh ", ssh.config_file.empty() ? "" : cat("-F ", ssh.config_file, " "), "-J ", jumps, " ",
              target.user.empty() ? "" : cat("-l ", target.user, " "), target.host, " true");
 }
@@ -59,7 +60,9 @@ Relay::Id Relay::start(ContextId at, const Target& target, ImageKind kind, Nanos
                            if (*alive) defaults_ = answer;
                          });
   }
-  parts_.questions.ask({target.name, target.user, target.host, target.port}, parts_.ssh,
+  SshOptions options = parts_.ssh;
+  options.jumps.clear();  // they are before the first of the path
+  parts_.questions.ask({target.name, target.user, target.host, target.port}, options,
                        [this, alive = alive_, id](const SshQuestions::Answer& answer) {
                          if (*alive) on_settings(id, answer);
                        });

@@ -26,7 +26,7 @@ constexpr std::string_view kKey =
     "terminal";
 constexpr std::string_view kAccount = "the account must allow commands without a terminal";
 constexpr std::string_view kConfiguration = "see what ssh -G says about this host";
-constexpr std::string_view kJump = "check the jump host named in ssh's configuration";
+constexpr std::string_view kJump = "check the jump host that -J or ssh's configuration names";
 
 std::string connect_timeout(const SshOptions& options) {
   return cat("ConnectTimeout=", connect_seconds(options));
@@ -83,6 +83,11 @@ void append_ssh_target(const SshTarget& target, const SshOptions& options, std::
     argv.emplace_back("-F");
     argv.push_back(options.config_file);
   }
+  if (!options.jumps.empty()) {
+    ASSERT(options.jumps.front() != '-');
+    argv.emplace_back("-J");
+    argv.push_back(options.jumps);
+  }
   if (options.family != AddressFamily::kAny)
     argv.emplace_back(options.family == AddressFamily::kIpv4 ? "-4" : "-6");
   const std::string& user = target.user.empty() ? options.user : target.user;
@@ -95,8 +100,10 @@ void append_ssh_target(const SshTarget& target, const SshOptions& options, std::
     argv.emplace_back("-p");
     argv.push_back(cat(port));
   }
-  // A connection that was there before was made with another key, or believed another file.
-  if (!options.identity.empty() || !options.known_hosts.empty()) option("ControlPath=none");
+  // A connection that was there before was made with another key, or believed another file, or leads to
+  // whoever has that name on another way.
+  if (!options.identity.empty() || !options.known_hosts.empty() || !options.jumps.empty())
+    option("ControlPath=none");
   if (!options.identity.empty()) {
     file_option("IdentityFile", options.identity);
     option("IdentitiesOnly=yes");
@@ -181,6 +188,7 @@ const std::vector<Symptom>& openssh_symptoms() {
         {"Can't open user config file", P::kResolve, C::kIo, kConfiguration},
         {"unsupported option", P::kResolve, C::kIo, kConfiguration},
         {"keyword value", P::kResolve, C::kIo, kConfiguration},
+        {"jumphost loop via", P::kResolve, C::kIo, "a jump host is not reached through itself"},
         // A jump host failed: the lines about our own connection that follow are only its consequence.
         {"open failed: connect failed", P::kConnect, C::kUnreachable, kJump},
         {"open failed: administratively prohibited", P::kConnect, C::kRefused, kJump},

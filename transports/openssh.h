@@ -29,6 +29,9 @@ struct SshOptions {
   std::uint16_t port = 0;   // for targets that name none
   std::string identity;     // private key file; then no other key is offered
   std::string known_hosts;  // then no other file is believed
+  // In place of what the configuration says (ProxyJump, ProxyCommand): "ann@gw:22,gw2", or "none"; empty: as
+  // it says. REQUIRES: checked against an allow-list (cli/jumps.h)
+  std::string jumps;
   AddressFamily family = AddressFamily::kAny;
   bool accept_new = false;          // the key of a host that none is known of is believed and written down
   Nanos connect_timeout = 0;        // bounds everything up to the hello; 0: the usual deadlines

@@ -342,6 +342,12 @@ std::optional<std::vector<SshJump>> parse_proxy_jump(std::string_view text) {
   return jumps;
 }
 
+std::string text_of(const SshJump& jump) {
+  const bool is_address = jump.host.find(':') != jump.host.npos;
+  return cat(jump.user, jump.user.empty() ? "" : "@", is_address ? "[" : "", jump.host, is_address ? "]" : "",
+             jump.port == 0 ? "" : cat(":", jump.port));
+}
+
 LocalUser local_user() {
   LocalUser local;
   local.id = ::getuid();

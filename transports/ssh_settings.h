@@ -97,7 +97,12 @@ struct SshJump {
   std::uint16_t port = 0;
 };
 
+// Of one way: with more, a ProxyJump leads back to itself, or it is a slip.
+constexpr std::size_t kSshJumpsMax = 16;
+
 // "gw,ann@gw2:2222": the first is connected to first. nullopt: not in that form.
 std::optional<std::vector<SshJump>> parse_proxy_jump(std::string_view text);
+// One of them in that form.
+std::string text_of(const SshJump& jump);
 
 }  // namespace banyan

@@ -61,7 +61,8 @@ TEST_CASE("every option is taken, before the verb, between, and after the target
                                    "--identity",   "/dev/null", "--known-hosts",
                                    "/dev/null",    "--color",   "never",
                                    "-6",           "--ssh",     "auto",
-                                   "--accept-new", "--",        "true"});
+                                   "--accept-new", "-J",        "ann@gw:22,[::1]",
+                                   "--",           "true"});
   CHECK(options.verbosity == 3);
   CHECK(options.json);
   CHECK(options.fan_out == 4);
@@ -75,6 +76,7 @@ TEST_CASE("every option is taken, before the verb, between, and after the target
   CHECK(options.ssh.config_file == "none");
   CHECK(options.ssh.user == "ann");
   CHECK(options.ssh.port == 2222);
+  CHECK(options.ssh.jumps == "ann@gw:22,[::1]");
   CHECK(options.ssh.identity == "/dev/null");
   CHECK(options.ssh.known_hosts == "/dev/null");
   CHECK(options.color == Color::kNever);
@@ -90,6 +92,9 @@ TEST_CASE("plan takes targets and what says how to reach them") {
   CHECK(options.targets.targets.size() == 2);
   CHECK(options.ssh.user == "ann");
   CHECK(options.json);
+  for (const char* verb : {"tree", "plan", "doctor"})
+    CHECK(parse_options({verb, "web1", "-Jgw"}).ssh.jumps == "gw");
+  CHECK(parse_options({"plan", "web1"}).ssh.jumps.empty());
   CHECK(parse_options({"help", "plan"}).help == help_text("plan"));
 }
 
@@ -280,6 +285,10 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"run", "web1", "--timeout", "0.0000000001", "--", "x"}, "'0.0000000001' is less than a nanosecond"},
       {{"run", "web1", "-l", "-oX", "--", "x"}, "begin"},
       {{"run", "web1", "-l", "a;b", "--", "x"}, "user 'a;b'"},
+      {{"run", "web1", "-J", "-oProxyCommand=id", "--", "x"}, "-J '-oProxyCommand=id': write"},
+      {{"tree", "web1", "-J", "gw;id"}, "-J 'gw;id': a host is made of"},
+      {{"plan", "web1", "-J", ""}, "-J '': an empty name"},
+      {{"doctor", "web1", "-J", "$(id)@gw"}, "user '$(id)'"},
       {{"run", "web1", "--identity", "/nonexistent/key", "--", "x"}, "No such file"},
       {{"run", "web1", "--known-hosts", "/nonexistent/k", "--", "x"}, "No such file"},
       {{"run", "web1", "-F", "/nonexistent/c", "--", "x"}, "No such file"},

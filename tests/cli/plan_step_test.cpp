@@ -52,7 +52,8 @@ struct Decided {
 };
 
 Decided decide(const SshTarget& target, const SshOptions& options, std::string_view lines,
-               bool is_jump = false, bool is_first = true, std::vector<KnownHostKey> known = {}) {
+               bool is_jump = false, bool is_first = true, std::vector<KnownHostKey> known = {},
+               bool is_by_option = false) {
   const SshSettings defaults =
       settings_of(cat("hostname localhost\nuser nobody\nport 22\n", kRest, kKeys), "localhost");
   const SshSettings settings = settings_of(lines, target.host);
@@ -62,7 +63,8 @@ Decided decide(const SshTarget& target, const SshOptions& options, std::string_v
     facts.keys.push_back({path, path.ends_with("rsa") ? KeyKind::kMissing : KeyKind::kEd25519, false});
   facts.has_connector = true;
   const BackEndChoice choice = choose_back_end(facts, is_jump ? BackEndWish::kOpenssh : BackEndWish::kAuto);
-  return Decided(ssh_step({target, options, settings, defaults, facts, choice, is_jump, is_first}));
+  return Decided(
+      ssh_step({target, options, settings, defaults, facts, choice, is_jump, is_first, is_by_option}));
 }
 
 }  // namespace
@@ -170,6 +172,22 @@ TEST_CASE("a jump is ProxyJump's, and what lies behind it is tunnelled") {
   const Decided behind = decide({"web", "", "web", 0}, {}, cat(lines, "proxyjump ann@gw\n"), false, false);
   CHECK(behind["mode"].starts_with("tunnel <- ProxyJump"));
   CHECK(behind["proxy_jump"] == "ann@gw <- ssh's configuration");
+}
+
+TEST_CASE("a jump of -J is -J's, up to the first's own configuration") {
+  const std::string lines = cat("hostname gw\nuser ann\nport 22\n", kRest, kKeys);
+  SshOptions through;
+  through.jumps = "gw";
+  const Decided target = decide({"web", "", "web", 0}, through, cat(lines, "proxyjump gw\n"), false, false);
+  CHECK(target["mode"].starts_with("tunnel <- -J"));
+  CHECK(target["proxy_jump"] == "gw <- -J");
+  const Decided gateway =
+      decide({"gw", "", "gw", 0}, {}, cat(lines, "proxyjump outer\n"), true, false, {}, true);
+  CHECK(gateway["name"] == "gw <- -J");
+  CHECK(gateway["mode"].starts_with("tunnel <- ProxyJump"));
+  CHECK(gateway["proxy_jump"] == "outer <- ssh's configuration");
+  through.jumps = "none";
+  CHECK(decide({"web", "", "web", 0}, through, lines)["mode"] == "direct <- -J none: no hop before it");
 }
 
 TEST_CASE("the object has a reason for every choice, and kinds as they are written down") {

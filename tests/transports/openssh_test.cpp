@@ -70,10 +70,20 @@ TEST_CASE("the host keys that ssh accepted are found among what it said") {
   CHECK(accepted_host_keys("nothing\n\n").empty());
 }
 
-TEST_CASE("a key or a file of host keys that is named is not passed by over a shared connection") {
-  SshOptions key, known_hosts;
+TEST_CASE("jumps that are named are ssh's own, and count before its configuration") {
+  SshOptions options;
+  options.config_file = "/c";
+  options.jumps = "ann@gw:22,gw2";
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")) ==
+        kAlways +
+            "-o ConnectTimeout=10 -o LogLevel=INFO -F /c -J ann@gw:22,gw2 -o ControlPath=none -- web1 x");
+}
+
+TEST_CASE("what is named, a key, a file of host keys, jumps, is not passed by over a shared connection") {
+  SshOptions key, known_hosts, jumps;
   key.identity = known_hosts.known_hosts = "/k";
-  for (const SshOptions& options : {key, known_hosts})
+  jumps.jumps = "none";
+  for (const SshOptions& options : {key, known_hosts, jumps})
     CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")).find(" -o ControlPath=none ") !=
           std::string::npos);
   CHECK(joined(openssh_argv({"web1", "", "web1", 0}, {}, "x")).find("ControlPath") == std::string::npos);

@@ -123,6 +123,9 @@ TEST_CASE("an answer is kept for the next run, and for its own question only") {
   Names other = setup.question;
   other.back() = "db";
   CHECK_FALSE(answers.find(other));
+  Names on_another_way = setup.question;
+  on_another_way.insert(on_another_way.end() - 2, {"-J", "gw"});
+  CHECK_FALSE(answers.find(on_another_way));
   CHECK_FALSE(answers.find({}));
   LocalUser moved = somebody(setup.folder);
   moved.host = "elsewhere";

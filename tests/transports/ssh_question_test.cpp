@@ -69,10 +69,12 @@ TEST_CASE("the question has all that settings follow from, and nothing else") {
   options.known_hosts = "/k/known";
   options.family = AddressFamily::kIpv6;
   options.accept_new = true;
+  options.jumps = "gw";
   const std::vector<std::string> argv = ssh_question_argv("ssh", {"web", "ann", "web", 2222}, options);
   const std::vector<std::string> expected = {"ssh",        "-G",
                                              "-T",         "-F",
-                                             "/my config", "-6",
+                                             "/my config", "-J",
+                                             "gw",         "-6",
                                              "-l",         "ann",
                                              "-p",         "2222",
                                              "-o",         "ControlPath=none",
