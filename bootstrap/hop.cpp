@@ -1,9 +1,10 @@
 // bootstrap/hop.cpp -- the agent that is shipped to hops: it starts children through transports too, with
-// images that it asks its parent for, and hands on.
+// images that it asks its parent for, and hands on. It is also what those transports run to ask a person.
 #include <optional>
 
 #include "bootstrap/agent.h"
 #include "parent/image_service.h"
+#include "parent/visitor.h"
 
 namespace {
 
@@ -23,5 +24,7 @@ struct Images {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Started by a sudo that a hop has started, which is this very program.
+  if (const char* where = banyan::visits(argc, argv)) return banyan::visit(where, argv[1]);
   banyan::run_agent<Images>(argc, argv);
 }

@@ -38,10 +38,10 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
       output_(machinery.output),
       options_(machinery.options),
       on_over_(std::move(on_over)),
-      reach_(loop_, runner_, machinery.connectors, machinery.secrets, machinery.askpass, machinery.cache,
-             options_.ssh, options_.back_end, std::min(options_.targets.targets.size(), options_.fan_out),
-             [this] { start_more(); }),
-      paths_(loop_, router_, runner_, reach_,
+      reach_(loop_, runner_, machinery.connectors, machinery.secrets, machinery.askpass, machinery.becoming,
+             machinery.cache, options_.ssh, options_.back_end,
+             std::min(options_.targets.targets.size(), options_.fan_out), [this] { start_more(); }),
+      paths_(loop_, router_, runner_, reach_, machinery.becoming,
              {machinery.connectors, machinery.secrets, machinery.cache, reach_.questions(), reach_.facts(),
               options_.ssh, options_.trusts_hops}),
       jobs_(options_.targets.targets.size()) {
@@ -49,6 +49,7 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
       [this](const std::string& name, const std::string& line) { output_.notice(cat(name, ": ", line)); });
   for (Index i = 0; i < jobs_.size(); ++i) jobs_[i].target = &options_.targets.targets[i];
   paths_.expect(options_.targets.targets);
+  machinery.becoming.expect(options_.targets.targets);
 }
 
 FanOut::~FanOut() {

@@ -34,6 +34,7 @@ struct Machinery {
   Connectors& connectors;
   Secrets& secrets;
   Askpass& askpass;
+  Becoming& becoming;
   ArchCache& cache;
   Output& output;
   const Options& options;

@@ -27,6 +27,7 @@
 #include "parent/api/asio_loop.h"
 #include "parent/image_service.h"
 #include "parent/log_sink.h"
+#include "parent/visitor.h"
 #include "transports/jump.h"
 #include "transports/remedies.h"
 
@@ -85,6 +86,8 @@ class Program {
         secrets_(loop_, ask_),
         connectors_(loop_, Connectors::default_program(), &secrets_),
         askpass_(loop_, secrets_, own_path(), [this](const std::string& text) { output_.notice(text); }),
+        become_secrets_(loop_, secrets_),
+        becoming_(loop_, become_secrets_, own_path(), options_.ssh.user),
         ids_(router_, kAllIds),
         routes_(router_, ids_),
         runner_(loop_, router_, embedded_images(), ids_, routes_),
@@ -116,8 +119,8 @@ class Program {
       exit_code_ = exit_code;
       context_.stop();
     };
-    const Machinery machinery{loop_,    router_,  runner_, routes_, connectors_,
-                              secrets_, askpass_, cache_,  output_, options_};
+    const Machinery machinery{loop_,    router_,   runner_, routes_, connectors_, secrets_,
+                              askpass_, becoming_, cache_,  output_, options_};
     if (options_.verb == Verb::kTree) {
       verb = std::make_unique<Tree>(machinery, on_over);
     } else if (options_.verb == Verb::kDoctor) {
@@ -155,16 +158,28 @@ class Program {
     const bool is_over_ssh = std::ranges::any_of(options_.targets.targets, [](const Target& target) {
       return first_of(target).method == Method::kSsh;
     });
-    if (!options_.ask_password || !is_over_ssh) return verb_->begin();
+    if (!options_.ask_password || !is_over_ssh) return ask_to_become();
     secrets_.ask_common([this](const Asker::Answer& answer) {
-      if (verb_->is_ending()) return;
-      if (answer.outcome == Asker::Outcome::kAnswered) return verb_->begin();
-      std::string why = "no password was given";
-      if (answer.outcome == Asker::Outcome::kNobody) why = cat("there is nobody to ask: ", kNobodyRemedy);
-      if (answer.outcome == Asker::Outcome::kFailed) why = cat(answer.problem, ": ", kAskerRemedy);
-      output_.notice(cat("banyan: -k: ", why));
-      verb_->end_all(kExitUsage);
+      if (is_password_there("-k", answer)) ask_to_become();
     });
+  }
+
+  void ask_to_become() {
+    if (!options_.ask_become_password || !becoming_.is_expected()) return verb_->begin();
+    become_secrets_.ask_all([this](const Asker::Answer& answer) {
+      if (is_password_there("-K", answer)) verb_->begin();
+    });
+  }
+
+  bool is_password_there(std::string_view option, const Asker::Answer& answer) {
+    if (verb_->is_ending()) return false;
+    if (answer.outcome == Asker::Outcome::kAnswered) return true;
+    std::string why = "no password was given";
+    if (answer.outcome == Asker::Outcome::kNobody) why = cat("there is nobody to ask: ", kNobodyRemedy);
+    if (answer.outcome == Asker::Outcome::kFailed) why = cat(answer.problem, ": ", kAskerRemedy);
+    output_.notice(cat("banyan: ", option, ": ", why));
+    verb_->end_all(kExitUsage);
+    return false;
   }
 
   void wait_for_signal() {
@@ -215,6 +230,8 @@ class Program {
   Secrets secrets_;
   Connectors connectors_;  // outlives the children
   Askpass askpass_;        // as well
+  BecomeSecrets become_secrets_;
+  Becoming becoming_;
   IdSource ids_;
   RouteMonitor routes_;
   Runner runner_;
@@ -265,10 +282,11 @@ int run_program(int argc, char** argv) {
 }  // namespace banyan::cli
 
 int main(int argc, char** argv) {
-  // Started by an ssh that we started, with its question; a command line of ours has more words, or begins
-  // with a dash.
+  // Started by an ssh or a sudo that we started, with its question; a command line of ours has more words, or
+  // begins with a dash.
   const char* socket = std::getenv(banyan::kAskpassVariable);
   if (socket != nullptr && argc == 2 && argv[1][0] != '-') return banyan::ask_through_socket(socket, argv[1]);
+  if (const char* where = banyan::visits(argc, argv)) return banyan::visit(where, argv[1]);
   const char* heeds = std::getenv(banyan::kJumpVariable);
   if (heeds != nullptr && banyan::is_call_of_ssh(argc, argv)) return banyan::become_ssh(argc, argv, heeds);
   return banyan::cli::run_program(argc, argv);

@@ -195,7 +195,10 @@ Options options_of(const CommandLine& line) {
   options.no_stdin = line.has("-n");
   options.ask_password = line.has("-k");
   options.no_ask = line.has("--no-ask");
+  options.ask_become_password = line.has("-K");
   if (options.ask_password && options.no_ask) throw UsageError("--ask-pass and --no-ask: one of them");
+  if (options.ask_become_password && options.no_ask)
+    throw UsageError("--ask-become-pass and --no-ask: one of them");
   options.maximum = line.has("-S");
   options.json = line.has("--json");
   options.raw = line.has("--raw");

@@ -33,9 +33,10 @@ struct Options {
   std::size_t idle_max = 256;  // on their way beyond these, and waiting
   Nanos timeout = 0;           // of the command; 0: none
   bool no_stdin = false;
-  bool ask_password = false;  // -k: one for all
-  bool no_ask = false;        // nobody is asked anything
-  bool maximum = false;       // -S: exit with the largest code
+  bool ask_password = false;         // -k: one for all
+  bool ask_become_password = false;  // -K: before anything starts
+  bool no_ask = false;               // nobody is asked anything
+  bool maximum = false;              // -S: exit with the largest code
   bool json = false;
   bool raw = false;
   std::optional<bool> fold;  // --fold, --no-fold; else as the terminal suggests

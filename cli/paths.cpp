@@ -27,11 +27,13 @@ Error blame(const Target& hop, Error error) {
 
 }  // namespace
 
-Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, const RelayParts& relay)
+Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Becoming& becoming,
+             const RelayParts& relay)
     : loop_(loop),
       router_(router),
       runner_(runner),
       reach_(reach),
+      becoming_(becoming),
       remote_(router),
       relay_(loop, remote_, relay),
       connect_timeout_(relay.ssh.connect_timeout) {}
@@ -118,18 +120,21 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   }
   Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left);
   recipe.kind = kind_of(node.target);
+  if (is_become(node.target)) node.answerer = becoming_.let_ask(node.target, recipe);
   node.start = remote_.start(at, std::move(recipe), std::move(up), std::move(lost));
 }
 
 void Paths::on_up(NodeId id, const Result<Child>& child) {
   Node& node = nodes_.at(id);
+  const auto answerer = std::exchange(node.answerer, nullptr);
+  if (answerer && child) answerer->came_through();
   if (!child) {
+    const Error told = answerer ? answerer->ended(child.error()) : child.error();
     if (node.failed) return fail(id, *node.failed);
     // Nothing has happened there yet, and without the guess it tells what it is.
-    if (node.at != 0 && node.relay == 0 && child.error().wrong_guess &&
-        !std::exchange(node.no_second_try, true))
+    if (node.at != 0 && node.relay == 0 && told.wrong_guess && !std::exchange(node.no_second_try, true))
       return start_at(id, node.at, {});
-    const Error error = error_of_start(node.target, child.error());
+    const Error error = error_of_start(node.target, told);
     const bool by_hop = node.at != 0 && !router_.way_to(node.at);
     if (!by_hop) return fail(id, error);
     node.failed = error;
@@ -272,7 +277,7 @@ Phase Paths::phase_of(Id id) const {
   const Node& node = nodes_.at(found->second.node);
   if (node.child) return Phase::kLink;
   if (node.relay != 0) return relay_.is_asking_for_settings(node.relay) ? Phase::kResolve : Phase::kConnect;
-  if (node.at != 0) return node.target.method == Method::kSudo ? Phase::kBecome : Phase::kHello;
+  if (node.at != 0) return is_become(node.target) ? Phase::kBecome : Phase::kHello;
   return node.way != 0 ? reach_.phase_of(node.way) : phase_of(node.hop);
 }
 

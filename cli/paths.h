@@ -26,7 +26,8 @@ class Paths {
   using Id = std::uint64_t;  // of one who uses a context
 
   // `relay`: what ssh at hops wants.
-  Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, const RelayParts& relay);
+  Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Becoming& becoming,
+        const RelayParts& relay);
   Paths(const Paths&) = delete;
   Paths& operator=(const Paths&) = delete;
   ~Paths();
@@ -64,7 +65,8 @@ class Paths {
     Reach::Id way = 0;  // beneath the root
     ContextId at = 0;   // where it is started; 0: its hop is not up yet
     RemoteRunner::StartId start = 0;
-    Relay::Id relay = 0;  // by ssh there
+    Relay::Id relay = 0;                       // by ssh there
+    std::shared_ptr<BecomeAnswerer> answerer;  // of the start; may be null
     std::optional<Child> child;
     std::optional<Error> failed;  // waits for the hop to say why
     Loop::TimerId timer = 0;
@@ -96,6 +98,7 @@ class Paths {
   Router& router_;
   Runner& runner_;
   Reach& reach_;
+  Becoming& becoming_;
   RemoteRunner remote_;
   Relay relay_;
   const Nanos connect_timeout_;  // for each target in all; 0: none

@@ -74,13 +74,14 @@ std::string hop_of(const SshSettings& settings) {
 }  // namespace
 
 Reach::Reach(Loop& loop, Runner& runner, Connectors& connectors, Secrets& secrets, Askpass& askpass,
-             ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max,
-             Loop::Task on_idle)
+             Becoming& becoming, ArchCache& cache, const SshOptions& ssh, BackEndWish wish,
+             std::size_t sessions_max, Loop::Task on_idle)
     : loop_(loop),
       runner_(runner),
       connectors_(connectors),
       secrets_(secrets),
       askpass_(askpass),
+      becoming_(becoming),
       cache_(cache),
       ssh_(ssh),
       wish_(wish),
@@ -189,7 +190,7 @@ void Reach::say_idle() {
 }
 
 std::string Reach::guess_of(const Target& target) const {
-  if (target.method == Method::kSudo) return own_architecture();
+  if (is_become(target)) return own_architecture();
   return is_ssh(target) ? cache_.find(cache_key(target)) : "";
 }
 
@@ -209,8 +210,9 @@ void Reach::try_now(Id id, bool may_guess) {
   Recipe recipe;
   if (target.method == Method::kLocal) {
     recipe = local(target.name, options.connect_timeout);
-  } else if (target.method == Method::kSudo) {
+  } else if (is_become(target)) {
     recipe = sudo({target.name, target.user, own_locale()}, nonce, way.guess, options.connect_timeout);
+    way.answerer = becoming_.let_ask(target, recipe);
   } else if (way.session) {
     recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_, way.login);
   } else {
@@ -266,6 +268,13 @@ void Reach::on_up(Id id, Result<Child> child) {
   way.began += runner_.asked_for(way.start);  // a person's time is not the host's
   way.start = 0;
   way.is_silent = false;
+  if (const auto answerer = std::exchange(way.answerer, nullptr)) {
+    if (child) {
+      answerer->came_through();
+    } else {
+      child = answerer->ended(child.error());
+    }
+  }
   if (!child) tell_accepted(way);
   if (!child && child.error().wrong_guess && !way.cancelled) {
     if (is_ssh(way.target)) cache_.forget(cache_key(way.target));
@@ -427,7 +436,7 @@ Phase Reach::phase_of(Id id) const {
   if (found == ways_.end()) return Phase::kLink;
   if (found->second.start == 0) return Phase::kResolve;
   const Phase phase = runner_.phase_of(found->second.start);
-  return found->second.target.method == Method::kSudo && phase < Phase::kUpload ? Phase::kBecome : phase;
+  return is_become(found->second.target) && phase < Phase::kUpload ? Phase::kBecome : phase;
 }
 
 void Reach::save() {

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/becoming.h"
 #include "cli/targets.h"
 #include "parent/runner.h"
 #include "transports/admission.h"
@@ -45,8 +46,8 @@ class Reach {
 
   // `sessions_max`: so many targets are reached at a time. `on_idle`: more may be idle than before.
   Reach(Loop& loop, Runner& runner, Connectors& connectors, Secrets& secrets, Askpass& askpass,
-        ArchCache& cache, const SshOptions& ssh, BackEndWish wish, std::size_t sessions_max,
-        Loop::Task on_idle);
+        Becoming& becoming, ArchCache& cache, const SshOptions& ssh, BackEndWish wish,
+        std::size_t sessions_max, Loop::Task on_idle);
   Reach(const Reach&) = delete;
   Reach& operator=(const Reach&) = delete;
   ~Reach();
@@ -99,6 +100,7 @@ class Reach {
     bool has_jumps = false;  // of ProxyJump
     bool is_behind_jump = false, is_silent = false, lost_before = false, cancelled = false;
     WayRecord* record = nullptr;
+    std::shared_ptr<BecomeAnswerer> answerer;  // of the start; may be null
     std::shared_ptr<StartJournal> journal;
     std::shared_ptr<const SshSettings> settings;  // null: ssh did not tell
   };
@@ -126,6 +128,7 @@ class Reach {
   Connectors& connectors_;
   Secrets& secrets_;
   Askpass& askpass_;
+  Becoming& becoming_;
   ArchCache& cache_;
   const SshOptions& ssh_;
   const BackEndWish wish_;

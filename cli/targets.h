@@ -43,6 +43,11 @@ struct Target {
   }
 };
 
+// It is another user on the same machine.
+inline bool is_become(const Target& target) {
+  return target.method == Method::kSudo;
+}
+
 // The first of its path: what we reach ourselves.
 inline const Target& first_of(const Target& target) {
   const Target* at = &target;

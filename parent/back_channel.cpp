@@ -87,9 +87,11 @@ bool RemoteAnswerer::decode(Bytes payload, std::uint32_t& visitor, Bytes& questi
 
 // --- the socket ---
 
-Result<std::unique_ptr<BackChannel>> BackChannel::open(Loop& loop, Answerer& answerer, OnAsks on_asks) {
+Result<std::unique_ptr<BackChannel>> BackChannel::open(Loop& loop, Answerer& answerer, OnAsks on_asks,
+                                                       Reached reached) {
   std::unique_ptr<BackChannel> channel(new BackChannel(loop, answerer, std::move(on_asks)));
-  if (const Result<Done> listens = channel->listen(); !listens) return listens.error();
+  const Result<Done> listens = reached == Reached::kByName ? channel->listen_by_name() : channel->listen();
+  if (!listens) return listens.error();
   return channel;
 }
 
@@ -105,6 +107,20 @@ Result<Done> BackChannel::listen() {
   }
   if (!place_ || ::listen(socket_.get(), kVisitorsMax) != 0) return no_channel("bind");
   path_ = path_of(place_.get());
+  watch_ = loop_.watch(socket_.get(), {.read = true}, [this](Ready) { on_visitor(); });
+  return Done{};
+}
+
+Result<Done> BackChannel::listen_by_name() {
+  socket_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  path_ = cat("banyan-", hex64(loop_.random()));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, path_.data(), path_.size());
+  const auto size = socklen_t(offsetof(sockaddr_un, sun_path) + 1 + path_.size());
+  if (!socket_ || ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+      ::listen(socket_.get(), kVisitorsMax) != 0)
+    return system_error(ErrorClass::kResource, Phase::kConnect, "a socket for the transport", errno);
   watch_ = loop_.watch(socket_.get(), {.read = true}, [this](Ready) { on_visitor(); });
   return Done{};
 }

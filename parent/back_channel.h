@@ -2,7 +2,8 @@
 // however far up the tree: the way from a hop's ssh to the keys at home, from sudo to the person.
 //
 // A socket of the transport's own. It has no name in any folder, so nothing of it can be left: processes of
-// our user reach it through /proc, and are heard if they descend from the transport. A question is a length
+// our user reach it through /proc, or by an abstract name where we may be closed to them there (a root that
+// holds a secret is), and are heard if they descend from the transport. A question is a length
 // (u32, big-endian, as key agents have it) and so many bytes; its answer is the same. What they mean is not
 // known here.
 //
@@ -27,9 +28,9 @@
 namespace banyan {
 
 // In a recipe's arguments and the values of its environment: the socket, the recipe's file, and the program
-// that runs this context, which can ask (bootstrap/hop.cpp), each as a path.
+// that runs this context, which can ask (parent/visitor.h), each as a path; and the socket by its name.
 constexpr std::string_view kSocketPlace = "@banyan:socket@", kFilePlace = "@banyan:file@",
-                           kProgramPlace = "@banyan:program@";
+                           kProgramPlace = "@banyan:program@", kNamePlace = "@banyan:name@";
 
 constexpr std::uint32_t kVisitorsMax = 16;    // of one transport, ever: an ssh comes once, sudo thrice
 constexpr std::uint32_t kQuestionsMax = 128;  // of one transport, ever: an ssh has two for each key
@@ -60,12 +61,14 @@ class BackChannel {
   // Told when a question is open, and when none is any more.
   using OnAsks = Function<void(bool)>;
 
-  static Result<std::unique_ptr<BackChannel>> open(Loop& loop, Answerer& answerer, OnAsks on_asks);
+  enum class Reached : std::uint8_t { kByPath, kByName };
+  static Result<std::unique_ptr<BackChannel>> open(Loop& loop, Answerer& answerer, OnAsks on_asks,
+                                                   Reached reached = Reached::kByPath);
   BackChannel(const BackChannel&) = delete;
   BackChannel& operator=(const BackChannel&) = delete;
   ~BackChannel();
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  // kByName: the abstract name
   // The transport's process: before it runs nobody is heard.
   void expect(pid_t transport) { transport_ = transport; }
 
@@ -80,6 +83,7 @@ class BackChannel {
   BackChannel(Loop& loop, Answerer& answerer, OnAsks on_asks)
       : loop_(loop), answerer_(answerer), on_asks_(std::move(on_asks)) {}
   Result<Done> listen();
+  Result<Done> listen_by_name();
   void on_visitor();
   bool is_of_transport(pid_t pid) const;
   void on_ready(Visitor& visitor, Ready ready);

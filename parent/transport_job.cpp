@@ -79,14 +79,20 @@ Result<Done> Runner::TransportJob::open_back_channel() {
   if (!recipe_.answerer)
     elsewhere_ = std::make_unique<RemoteAnswerer>(runner_.router_, recipe_.answered_by, recipe_.answered_at);
   Answerer& answerer = recipe_.answerer ? *recipe_.answerer : *elsewhere_;
-  auto opened = BackChannel::open(runner_.loop_, answerer, [this](bool asks) { on_carrier_asks(asks); });
+  bool by_name = false;
+  for (const auto& [name, value] : recipe_.environment)
+    by_name = by_name || value.find(kNamePlace) != value.npos;
+  auto opened = BackChannel::open(
+      runner_.loop_, answerer, [this](bool asks) { on_carrier_asks(asks); },
+      by_name ? BackChannel::Reached::kByName : BackChannel::Reached::kByPath);
   if (!opened) return opened.error();
   back_channel_ = std::move(*opened);
   return Done{};
 }
 
 std::string Runner::TransportJob::in_place(std::string text) const {
-  if (back_channel_) text = put_in_place(std::move(text), kSocketPlace, back_channel_->path());
+  for (const std::string_view place : {kSocketPlace, kNamePlace})
+    if (back_channel_) text = put_in_place(std::move(text), place, back_channel_->path());
   if (file_) text = put_in_place(std::move(text), kFilePlace, file_->path);
   return put_in_place(std::move(text), kProgramPlace, own_program());
 }
@@ -177,6 +183,8 @@ void Runner::TransportJob::unwatch() {
 
 void Runner::TransportJob::close_channel() {
   unwatch();
+  // Who waits there for an answer would not end: a sudo that we may not kill waits for its askpass program.
+  back_channel_.reset();
   Job::close_channel();
 }
 

@@ -124,6 +124,11 @@ class Secrets {
   // Called once, from the loop: when a question has been answered, or there is none.
   void after_answer(Function<void()> then);
 
+  // A question to the person by somebody who keeps the answer himself, and its end (0: none is open). Here,
+  // since other questions wait for it.
+  Asker::Id put(Question question, Asker::OnAnswer on_answer);
+  void take_back(Asker::Id& asked);
+
   // `on_secrets` once, never from within this call, unless cancelled. `login` is open.
   AskId ask(LoginId login, Want want, OnSecrets on_secrets);
   void cancel(AskId id);
@@ -190,8 +195,6 @@ class Secrets {
   void ask_person(AskId id);
   void give(AskId id, const Secret& secret);
   void finish(AskId id, Result<std::vector<Secret>> secrets);
-  Asker::Id put(Question question, Asker::OnAnswer on_answer);
-  void take_back(Asker::Id& asked);
   void note_question_over();
 
   Loop& loop_;

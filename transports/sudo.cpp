@@ -5,6 +5,8 @@
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
+#include "parent/back_channel.h"
+#include "parent/visitor.h"
 
 namespace banyan {
 namespace {
@@ -34,11 +36,12 @@ bool is_plain_locale(std::string_view locale) {
 
 // What is done as the new user before stage 0. sudo keeps the folder it was started in, which may be closed
 // to that user: then home, as after a login. LC_ALL was for sudo's own words and it hands that on, and all of
-// stage 0 as SUDO_COMMAND.
+// stage 0 as SUDO_COMMAND; with what it was to ask by, where sudoers keeps the environment.
 std::string prelude(const SudoTarget& target) {
   const std::string locale =
       is_plain_locale(target.locale) ? cat("export LC_ALL=", target.locale) : std::string("unset LC_ALL");
-  return cat("cd . 2>/dev/null || cd 2>/dev/null || cd /; unset SUDO_COMMAND OLDPWD; ", locale, "; ");
+  return cat("cd . 2>/dev/null || cd 2>/dev/null || cd /; unset SUDO_COMMAND OLDPWD SUDO_ASKPASS ",
+             kVisitVariable, "; ", locale, "; ");
 }
 
 }  // namespace
@@ -53,7 +56,11 @@ std::vector<Symptom> sudo_symptoms(std::string_view user) {
   const std::string rule = cat("in sudoers on that machine: LOGIN ALL=(", user, ") NOPASSWD: ALL");
   const std::string allow = cat("allow it ", rule);
   const std::string password =
-      cat("this version gives sudo no password: allow it without one, ", rule, "; or log in as ", user);
+      cat("start it where somebody can be asked, or allow it without one, ", rule, "; or log in as ", user);
+  const std::string wrong = "check the password, on that machine: sudo -k; sudo true";
+  const std::string program =
+      cat("sudo there could not run what was to ask for its password: mount /proc, or allow it without one, ",
+          rule);
   const std::string name = cat("check the name, on that machine: getent passwd ", user);
   struct Row {
     std::string_view text;
@@ -83,6 +90,10 @@ std::vector<Symptom> sudo_symptoms(std::string_view user) {
       {"is not allowed to", C::kRefused, allow},
       {"may not run", C::kRefused, allow},
       {"I'm afraid I can't do that", C::kRefused, allow},
+      {"incorrect password attempt", C::kAuth, wrong},
+      {"incorrect authentication attempt", C::kAuth, wrong},
+      {"unable to run /", C::kBootstrap, program},
+      {"no askpass program", C::kBootstrap, program},
       {"password is required", C::kAuth, password},
       {"uthentication is required", C::kAuth, password},
       {"uthentication required", C::kAuth, password},
@@ -109,6 +120,14 @@ Recipe sudo(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
   recipe.deadlines.until_ready = recipe.deadlines.auth + recipe.deadlines.shell;
   recipe.deadlines.total = connect_timeout;
   return recipe;
+}
+
+void let_ask(Recipe& recipe, const SudoAsks& asks) {
+  ASSERT(recipe.argv.at(1) == "-n");
+  recipe.argv[1] = "-A";
+  recipe.argv.insert(recipe.argv.begin() + 2, {"-p", asks.prompt});
+  recipe.environment.emplace_back("SUDO_ASKPASS", asks.program);
+  recipe.environment.emplace_back(kVisitVariable, cat(kNamePlace, " ", asks.token));
 }
 
 Error error_of_sudo(Error error, std::string_view user) {

@@ -1,8 +1,9 @@
 // transports/sudo.h -- a child on the same machine as another user, by that machine's sudo.
 //
 // sudo is a transport as ssh is: our channel is its standard input and output, and what it runs is stage 0.
-// It has no terminal and is told to ask nothing (-n): where it wants a password the start fails, in phase
-// become, with what to do.
+// It has no terminal. Where somebody answers it asks through its askpass program, which is ours (-A), and
+// only if it wants a password at all; else it is told to ask nothing (-n), and where it wants one the start
+// fails, in phase become, with what to do.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +21,19 @@ struct SudoTarget {
   std::string locale;  // LC_ALL there, for what is run in the end; empty: not set, or not known
 };
 
+// Who answers a sudo, and how it finds him.
+struct SudoAsks {
+  std::string program;  // a path, or kProgramPlace
+  std::string token;    // of the one question; see parent/visitor.h
+  std::string prompt;   // with which it asks for the password, and for nothing else: letters, digits and -
+};
+
 // `nonce` is fresh for each start. `architecture` may be empty: not known; else it is the one of the context
 // that starts this. `connect_timeout` bounds everything up to the hello; 0: the usual deadlines.
 Recipe sudo(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
             Nanos connect_timeout = 0);
+// The same, which asks. The recipe still wants its answerer.
+void let_ask(Recipe& recipe, const SudoAsks& asks);
 
 // The argument vector that runs `line` as that user, in /bin/sh.
 std::vector<std::string> sudo_argv(std::string_view user, std::string_view line);
