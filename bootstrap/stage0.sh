@@ -44,7 +44,9 @@ _t=
 [ "$_x" ] || for _d in ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR"} /dev/shm /tmp /var/tmp ${HOME:+"$HOME"} .; do
   _f=$_d/.banyan-@nonce@.$$
   { true >"$_f"; } 2>/dev/null && {
-    chmod 700 "$_f" && "$_f" && break
+    # Where something lies that is no file, a device or a pipe, > opens that, and it may be a link of somebody
+    # who has read our command line.
+    [ -h "$_f" ] || [ -s "$_f" ] || { [ -f "$_f" ] && [ -O "$_f" ] && chmod 700 "$_f" && "$_f" && break; }
     rm -f "$_f"
   } 2>/dev/null
   _f=

@@ -83,7 +83,7 @@ class Search : public std::enable_shared_from_this<Search> {
 
 void ask_for_route(SshQuestions& questions, const SshTarget& target, const SshOptions& options,
                    Function<void(Result<Route>)> on_route) {
-  std::make_shared<Search>(questions, std::move(on_route))->ask({.asked = target, .options = options});
+  std::make_shared<Search>(questions, std::move(on_route))->ask({.asked = target, .options = options, .settings = {}});
 }
 
 }  // namespace banyan::cli

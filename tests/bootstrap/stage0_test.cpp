@@ -1,10 +1,12 @@
 // Goal: stage 0 brings an image up behind every login shell, over every wire, or says why not; and leaves no
 // file. Method: real shells, each given the command as sshd gives it; an image that tells what it sees and
 // echoes.
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -233,6 +235,33 @@ TEST_CASE("a first directory that does not allow execution is passed over") {
       }
       check_booted(booted, "over", folder);
     }
+}
+
+TEST_CASE(
+    "what somebody puts where the file is to be, on reading our command line, is neither used nor changed") {
+  for (const auto& shell : inner_shells()) {
+    if (shell == "busybox") continue;  // its uname is its own
+    INFO("sh is " << shell);
+    Folder folder;
+    Start start = shell_start({"/usr/bin/bash", "-c"}, Wire::kPipe);
+    start.path = folder.make_path("bin", tools(shell, {"chmod", "rm", "dd", "stty"}));
+    const std::string pipe = folder.path() + "/work/pipe", uname = folder.path() + "/bin/uname";
+    REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    const Fd held(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));  // so that who writes there does not wait
+    // The attacker is quick: here it is a program that stage 0 runs before it makes the file.
+    std::ofstream(uname) << "#!/usr/bin/bash\nfor p in $PPID $(/usr/bin/cut -d' ' -f4 /proc/$PPID/stat); do\n"
+                         << "  /usr/bin/ln -s '" << pipe << "' '" << folder.path() << "/runtime dir/.banyan-"
+                         << hex64(nonce_of_test()) << ".'$p\ndone\nexec /usr/bin/uname \"$@\"\n";
+    REQUIRE(::chmod(uname.c_str(), 0755) == 0);
+    const Booted booted = boot(start, {.payload = "elsewhere"}, folder);
+    INFO("error: " << booted.error.text);
+    CHECK(booted.state == State::kLinked);
+    CHECK(booted.echo == "elsewhere");
+    struct stat after {};
+    REQUIRE(::stat(pipe.c_str(), &after) == 0);
+    CHECK((after.st_mode & 07777) == 0600);
+    ::unlink(pipe.c_str());
+  }
 }
 
 TEST_CASE("where no directory allows execution, those that were tried are named") {
