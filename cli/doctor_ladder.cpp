@@ -183,9 +183,11 @@ class Maker {
           return ssh.authenticated;
       }
     }
+    // The host's own: jumps before it had phases of that name as well.
+    Nanos at = 0;
     for (const StartJournal::Entered& one : journal_->phases)
-      if (one.phase == phase) return one.at;
-    return 0;
+      if (one.phase == phase) at = one.at;
+    return at;
   }
   static std::optional<Nanos> between(Nanos from, Nanos to) {
     if (from == 0 || to == 0) return std::nullopt;
@@ -239,7 +241,7 @@ class Maker {
     if (log_.progress().is_shared)
       step.found = "a shared connection of ssh's was open";
     else if (log_.progress().is_by_proxy)
-      step.found = "left to the proxy";
+      step.found = is_openssh() ? "left to the proxy" : "left to the jumps before it";
     else
       step.found = log_.progress().address;
     if (!log_.progress().address.empty()) step.facts.emplace_back("address", log_.progress().address);

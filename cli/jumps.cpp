@@ -28,7 +28,8 @@ constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ
 
 bool is_address(const std::string& text) {
   in6_addr ignored;
-  return ::inet_pton(AF_INET6, text.c_str(), &ignored) == 1;
+  // It reads no further than a zero.
+  return text.find('\0') == text.npos && ::inet_pton(AF_INET6, text.c_str(), &ignored) == 1;
 }
 
 void check(std::string_view written, const SshJump& jump) {

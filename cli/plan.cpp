@@ -123,23 +123,22 @@ class Planner {
     const SshTarget step{asked.name, asked.user, asked.host, asked.port};
     ask_for_route(*questions_, step, options_.ssh, [this, index](const Result<Route>& route) {
       if (!route || !*defaults_) return fail(index, !route ? route.error() : defaults_->error());
-      for (const RouteStep& one : *route) add_step(index, one);
+      add_steps(index, *route);
       finish(index);
     });
   }
 
-  void add_step(Index index, const RouteStep& one) {
+  void add_steps(Index index, const Route& route) {
     Job& job = jobs_.at(index);
-    const BackEndFacts facts = facts_.about(*one.settings);
-    const BackEndChoice choice =
-        choose_back_end(facts, one.is_jump ? BackEndWish::kOpenssh : options_.back_end);
-    if (choice.is_refused && !job.error) {
-      job.error = Error{ErrorClass::kRefused, Phase::kResolve,
-                        cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy};
+    const std::vector<BackEndStep> steps = back_end_steps(facts_, route);
+    const std::vector<BackEndChoice> choices = choose_back_ends(steps, options_.back_end);
+    if (choices.back().is_refused) job.error = refused_back_end(choices.back());
+    for (std::size_t i = 0; i < route.size(); ++i) {
+      const RouteStep& one = route[i];
+      job.plan.route.push_back(
+          ssh_step({one.asked, one.options, *one.settings, ***defaults_, steps[i].facts, choices[i],
+                    one.is_jump, i == 0, one.is_by_option, options_.ssh.accept_new}));
     }
-    const bool is_first = one.settings->proxy_jump.empty();
-    job.plan.route.push_back(ssh_step({one.asked, one.options, *one.settings, ***defaults_, facts, choice,
-                                       one.is_jump, is_first, one.is_by_option}));
   }
 
   // What its path goes on with, from the first context to the target itself.

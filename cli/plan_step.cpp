@@ -47,6 +47,8 @@ class Maker {
     return !step_.options.jumps.empty() && (!step_.is_jump || step_.is_by_option) ? "-J" : "ProxyJump";
   }
 
+  bool accepts_new() const { return step_.options.accept_new || step_.accepts_new; }
+
   bool is_usual(std::string_view setting) const {
     return settings_.said(setting) == step_.defaults.said(setting);
   }
@@ -88,7 +90,6 @@ class Maker {
                                              : "no hop before it"));
     std::string because = choice.setting.empty() ? choice.because : cat(choice.setting, ": ", choice.because);
     if (!choice.remedy.empty()) because += cat(" (for libssh2: ", choice.remedy, ")");
-    if (step_.is_jump) because = "ProxyJump: jumps are made by ssh itself";
     add(text("backend", std::string(name_of(choice.back_end)), because));
     if (choice.back_end == BackEnd::kLibssh2) add_key_exchange();
     if (options.family != AddressFamily::kAny || settings_.address_family != "any")
@@ -150,9 +151,8 @@ class Maker {
       types.push_back(key.is_authority ? cat("@cert-authority ", key.type) : key.type);
     std::string because = "these files know them";
     if (types.empty())
-      because = options.accept_new && step_.hop.empty() ? "none is known: the first one seen will be believed"
-                                                        : "none is known: the host will be refused";
-    if (types.empty() && step_.is_jump) because = "none is known";
+      because = accepts_new() && step_.hop.empty() ? "none is known: the first one seen will be believed"
+                                                   : "none is known: the host will be refused";
     add_list("host_key_types", std::move(types), std::move(because));
   }
 
@@ -161,9 +161,7 @@ class Maker {
       return text("host_key_checking", "strict",
                   cat("with the keys that are known here, sent to ", step_.hop));
     const std::string& configured = settings_.strict_host_key_checking;
-    // A jump is made by an ssh that is not started by us, and does as it is configured.
-    if (step_.is_jump) return text("host_key_checking", configured, source("stricthostkeychecking"));
-    if (step_.options.accept_new) return text("host_key_checking", "accept-new", "--accept-new");
+    if (accepts_new()) return text("host_key_checking", "accept-new", "--accept-new");
     if (configured == "accept-new" || configured == "false")
       return text("host_key_checking", "strict",
                   cat("an unknown key is believed with --accept-new only; StrictHostKeyChecking ", configured,

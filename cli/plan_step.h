@@ -23,9 +23,10 @@ struct SshStep {
   const SshSettings& defaults;  // what it answers without any configuration
   const BackEndFacts& facts;
   const BackEndChoice choice;
-  bool is_jump = false;       // a hop of ProxyJump: ssh's own affair, asked for by its configuration
+  bool is_jump = false;       // a hop, whose settings come from its name alone
   bool is_first = true;       // nothing lies between it and us
   bool is_by_option = false;  // a hop of -J
+  bool accepts_new = false;   // --accept-new, which is for hops too
   // Of one that a hop's own ssh reaches, the hop's path; else empty. The choice is not asked for then.
   std::string hop = {};
   bool trusts_hop = false;  // --trust-hop

@@ -141,23 +141,40 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
   }
-  if (can_use_libssh2() || way.record != nullptr) {
-    const BackEndFacts facts = facts_.about(**answer);
-    const BackEndChoice choice = choose_back_end(facts, wish_);
-    if (way.record != nullptr) {
-      way.record->answered = loop_.now();
-      way.record->settings = *answer;
-      way.record->choice = choice;
-      way.record->known_keys = facts.known;
-    }
-    if (choice.is_refused)
-      return conclude(id, Error{ErrorClass::kRefused, Phase::kResolve,
-                                cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy});
-    if (choice.back_end == BackEnd::kLibssh2) {
-      way.session = session_settings(**answer, ssh_.accept_new, secrets_.can_ask());
-      way.session->window = receive_window(sessions_max_);
-      way.session->tells_steps = way.record != nullptr;
-    }
+  if (!can_use_libssh2() && way.record == nullptr) return ask_admission(id, Admission::Place::kBack);
+  const Target& target = way.target;
+  const SshTarget asked{target.name, target.user, target.host, target.port};
+  if (can_use_libssh2() && way.has_jumps)
+    return ask_for_route(questions_, asked, ssh_,
+                         [this, id](const Result<Route>& route) { on_route(id, route); });
+  on_route(id, Route{{.asked = asked, .options = ssh_, .settings = *answer}});
+}
+
+void Reach::on_route(Id id, const Result<Route>& route) {
+  const auto found = ways_.find(id);
+  if (found == ways_.end()) return;
+  Way& way = found->second;
+  if (way.cancelled) return conclude(id, cancelled());
+  if (!route) return conclude(id, route.error());
+  const SshSettings& settings = *route->back().settings;
+  const std::vector<BackEndStep> steps = back_end_steps(facts_, *route);
+  const BackEndChoice choice = choose_back_ends(steps, wish_).back();
+  if (way.record != nullptr) {
+    way.record->answered = loop_.now();
+    way.record->settings = route->back().settings;
+    way.record->choice = choice;
+    way.record->known_keys = steps.back().facts.known;
+  }
+  if (choice.is_refused) return conclude(id, refused_back_end(choice));
+  if (choice.back_end == BackEnd::kLibssh2) {
+    way.session = session_settings(settings, ssh_.accept_new, secrets_.can_ask());
+    for (const RouteStep& step : *route)
+      if (step.is_jump)
+        way.session->hops.push_back(
+            hop_settings(*step.settings, step.asked.name, ssh_.accept_new, secrets_.can_ask()));
+    way.session->window = receive_window(sessions_max_ * route->size());
+    for (SessionSettings& hop : way.session->hops) hop.window = way.session->window;
+    way.session->tells_steps = way.record != nullptr;
   }
   ask_admission(id, Admission::Place::kBack);
 }
@@ -380,8 +397,8 @@ Error Reach::told(const Way& way, Error error) {
           std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
     if (error.remedy.empty() && is_ssh(way.target)) error.remedy = cat("try ", by_hand(way.target, ssh_));
   }
-  // The lines of a jump host's ssh and of our own are alike.
-  if (way.is_behind_jump && error.error_class == ErrorClass::kHostKey)
+  // The lines of a jump host's ssh and of our own are alike. A connector says which host it is.
+  if (way.is_behind_jump && !way.session && error.error_class == ErrorClass::kHostKey)
     error.remedy =
         cat("connect by hand, which asks about the jump's key as well: ", by_hand(way.target, ssh_),
             way.has_jumps ? "; or, for keys that are unknown and not changed, --accept-new" : "");

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "cli/becoming.h"
+#include "cli/route.h"
 #include "cli/targets.h"
 #include "parent/runner.h"
 #include "transports/admission.h"
@@ -105,6 +106,7 @@ class Reach {
     std::shared_ptr<const SshSettings> settings;  // null: ssh did not tell
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
+  void on_route(Id id, const Result<Route>& route);
   bool can_use_libssh2() const;
   void note_jumps(Id id, std::string_view proxy_jump);
   void ask_admission(Id id, Admission::Place place);

@@ -95,7 +95,8 @@ void Relay::ask_admission(Id id, Admission::Place place) {
 void Relay::try_now(Id id, bool may_guess) {
   Way& way = ways_.at(id);
   if (way.login == 0) way.login = parts_.secrets.open(way.target->name);
-  const SessionSettings session = session_settings(*way.settings, false, parts_.secrets.can_ask());
+  SessionSettings session = session_settings(*way.settings, false, parts_.secrets.can_ask());
+  session.environment.clear();  // of no use to who signs, and may be long
   auto signer = parts_.connectors.open_signer(session, parts_.trusts_hops, way.login);
   if (!signer) return conclude(id, signer.error());
   way.signer = std::move(*signer);

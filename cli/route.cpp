@@ -81,9 +81,16 @@ class Search : public std::enable_shared_from_this<Search> {
 
 }  // namespace
 
+std::vector<BackEndStep> back_end_steps(SshFacts& facts, const Route& route) {
+  std::vector<BackEndStep> steps;
+  for (const RouteStep& step : route) steps.push_back({step.asked.name, facts.about(*step.settings)});
+  return steps;
+}
+
 void ask_for_route(SshQuestions& questions, const SshTarget& target, const SshOptions& options,
                    Function<void(Result<Route>)> on_route) {
-  std::make_shared<Search>(questions, std::move(on_route))->ask({.asked = target, .options = options, .settings = {}});
+  std::make_shared<Search>(questions, std::move(on_route))
+      ->ask({.asked = target, .options = options, .settings = {}});
 }
 
 }  // namespace banyan::cli

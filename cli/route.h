@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "transports/ssh_facts.h"
 #include "transports/ssh_question.h"
 
 namespace banyan::cli {
@@ -16,11 +17,14 @@ namespace banyan::cli {
 struct RouteStep {
   SshTarget asked;     // name: as it stands in the list of jumps
   SshOptions options;  // that ssh was asked with
-  std::shared_ptr<const SshSettings> settings;
+  std::shared_ptr<const SshSettings> settings = {};
   bool is_jump = false;
   bool is_by_option = false;  // a jump of -J, and not of ssh's configuration
 };
 using Route = std::vector<RouteStep>;  // from us to the target, which is the last
+
+// Whoever speaks SSH for each; `facts` looks at what lies on this machine.
+std::vector<BackEndStep> back_end_steps(SshFacts& facts, const Route& route);
 
 // `on_route` comes once, from the loop, as long as `questions` lives.
 void ask_for_route(SshQuestions& questions, const SshTarget& target, const SshOptions& options,

@@ -123,8 +123,6 @@ constexpr Row kRows[] = {
     {"ProxyCommand", [](F f) { return !f.settings.proxy_command.empty(); },
      "libssh2 opens its connections itself", "a host that is reached directly needs no ProxyCommand",
      [](F f) { return f.settings.proxy_command; }},
-    {"ProxyJump", [](F f) { return !f.settings.proxy_jump.empty(); }, "jumps are made by ssh itself",
-     "a host that is reached directly needs no ProxyJump", [](F f) { return f.settings.proxy_jump; }},
     {"ControlPath", [](F f) { return !f.settings.control_path.empty() && f.has_control_socket; },
      "a shared connection of ssh's is open there", "ssh -O exit closes it",
      [](F f) { return f.settings.control_path; }},
@@ -238,6 +236,33 @@ BackEndChoice choose_back_end(const BackEndFacts& facts, BackEndWish wish) {
   }
   choice.is_refused = wish == BackEndWish::kLibssh2 && choice.back_end != BackEnd::kLibssh2;
   return choice;
+}
+
+Error refused_back_end(const BackEndChoice& choice) {
+  return Error{ErrorClass::kRefused, Phase::kResolve,
+               cat("--ssh libssh2: ", choice.setting, ": ", choice.because), choice.remedy};
+}
+
+std::vector<BackEndChoice> choose_back_ends(const std::vector<BackEndStep>& way, BackEndWish wish) {
+  std::vector<BackEndChoice> choices;
+  for (const BackEndStep& step : way) choices.push_back(choose_back_end(step.facts, wish));
+  if (wish == BackEndWish::kOpenssh) return choices;
+  const auto decides = std::ranges::find(choices, BackEnd::kOpenssh, &BackEndChoice::back_end);
+  if (decides == choices.end()) return choices;
+  const BackEndChoice first = *decides;
+  const std::string& name = way[std::size_t(decides - choices.begin())].name;
+  for (auto choice = choices.begin(); choice != choices.end(); ++choice) {
+    if (choice == decides) continue;
+    choice->is_refused = first.is_refused;
+    // What it is told of itself is nearer than what it is told of another.
+    if (choice->back_end == BackEnd::kOpenssh && choice + 1 != choices.end()) continue;
+    choice->back_end = BackEnd::kOpenssh;
+    choice->setting = "ProxyJump";
+    choice->because =
+        cat("who speaks SSH speaks it all the way, and ", name, " has ", first.setting, ": ", first.because);
+    choice->remedy = first.remedy;
+  }
+  return choices;
 }
 
 }  // namespace banyan

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/result.h"
 #include "transports/known_keys.h"
 #include "transports/ssh_settings.h"
 
@@ -42,7 +43,20 @@ struct BackEndChoice {
   std::string remedy;       // what would make it libssh2; may be empty
 };
 
+// Of one host, however it is reached.
 BackEndChoice choose_back_end(const BackEndFacts& facts, BackEndWish wish);
+
+// A host on the way to another, or that one.
+struct BackEndStep {
+  std::string name;  // for people
+  BackEndFacts facts;
+};
+// For each of a way, from us on: who speaks SSH speaks it all the way. One that libssh2 cannot honour leaves
+// them all to ssh, and the first of these decides for the others, by ProxyJump.
+std::vector<BackEndChoice> choose_back_ends(const std::vector<BackEndStep>& way, BackEndWish wish);
+
+// What is told of a host that is not to be contacted. REQUIRES: choice.is_refused
+Error refused_back_end(const BackEndChoice& choice);
 
 // Those of libssh2 1.10 in `wanted` (a list as ssh -G prints it), in the order of `wanted`.
 std::vector<std::string> common_with_libssh2(std::string_view setting,

@@ -25,6 +25,7 @@ enum Kind : std::uint8_t {
   kKeyReply
 };
 constexpr std::uint64_t kKindMax = kKeyReply;
+constexpr std::uint32_t kSettingsElements = 24;
 
 Error malformed() {
   return Error{ErrorClass::kProtocol, Phase::kConnect,
@@ -51,6 +52,54 @@ bool unpack(Unpacker& unpacker, std::vector<std::string>& list) {
   return unpacker.ok();
 }
 
+// Without the hops: they have none of their own.
+void pack(Packer& packer, const SessionSettings& settings) {
+  packer.array(kSettingsElements);
+  packer.text(settings.name);
+  packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family));
+  packer.text(settings.bind_address).text(settings.user);
+  packer.text(settings.key_name).number(settings.key_port);
+  pack(packer, settings.known_hosts);
+  packer.text(settings.accept_new).boolean(settings.hash_known_hosts);
+  pack(packer, settings.identities);
+  packer.text(settings.key_agent).boolean(settings.only_identities);
+  pack(packer, settings.environment);
+  for (const auto* list :
+       {&settings.key_exchanges, &settings.ciphers, &settings.macs, &settings.host_key_algorithms})
+    pack(packer, *list);
+  packer.number(settings.window);
+  pack(packer, settings.methods);
+  packer.number(settings.password_prompts).boolean(settings.may_ask).boolean(settings.tells_steps);
+}
+
+bool unpack(Unpacker& unpacker, SessionSettings& settings) {
+  if (unpacker.array() != kSettingsElements) return false;
+  settings.name = unpacker.text();
+  settings.host = unpacker.text();
+  settings.port = std::uint16_t(unpacker.number(UINT16_MAX));
+  settings.family = AddressFamily(unpacker.number(std::uint8_t(AddressFamily::kIpv6)));
+  settings.bind_address = unpacker.text();
+  settings.user = unpacker.text();
+  settings.key_name = unpacker.text();
+  settings.key_port = std::uint16_t(unpacker.number(UINT16_MAX));
+  if (!unpack(unpacker, settings.known_hosts)) return false;
+  settings.accept_new = unpacker.text();
+  settings.hash_known_hosts = unpacker.boolean();
+  if (!unpack(unpacker, settings.identities)) return false;
+  settings.key_agent = unpacker.text();
+  settings.only_identities = unpacker.boolean();
+  for (auto* list : {&settings.environment, &settings.key_exchanges, &settings.ciphers, &settings.macs,
+                     &settings.host_key_algorithms})
+    if (!unpack(unpacker, *list)) return false;
+  settings.window = std::uint32_t(unpacker.number(UINT32_MAX));
+  settings.methods.clear();
+  if (!unpack(unpacker, settings.methods)) return false;
+  settings.password_prompts = std::uint32_t(unpacker.number(UINT32_MAX));
+  settings.may_ask = unpacker.boolean();
+  settings.tells_steps = unpacker.boolean();
+  return unpacker.ok();
+}
+
 std::string_view cut(std::string_view text) {
   return text.substr(0, kConnectorTextMax);
 }
@@ -73,8 +122,11 @@ Buffer encode_answer(const SessionAnswer& answer) {
 }
 
 Buffer encode_question(const SessionQuestion& question) {
-  Packer packer = opened(kQuestion, 6, question.id);
-  packer.number(question.number).number(std::uint8_t(question.kind)).text(question.file);
+  Packer packer = opened(kQuestion, 7, question.id);
+  packer.number(question.number)
+      .number(question.session)
+      .number(std::uint8_t(question.kind))
+      .text(question.file);
   packer.bytes(as_bytes(cut_prompt(question.name))).bytes(as_bytes(cut_prompt(question.instruction)));
   packer.array(std::uint32_t(2 * question.items.size()));
   for (const SessionQuestion::Item& item : question.items)
@@ -86,6 +138,7 @@ Buffer encode_question(const SessionQuestion& question) {
 bool decode_question(Unpacker& unpacker, SessionQuestion& question) {
   using Asked = SessionQuestion::Kind;
   question.number = std::uint32_t(unpacker.number(UINT32_MAX));
+  question.session = std::uint32_t(unpacker.number(kSessionHopsMax));
   question.kind = Asked(unpacker.number(std::uint8_t(Asked::kInteractive)));
   question.file = unpacker.text();
   question.name = cut_prompt(as_text(unpacker.bytes()));
@@ -109,23 +162,12 @@ Buffer encode(const ToConnector& message) {
   if (const auto* request = std::get_if<KeyRequestMessage>(&message))
     return opened(kKeyRequest, 2, request->id).number(request->visitor).bytes(request->bytes).take();
   const SessionOrder& order = std::get<SessionOrder>(message);
-  const SessionSettings& settings = order.settings;
-  Packer packer = opened(kOrder, 25, order.id);
+  ASSERT(order.settings.hops.size() <= kSessionHopsMax);
+  Packer packer = opened(kOrder, 4, order.id);
   packer.number(std::uint8_t(order.task));
-  packer.text(settings.host).number(settings.port).number(std::uint8_t(settings.family));
-  packer.text(settings.bind_address).text(settings.user);
-  packer.text(settings.key_name).number(settings.key_port);
-  pack(packer, settings.known_hosts);
-  packer.text(settings.accept_new).boolean(settings.hash_known_hosts);
-  pack(packer, settings.identities);
-  packer.text(settings.key_agent).boolean(settings.only_identities);
-  pack(packer, settings.environment);
-  for (const auto* list :
-       {&settings.key_exchanges, &settings.ciphers, &settings.macs, &settings.host_key_algorithms})
-    pack(packer, *list);
-  packer.number(settings.window);
-  pack(packer, settings.methods);
-  packer.number(settings.password_prompts).boolean(settings.may_ask).boolean(settings.tells_steps);
+  pack(packer, order.settings);
+  packer.array(std::uint32_t(order.settings.hops.size()));
+  for (const SessionSettings& hop : order.settings.hops) pack(packer, hop);
   packer.text(order.command);
   return packer.take();
 }
@@ -151,33 +193,15 @@ Result<ToConnector> decode_to_connector(Bytes message) {
     if (!unpacker.finish()) return malformed();
     return ToConnector(std::move(request));
   }
-  if (kind != kOrder || elements != 27) return malformed();
+  if (kind != kOrder || elements != 6) return malformed();
   SessionOrder order;
   order.id = id;
   order.task = SessionOrder::Task(unpacker.number(std::uint8_t(SessionOrder::Task::kSignTrustingly)));
-  SessionSettings& settings = order.settings;
-  settings.host = unpacker.text();
-  settings.port = std::uint16_t(unpacker.number(UINT16_MAX));
-  settings.family = AddressFamily(unpacker.number(std::uint8_t(AddressFamily::kIpv6)));
-  settings.bind_address = unpacker.text();
-  settings.user = unpacker.text();
-  settings.key_name = unpacker.text();
-  settings.key_port = std::uint16_t(unpacker.number(UINT16_MAX));
-  if (!unpack(unpacker, settings.known_hosts)) return malformed();
-  settings.accept_new = unpacker.text();
-  settings.hash_known_hosts = unpacker.boolean();
-  if (!unpack(unpacker, settings.identities)) return malformed();
-  settings.key_agent = unpacker.text();
-  settings.only_identities = unpacker.boolean();
-  for (auto* list : {&settings.environment, &settings.key_exchanges, &settings.ciphers, &settings.macs,
-                     &settings.host_key_algorithms})
-    if (!unpack(unpacker, *list)) return malformed();
-  settings.window = std::uint32_t(unpacker.number(UINT32_MAX));
-  settings.methods.clear();
-  if (!unpack(unpacker, settings.methods)) return malformed();
-  settings.password_prompts = std::uint32_t(unpacker.number(UINT32_MAX));
-  settings.may_ask = unpacker.boolean();
-  settings.tells_steps = unpacker.boolean();
+  if (!unpack(unpacker, order.settings)) return malformed();
+  const std::uint32_t hops = unpacker.array();
+  if (hops > kSessionHopsMax) return malformed();
+  for (std::uint32_t i = 0; i < hops; ++i)
+    if (!unpack(unpacker, order.settings.hops.emplace_back())) return malformed();
   order.command = unpacker.text();
   if (!unpacker.finish()) return malformed();
   return ToConnector(std::move(order));
@@ -215,7 +239,7 @@ Result<FromConnector> decode_from_connector(Bytes message) {
     decoded = SessionPhase{id, Phase(unpacker.number(kPhaseCount - 1))};
   } else if (kind == kText && elements == 3) {
     decoded = SessionText{id, std::string(cut(as_text(unpacker.bytes())))};
-  } else if (kind == kQuestion && elements == 8) {
+  } else if (kind == kQuestion && elements == 9) {
     SessionQuestion question;
     question.id = id;
     if (!decode_question(unpacker, question)) return malformed();

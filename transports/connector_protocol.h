@@ -25,6 +25,7 @@ constexpr std::size_t kConnectorMessageMax = 64 * 1024;  // an order with long l
 constexpr std::size_t kConnectorTextMax = 8 * 1024;      // of one text, and of each string of an error
 
 constexpr std::size_t kConnectorListMax = 64;  // files, variables: more is a mistake, and not sent
+constexpr std::size_t kSessionHopsMax = 16;    // of one way: as many jumps as a route may have
 
 using SessionId = std::uint64_t;
 
@@ -53,6 +54,9 @@ struct SessionSettings {
   std::uint32_t password_prompts = 3;  // of each of the last two
   bool may_ask = false;                // somebody can be asked; else passwords and encrypted keys are no ways
   bool tells_steps = false;            // each step is a line of its text, see transports/openssh_log.h
+  // The hosts that it goes through, from us on. Of a hop counts what leads into it; its name is for people.
+  std::vector<SessionSettings> hops = {};
+  std::string name = {};
 };
 
 // root to connector
@@ -104,6 +108,7 @@ struct SessionQuestion {
   };
   SessionId id = 0;
   std::uint32_t number = 0;
+  std::uint32_t session = 0;  // of which of its hops; or as many as there are: of the host itself
   Kind kind = Kind::kPassword;
   std::string file = {};                    // kPassphrase: one of the order's identities
   std::string name = {}, instruction = {};  // kInteractive: what the server says

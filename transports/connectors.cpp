@@ -85,14 +85,9 @@ class Connectors::Session final : public Carrier, public Party {
  public:
   Session(Loop& loop, Connector& connector, SessionId id, Owner& owner, const SessionSettings& settings,
           Secrets* secrets, Secrets::LoginId login)
-      : loop_(loop),
-        connector_(connector),
-        id_(id),
-        owner_(owner),
-        secrets_(secrets),
-        login_(login),
-        account_(cat(settings.user, "@", settings.host)),
-        identities_(settings.identities) {
+      : loop_(loop), connector_(connector), id_(id), owner_(owner), secrets_(secrets), login_(login) {
+    for (const SessionSettings& hop : settings.hops) add_account(hop);
+    add_account(settings);
     connector_.add(id_, *this);
     if (login_ != 0) secrets_->begin_try(login_);
   }
@@ -137,6 +132,18 @@ class Connectors::Session final : public Carrier, public Party {
   }
 
  private:
+  // On the way, or at its end.
+  struct Account {
+    std::string name;
+    std::vector<std::string> identities;
+    std::string way;  // to it, from us; accounts that are reached alike are the same
+  };
+  void add_account(const SessionSettings& settings) {
+    std::string name = cat(settings.user, "@", settings.host);
+    const std::string before = accounts_.empty() ? "" : accounts_.back().way;
+    std::string way = cat(before, "libssh2 ", name, ":", settings.port, "\n");
+    accounts_.push_back({std::move(name), settings.identities, std::move(way)});
+  }
   void stop_asking() {
     if (asked_ != 0) secrets_->cancel(std::exchange(asked_, 0));
   }
@@ -146,9 +153,8 @@ class Connectors::Session final : public Carrier, public Party {
   const SessionId id_;
   Owner& owner_;
   Secrets* const secrets_;
-  const Secrets::LoginId login_;  // 0: it may not ask
-  const std::string account_;
-  const std::vector<std::string> identities_;
+  const Secrets::LoginId login_;   // 0: it may not ask
+  std::vector<Account> accounts_;  // of its sessions, from us to the host
   Secrets::AskId asked_ = 0;
   unsigned questions_ = 0;
   std::optional<Error> failure_;  // why we ended it
@@ -160,15 +166,20 @@ class Connectors::Session final : public Carrier, public Party {
 bool Connectors::Session::on_question(const SessionQuestion& question) {
   if (ending_) return true;
   if (login_ == 0 || asked_ != 0 || ++questions_ > kQuestionsMax) return false;
+  if (question.session >= accounts_.size()) return false;
+  const Account& account = accounts_[question.session];
   Secrets::Want want;
+  want.from_jump_host = question.session + 1 < accounts_.size();
+  if (want.from_jump_host) want.jump = account.way;
+  want.asker = question.session;
   const bool is_passphrase = question.kind == SessionQuestion::Kind::kPassphrase;
   if (is_passphrase) {
-    if (std::ranges::find(identities_, question.file) == identities_.end()) return false;
+    if (std::ranges::find(account.identities, question.file) == account.identities.end()) return false;
     want.kind = Secrets::Kind::kPassphrase;
     want.of = question.file;
   } else {
     if (question.kind == SessionQuestion::Kind::kPassword) want.kind = Secrets::Kind::kPassword;
-    want.of = account_;
+    want.of = account.name;
     want.lines = {question.name, question.instruction};
     for (const SessionQuestion::Item& item : question.items) want.items.push_back({item.text, item.echo});
   }
@@ -407,10 +418,14 @@ Result<std::unique_ptr<Carrier>> Connectors::open(const SessionSettings& setting
   const Result<Connector*> connector = least_loaded();
   if (!connector) return connector.error();
   const SessionId id = next_++;
+  // Longer, it would not arrive whole, and the connector not understand us.
+  const ToConnector order = SessionOrder{.id = id, .settings = settings, .command = std::string(command)};
+  if (encode(order).size() > kConnectorMessageMax)
+    return Error{ErrorClass::kResource, Phase::kConnect, "what a session is to know is longer than 64 KiB",
+                 "fewer or shorter variables (SendEnv), files and jumps; or --ssh openssh"};
   auto session = std::make_unique<Session>(loop_, **connector, id, owner, settings, secrets_,
                                            secrets_ == nullptr ? 0 : login);
-  SessionOrder order{.id = id, .settings = settings, .command = std::string(command)};
-  (*connector)->send(std::move(order), std::move(far_end));
+  (*connector)->send(order, std::move(far_end));
   return std::unique_ptr<Carrier>(std::move(session));
 }
 

@@ -99,6 +99,14 @@ SessionSettings session_settings(const SshSettings& settings, bool accept_new, b
   return session;
 }
 
+SessionSettings hop_settings(const SshSettings& settings, std::string name, bool accept_new, bool may_ask) {
+  static_assert(kSessionHopsMax == kSshJumpsMax);
+  SessionSettings hop = session_settings(settings, accept_new, may_ask);
+  hop.name = std::move(name);
+  hop.environment.clear();  // nothing runs there
+  return hop;
+}
+
 std::uint32_t receive_window(std::size_t sessions) {
   constexpr std::size_t kAllMax = 64 << 20, kOneMax = 16 << 20, kOneMin = 256 << 10;
   return std::uint32_t(std::clamp(kAllMax / std::max<std::size_t>(sessions, 1), kOneMin, kOneMax));

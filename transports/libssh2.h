@@ -19,6 +19,9 @@ namespace banyan {
 // so, as with openssh(). `may_ask`: there is somebody to ask.
 SessionSettings session_settings(const SshSettings& settings, bool accept_new, bool may_ask);
 
+// What it needs of a host on the way to another (SessionSettings::hops); `name`: what people call it.
+SessionSettings hop_settings(const SshSettings& settings, std::string name, bool accept_new, bool may_ask);
+
 // The receive window for each of so many sessions at a time, bytes: what one may send that we have not read.
 // 16 MiB fill a wire of 50 ms at 300 MB/s; many share what we would have to keep at worst.
 std::uint32_t receive_window(std::size_t sessions);

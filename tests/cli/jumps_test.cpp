@@ -85,6 +85,7 @@ TEST_CASE("a list of jumps that is none is refused with what to write") {
       {"%r@gw", "user '%r'"},
       {"gw\x1b[2J", "a host is made of"},
       {std::string("gw\0x", 4), "a host is made of"},
+      {std::string("[::1\0;id]", 9), "an IPv6 address"},
       {std::string(400, 'x'), "longer than"},
   };
   for (const auto& row : table) {

@@ -166,9 +166,8 @@ TEST_CASE("a jump is ProxyJump's, and what lies behind it is tunnelled") {
   CHECK(jump["host"] == "gw <- ProxyJump");
   CHECK(jump["user"] == "ann <- ProxyJump");
   CHECK(jump["mode"] == "direct <- no hop before it");
-  CHECK(jump["backend"] == "openssh <- ProxyJump: jumps are made by ssh itself");
   CHECK(jump["name"] == "gw <- ProxyJump");
-  CHECK(jump["host_key_checking"] == "ask <- ssh's settings");
+  CHECK(jump["host_key_checking"] == "strict <- default");
   const Decided behind = decide({"web", "", "web", 0}, {}, cat(lines, "proxyjump ann@gw\n"), false, false);
   CHECK(behind["mode"].starts_with("tunnel <- ProxyJump"));
   CHECK(behind["proxy_jump"] == "ann@gw <- ssh's configuration");

@@ -1,9 +1,10 @@
-// Goal: no target expression makes anything but names on the allow-list, within bounds.
-// Method: what is accepted is looked at; a name made by an expression, written out, means the same target
-// again.
+// Goal: no target expression, and no list of jumps, makes anything but names on the allow-list, within
+// bounds. Method: what is accepted is looked at; a name made by an expression, written out, means the same
+// target again.
 
 #include <algorithm>
 
+#include "cli/jumps.h"
 #include "cli/targets.h"
 #include "core/assert.h"
 #include "core/bytes.h"
@@ -22,10 +23,27 @@ bool is_safe(const std::string& text) {
   });
 }
 
+// What ssh gives to a shell, and reads tokens in.
+void check_list_of_jumps(std::string_view text) {
+  std::string jumps;
+  try {
+    jumps = check_jumps(text);
+  } catch (const UsageError& error) {
+    ASSERT(*error.what() != '\0');
+    return;
+  }
+  ASSERT(!jumps.empty() && jumps.front() != '-' && jumps.find('%') == jumps.npos);
+  ASSERT(std::ranges::all_of(jumps, [](char c) {
+    return is_safe(std::string(1, c)) || std::string_view("-[],").find(c) != std::string_view::npos;
+  }));
+  ASSERT(check_jumps(jumps) == jumps);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text = as_text(Bytes(data, size));
+  check_list_of_jumps(text);
   const std::size_t cut = text.find('\0');
   TargetSet set;
   try {

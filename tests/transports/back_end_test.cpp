@@ -61,7 +61,8 @@ TEST_CASE("the first setting that libssh2 cannot honour decides, and is named") 
       {"", ""},
       {"proxycommand nc %h %p\n", "ProxyCommand", "nc %h %p"},
       {"proxycommand none\n", ""},
-      {"proxyjump ann@gw\n", "ProxyJump", "ann@gw"},
+      // Through jumps or not is no matter to one host.
+      {"proxyjump ann@gw\n", ""},
       {"controlpath /run/cm\n", ""},
       {"controlpath /run/cm\n", "ControlPath", "/run/cm",
        [](BackEndFacts& f) { f.has_control_socket = true; }},
@@ -135,7 +136,7 @@ TEST_CASE("the first setting that libssh2 cannot honour decides, and is named") 
        }},
       {"", "host key", "sk-ssh", [](BackEndFacts& f) { know(f, {{"sk-ssh-ed25519@openssh.com"}}); }},
       // Several: the first on the way there.
-      {"compression yes\nproxyjump gw\n", "ProxyJump"},
+      {"compression yes\nproxycommand nc %h\n", "ProxyCommand"},
   };
   for (const Case& row : table) {
     const SshSettings settings = settings_with(row.lines);
@@ -160,16 +161,52 @@ TEST_CASE("the first setting that libssh2 cannot honour decides, and is named") 
 }
 
 TEST_CASE("without a connector it is openssh, and a setting in the way is still named first") {
-  const SshSettings plain = settings_with(""), jump = settings_with("proxyjump gw\n");
+  const SshSettings plain = settings_with(""), slow = settings_with("compression yes\n");
   BackEndFacts facts = facts_of(plain);
   facts.has_connector = false;
   const BackEndChoice choice = choose_back_end(facts, BackEndWish::kAuto);
   CHECK(choice.back_end == BackEnd::kOpenssh);
   CHECK(choice.setting == "this build");
   CHECK(choose_back_end(facts, BackEndWish::kLibssh2).is_refused);
-  BackEndFacts behind = facts_of(jump);
+  BackEndFacts behind = facts_of(slow);
   behind.has_connector = false;
-  CHECK(choose_back_end(behind, BackEndWish::kAuto).setting == "ProxyJump");
+  CHECK(choose_back_end(behind, BackEndWish::kAuto).setting == "Compression");
+}
+
+TEST_CASE("who speaks SSH speaks it all the way, and the first host that needs ssh decides") {
+  const SshSettings plain = settings_with(""), slow = settings_with("compression yes\n"),
+                    kept = settings_with("rekeylimit 1G\n");
+  const auto choose = [](const std::vector<const SshSettings*>& way, BackEndWish wish) {
+    std::vector<BackEndStep> steps;
+    for (const SshSettings* one : way) steps.push_back({cat("h", steps.size()), facts_of(*one)});
+    return choose_back_ends(steps, wish);
+  };
+  for (const BackEndChoice& choice : choose({&plain, &plain, &plain}, BackEndWish::kAuto)) {
+    CHECK(choice.back_end == BackEnd::kLibssh2);
+    CHECK(choice.setting.empty());
+  }
+  const auto one = choose({&plain, &slow, &plain}, BackEndWish::kAuto);
+  CHECK(one[0].setting == "ProxyJump");
+  CHECK(one[1].setting == "Compression");
+  CHECK(one[2].setting == "ProxyJump");
+  CHECK(one[2].because.find("h1 has Compression: ") != std::string::npos);
+  for (const BackEndChoice& choice : one) {
+    CHECK(choice.back_end == BackEnd::kOpenssh);
+    CHECK_FALSE(choice.remedy.empty());
+    CHECK_FALSE(choice.is_refused);
+  }
+  // The target is told of the first on the way; a hop of itself.
+  const auto several = choose({&slow, &kept, &kept}, BackEndWish::kAuto);
+  CHECK(several[0].setting == "Compression");
+  CHECK(several[1].setting == "RekeyLimit");
+  CHECK(several[2].because.find("h0 has Compression: ") != std::string::npos);
+  const auto last = choose({&plain, &kept}, BackEndWish::kAuto);
+  CHECK(last[0].because.find("h1 has RekeyLimit: ") != std::string::npos);
+  CHECK(last[1].setting == "RekeyLimit");
+  for (const BackEndChoice& choice : choose({&plain, &slow, &plain}, BackEndWish::kLibssh2))
+    CHECK(choice.is_refused);
+  for (const BackEndChoice& choice : choose({&plain, &slow, &plain}, BackEndWish::kOpenssh))
+    CHECK(choice.setting == "--ssh");
 }
 
 TEST_CASE("what both know is in the order of the configuration") {

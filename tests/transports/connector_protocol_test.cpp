@@ -39,6 +39,17 @@ SessionOrder order() {
   settings.password_prompts = 7;
   settings.may_ask = true;
   settings.tells_steps = true;
+  for (const char* name : {"gw", "ann@inner:22"}) {
+    SessionSettings hop;
+    hop.name = name;
+    hop.host = "192.0.2.1";
+    hop.port = 2022;
+    hop.user = "bob";
+    hop.known_hosts = {"/of_hop"};
+    hop.identities = {"/id_of_hop"};
+    hop.may_ask = true;
+    settings.hops.push_back(std::move(hop));
+  }
   return order;
 }
 
@@ -75,6 +86,34 @@ TEST_CASE("an order arrives with everything in it") {
   CHECK(settings.password_prompts == 7);
   CHECK(settings.may_ask);
   CHECK(settings.tells_steps);
+  REQUIRE(settings.hops.size() == 2);
+  CHECK(settings.hops[0].name == "gw");
+  const SessionSettings& hop = settings.hops[1];
+  CHECK(hop.name == "ann@inner:22");
+  CHECK(hop.host == "192.0.2.1");
+  CHECK(hop.port == 2022);
+  CHECK(hop.user == "bob");
+  CHECK(hop.known_hosts == std::vector<std::string>{"/of_hop"});
+  CHECK(hop.identities == std::vector<std::string>{"/id_of_hop"});
+  CHECK(hop.may_ask);
+  CHECK_FALSE(hop.tells_steps);
+  CHECK(hop.hops.empty());
+}
+
+TEST_CASE("an order has so many hops and no more") {
+  SessionOrder most = order();
+  most.settings.hops.assign(kSessionHopsMax, SessionSettings());
+  Buffer message = encode(ToConnector(most));
+  REQUIRE(bool(decode_to_connector(message)));
+  // The head of their list: 0xdc and 16 bits.
+  std::size_t heads = 0;
+  for (std::size_t at = 0; at + 2 < message.size(); ++at) {
+    if (message[at] != 0xdc || message[at + 1] != 0 || message[at + 2] != kSessionHopsMax) continue;
+    ++heads;
+    message[at + 2] = kSessionHopsMax + 1;
+  }
+  REQUIRE(heads == 1);
+  CHECK_FALSE(bool(decode_to_connector(message)));
 }
 
 TEST_CASE("what a connector tells arrives as it was told, long texts cut") {
@@ -144,7 +183,8 @@ TEST_CASE("a question arrives as it was asked, long texts cut, and one that make
   const auto arrives = [](const SessionQuestion& question) {
     return decode_from_connector(encode(FromConnector(question)));
   };
-  SessionQuestion question{.id = 4, .number = 9, .kind = Kind::kInteractive, .file = {}, .name = "n"};
+  SessionQuestion question{
+      .id = 4, .number = 9, .session = 2, .kind = Kind::kInteractive, .file = {}, .name = "n"};
   question.instruction = std::string(100'000, 'i');
   question.items = {{"Code:", true}, {std::string(100'000, 'p'), false}};
   const auto decoded = arrives(question);
@@ -152,6 +192,7 @@ TEST_CASE("a question arrives as it was asked, long texts cut, and one that make
   const SessionQuestion& got = std::get<SessionQuestion>(*decoded);
   CHECK(got.id == 4);
   CHECK(got.number == 9);
+  CHECK(got.session == 2);
   CHECK(got.kind == Kind::kInteractive);
   CHECK(got.name == "n");
   CHECK(got.instruction.size() == kPromptTextMax);
@@ -163,6 +204,8 @@ TEST_CASE("a question arrives as it was asked, long texts cut, and one that make
 
   CHECK(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassword})));
   CHECK(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassphrase, .file = "/id"})));
+  CHECK(bool(arrives({.id = 1, .number = 1, .session = kSessionHopsMax, .kind = Kind::kPassword})));
+  CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .session = kSessionHopsMax + 1, .kind = Kind::kPassword})));
   CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassphrase})));
   CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kPassword, .file = "/id"})));
   CHECK_FALSE(bool(arrives({.id = 1, .number = 1, .kind = Kind::kInteractive})));

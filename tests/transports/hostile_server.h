@@ -63,6 +63,8 @@ class HostileServer {
     return "[127.0.0.1]:" + std::to_string(port_) + " " + connector::public_key_text(host_blob_) + "\n";
   }
 
+  // Channels that are asked for from now on are refused, for this reason (RFC 4254, 5.1).
+  void refuse_channels(std::uint32_t reason) { refuses_by_ = reason; }
   // For channels that are opened from now on: how long that takes it.
   void answer_late(std::chrono::milliseconds by) { late_by_ = by; }
 
@@ -259,19 +261,27 @@ class HostileServer {
     }
   }
 
-  // The channel, its variables, its command.
+  // The channel, its variables, its command; a tunnel has none.
   bool open() {
     for (;;) {
       const Buffer request = receive();
       if (request.empty()) return false;
       connector::WireReader reader(Bytes(request).subspan(1));
       if (request[0] == 90) {
-        reader.string();
+        const bool is_tunnel = reader.text() == "direct-tcpip";
         channel_ = reader.number();
         std::this_thread::sleep_for(late_by_.load());
+        if (const std::uint32_t reason = refuses_by_; reason != 0) {
+          Buffer refusal = opened_with(92);
+          connector::put_number(refusal, reason);
+          for (const char* text : {"because", "en"}) connector::put_string(refusal, text);
+          if (!send(refusal)) return false;
+          continue;
+        }
         Buffer confirm = opened_with(91);
         for (const std::uint32_t number : {0U, 1U << 20, 1U << 15}) connector::put_number(confirm, number);
         if (!send(confirm)) return false;
+        if (is_tunnel) return true;
       } else if (request[0] == 98) {
         reader.number();
         const bool runs = reader.text() == "exec";
@@ -288,7 +298,8 @@ class HostileServer {
   Fd listener_, connection_;
   std::atomic<bool> has_keys_ = false;
   std::atomic<std::chrono::milliseconds> late_by_{std::chrono::milliseconds(0)};
-  std::atomic<int> shown_ = -1;  // connection_, to the other thread
+  std::atomic<std::uint32_t> refuses_by_ = 0;  // 0: it does not
+  std::atomic<int> shown_ = -1;                // connection_, to the other thread
   std::uint16_t port_ = 0;
   Cipher encrypt_{nullptr, ::EVP_CIPHER_CTX_free}, decrypt_{nullptr, ::EVP_CIPHER_CTX_free};
   Buffer send_mac_;

@@ -29,6 +29,26 @@ TEST_CASE("of the algorithms in ssh's settings those that libssh2 knows are aske
   CHECK((session.host_key_algorithms == List{"ecdsa-sha2-nistp256", "ssh-ed25519"}));
 }
 
+TEST_CASE("a host on the way has its own settings, and is told nothing of our environment") {
+  SshSettings settings;
+  settings.hostname = "192.0.2.1";
+  settings.port = 2022;
+  settings.user = "bob";
+  settings.identity_files = {"/id"};
+  settings.set_env = {"SECRET=x"};
+  settings.user_known_hosts = {"/known"};
+
+  const SessionSettings hop = hop_settings(settings, "gw", true, true);
+
+  CHECK(hop.name == "gw");
+  CHECK(hop.host == "192.0.2.1");
+  CHECK(hop.port == 2022);
+  CHECK(hop.identities == List{"/id"});
+  CHECK(hop.environment.empty());
+  CHECK(hop.accept_new == "/known");
+  CHECK(hop.may_ask);
+}
+
 TEST_CASE("an unknown host key is written to the user's first file, and only when that was asked for here") {
   SshSettings settings;
   settings.strict_host_key_checking = "accept-new";

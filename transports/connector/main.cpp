@@ -15,20 +15,20 @@
 #include <memory>
 
 #include "core/epoll_loop.h"
-#include "transports/connector/session.h"
 #include "transports/connector/signer.h"
+#include "transports/connector/way.h"
 #include "transports/connector_protocol.h"
 
 namespace banyan::connector {
 namespace {
 
-constexpr std::size_t kSessionsMax = 4'096;  // of one connector: three descriptors each
+constexpr std::size_t kSessionsMax = 4'096;  // of one connector, hops among them: three descriptors each
 // A dozen phases and steps of each session: more, and the root does not read, is not well, and we end.
 constexpr std::size_t kUnsentMax = 16 * kSessionsMax;
 constexpr int kDatagramsARound = 64;
 constexpr int kKeptMemory = 4 * 1024 * 1024;  // free, kept for what comes next: of the whole process
 
-class Connector final : private Session::Owner, private Signer::Owner {
+class Connector final : private Way::Owner, private Signer::Owner {
  public:
   explicit Connector(int socket) : socket_(socket), resolver_(loop_), ring_(loop_) {
     watch_ = loop_.watch(socket_, {.read = true}, [this](Ready ready) { on_ready(ready); });
@@ -53,8 +53,8 @@ class Connector final : private Session::Owner, private Signer::Owner {
       if (auto* order = std::get_if<SessionOrder>(&*message)) {
         begin(std::move(*order), std::move(datagram.fd));
       } else if (auto* answer = std::get_if<SessionAnswer>(&*message)) {
-        const auto found = sessions_.find(answer->id);
-        if (found != sessions_.end()) {
+        const auto found = ways_.find(answer->id);
+        if (found != ways_.end()) {
           found->second->answer(std::move(*answer));
         } else if (const auto signer = signers_.find(answer->id); signer != signers_.end()) {
           signer->second->answer(std::move(*answer));
@@ -64,7 +64,7 @@ class Connector final : private Session::Owner, private Signer::Owner {
           signer->second->ask(std::move(*request));
       } else {
         const SessionId id = std::get<SessionStop>(*message).id;
-        if (sessions_.erase(id) + signers_.erase(id) > 0) send(SessionEnd{.id = id, .error = {}});
+        if (forget(id) || signers_.erase(id) > 0) send(SessionEnd{.id = id, .error = {}});
       }
     }
   }
@@ -72,21 +72,31 @@ class Connector final : private Session::Owner, private Signer::Owner {
   void begin(SessionOrder order, Fd channel) {
     const SessionId id = order.id;
     if (order.task != SessionOrder::Task::kSession) return begin_signing(std::move(order));
-    if (!channel || sessions_.contains(id) || sessions_.size() >= kSessionsMax)
+    const std::size_t sessions = order.settings.hops.size() + 1;
+    if (!channel || ways_.contains(id) || signers_.contains(id) || sessions > kSessionsMax - sessions_)
       return send(SessionEnd{
           .id = id,
           .error = Error{
               ErrorClass::kResource, Phase::kConnect, "a connector has no room for another session", {}}});
-    auto session = std::make_unique<Session>(loop_, resolver_, ring_, std::move(order), std::move(channel),
-                                             static_cast<Session::Owner&>(*this));
-    Session& started = *session;
-    sessions_[id] = std::move(session);
+    auto way = std::make_unique<Way>(loop_, resolver_, ring_, std::move(order), std::move(channel),
+                                     static_cast<Way::Owner&>(*this));
+    Way& started = *way;
+    ways_[id] = std::move(way);
+    sessions_ += sessions;
     started.start();
+  }
+
+  bool forget(SessionId id) {
+    const auto found = ways_.find(id);
+    if (found == ways_.end()) return false;
+    sessions_ -= found->second->length();
+    ways_.erase(found);
+    return true;
   }
 
   void begin_signing(SessionOrder order) {
     const SessionId id = order.id;
-    if (sessions_.contains(id) || signers_.contains(id) || signers_.size() >= kSessionsMax)
+    if (ways_.contains(id) || signers_.contains(id) || signers_.size() >= kSessionsMax)
       return send(SessionEnd{
           .id = id,
           .error =
@@ -100,44 +110,53 @@ class Connector final : private Session::Owner, private Signer::Owner {
   }
   void on_passphrase(SessionQuestion question) override { send(std::move(question)); }
   void on_refusal(SessionId id, std::string_view why) override { send(SessionText{id, std::string(why)}); }
+}
 
-  void on_phase(Session& session, Phase phase) override { send(SessionPhase{session.id(), phase}); }
-  void on_text(Session& session, std::string_view text) override {
-    send(SessionText{session.id(), std::string(text)});
-  }
-  void on_question(Session&, SessionQuestion question) override { send(std::move(question)); }
-  void on_refused(Session& session) override { send(SessionRefused{session.id()}); }
-  void on_end(Session& session, SessionEnd end) override {
-    const SessionId id = session.id();
-    send(std::move(end));
-    loop_.post([this, id] { sessions_.erase(id); });
-  }
+  void on_phase(Way& way, Phase phase) override {
+  send(SessionPhase{way.id(), phase});
+}
+void on_text(Way& way, std::string_view text) override {
+  send(SessionText{way.id(), std::string(text)});
+}
+void on_question(Way& way, SessionQuestion question) override {
+  question.id = way.id();
+  send(std::move(question));
+}
+void on_refused(Way& way) override {
+  send(SessionRefused{way.id()});
+}
+void on_end(Way& way, SessionEnd end) override {
+  end.id = way.id();
+  send(std::move(end));
+  loop_.post([this, id = way.id()] { forget(id); });
+}
 
-  void send(const FromConnector& message) {
-    if (unsent_.size() >= kUnsentMax) return loop_.stop();
-    unsent_.push_back(encode(message));
-    flush();
-  }
+void send(const FromConnector& message) {
+  if (unsent_.size() >= kUnsentMax) return loop_.stop();
+  unsent_.push_back(encode(message));
+  flush();
+}
 
-  void flush() {
-    while (!unsent_.empty()) {
-      if (!send_datagram(socket_, unsent_.front(), -1)) {
-        if (errno != EAGAIN) return loop_.stop();
-        break;
-      }
-      unsent_.pop_front();
+void flush() {
+  while (!unsent_.empty()) {
+    if (!send_datagram(socket_, unsent_.front(), -1)) {
+      if (errno != EAGAIN) return loop_.stop();
+      break;
     }
-    loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
+    unsent_.pop_front();
   }
+  loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
+}
 
-  const int socket_;
-  EpollLoop loop_;
-  Resolver resolver_;
-  KeyRing ring_;
-  Loop::WatchId watch_ = 0;
-  std::deque<Buffer> unsent_;
-  std::map<SessionId, std::unique_ptr<Session>> sessions_;
-  std::map<SessionId, std::unique_ptr<Signer>> signers_;
+const int socket_;
+EpollLoop loop_;
+Resolver resolver_;
+KeyRing ring_;
+Loop::WatchId watch_ = 0;
+std::deque<Buffer> unsent_;
+std::map<SessionId, std::unique_ptr<Way>> ways_;
+std::size_t sessions_ = 0;  // of all ways
+std::map<SessionId, std::unique_ptr<Signer>> signers_;
 };
 
 int run() {

@@ -7,7 +7,6 @@
 namespace banyan::connector {
 namespace {
 
-constexpr std::uint32_t kPacketBytes = 32 * 1024;  // what libssh2 and servers take as a matter of course
 // What a server may send before it hears from us, unless the wire is long: as ssh has it. sshd takes from the
 // command as much as that, and moves all it has not sent yet again and again: with 16 MiB it is half as fast.
 constexpr std::uint32_t kShortWireWindow = 2 * 1024 * 1024;

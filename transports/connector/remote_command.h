@@ -15,6 +15,7 @@ namespace banyan::connector {
 
 // The window of a channel as it is opened; a Carrier then gives the rest of the session's window.
 constexpr std::uint32_t kFirstWindow = 64 * 1024;
+constexpr std::uint32_t kPacketBytes = 32 * 1024;  // what libssh2 and servers take as a matter of course
 // What a server may send that we have not read: over a long wire more, but never more than `most`.
 std::uint32_t window_for(Nanos round_trip, std::uint32_t most);
 

@@ -31,12 +31,15 @@ std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
-Session::Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder order, Fd channel, Owner& owner)
+Session::Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder order, Fd channel, Owner& owner,
+                 Leg leg)
     : loop_(loop),
       resolver_(resolver),
       ring_(ring),
       order_(std::move(order)),
       owner_(owner),
+      leg_(std::move(leg)),
+      is_through_(leg_.through),
       channel_(std::move(channel)),
       dial_(
           loop_, order_.settings, [this](std::string_view step) { tell(step); },
@@ -56,17 +59,24 @@ Session::~Session() {
   if (session_ != nullptr) {
     libssh2_session_set_blocking(session_, 0);
     command_.reset();
+    tunnel_.reset();
     libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
     // What would wait for the server fails from here on. Else libssh2 frees nothing as long as it waits.
     if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
     for (int i = 0; i < kFreeTries && libssh2_session_free(session_) == LIBSSH2_ERROR_EAGAIN; ++i) {
     }
   }
-  if (socket_) loop_.close(socket_.release());
+  for (Fd* socket : {&socket_, &leg_.through})
+    if (*socket) loop_.close(socket->release());
   if (channel_) loop_.close(channel_.release());
 }
 
 void Session::start() {
+  if (is_through_) {
+    tell(cat("Executing proxy command: none, it is a tunnel through ", leg_.through_name));
+    step_ = Step::kConnect;  // which is said by who opened the tunnel
+    return on_connected(std::move(leg_.through));
+  }
   enter(Step::kResolve);
   const SessionSettings& settings = order_.settings;
   resolver_.resolve(settings.host, settings.port, settings.family,
@@ -83,6 +93,7 @@ Phase Session::phase() const {
     case Step::kResolve:
       return Phase::kResolve;
     case Step::kConnect:
+    case Step::kOpenTunnel:  // to the next host
       return Phase::kConnect;
     case Step::kHandshake:
     case Step::kKeepHostKey:
@@ -128,6 +139,8 @@ Session::Progress Session::run_step() {
       return keep_host_key();
     case Step::kAuthenticate:
       return authenticate();
+    case Step::kOpenTunnel:
+      return open_tunnel();
     case Step::kStartCommand:
       return start_command();
     case Step::kCarry:
@@ -250,6 +263,11 @@ Session::Progress Session::authenticate() {
   switch (login_->run()) {
     case Login::Progress::kDone:
       login_.reset();
+      if (leg_.onward) {
+        enter(Step::kOpenTunnel);
+        tunnel_.emplace(loop_, session_, *leg_.onward, order_.settings.window);
+        return Progress::kDone;
+      }
       enter(Step::kStartCommand);
       command_.emplace(loop_, session_, order_);
       return Progress::kDone;
@@ -320,11 +338,29 @@ Session::Progress Session::start_command() {
     case RemoteCommand::Progress::kRuns:
       break;
   }
+  begin_to_carry(command_->channel(), command_->window());
+  return Progress::kDone;
+}
+
+Session::Progress Session::open_tunnel() {
+  switch (tunnel_->start()) {
+    case RemoteTunnel::Progress::kWait:
+      return Progress::kWait;
+    case RemoteTunnel::Progress::kFailed:
+      end(tunnel_->error(library_, address()));
+      return Progress::kOver;
+    case RemoteTunnel::Progress::kOpen:
+      break;
+  }
+  begin_to_carry(tunnel_->channel(), tunnel_->window());
+  owner_.on_open(*this);
+  return step_ == Step::kOver ? Progress::kOver : Progress::kDone;
+}
+
+void Session::begin_to_carry(LIBSSH2_CHANNEL* channel, std::uint32_t window) {
   enter(Step::kCarry);
   library_.is_early = false;
-  carrier_.emplace(loop_, session_, command_->channel(), command_->window(), channel_.get(),
-                   static_cast<Carrier::Owner&>(*this));
-  return Progress::kDone;
+  carrier_.emplace(loop_, session_, channel, window, channel_.get(), static_cast<Carrier::Owner&>(*this));
 }
 
 Session::Progress Session::carry() {
@@ -345,7 +381,7 @@ Session::Progress Session::carry() {
       fail_by_library("writing");
       break;
     case Carrier::Outcome::kUnknownStream:
-      fail(ErrorClass::kProtocol, cat(dial_.address(), " sends a stream of the command's that there is not"),
+      fail(ErrorClass::kProtocol, cat(address(), " sends a stream of the command's that there is not"),
            kNotSpeaking);
       break;
   }
@@ -374,7 +410,7 @@ void Session::fail(ErrorClass error_class, const std::string& text, std::string_
 }
 
 void Session::fail_by_library(std::string_view what) {
-  end(library_error(session_, library_, phase(), what, dial_.address()));
+  end(library_error(session_, library_, phase(), what, address()));
 }
 
 void Session::end(std::optional<Error> error, std::optional<std::uint8_t> exit_code) {

@@ -2,6 +2,9 @@
 //
 //   resolve  connect  kex (and the host's key)  auth  shell (channel, command)  carry
 //
+// One of a way with several (transports/connector/way.h) may begin with a tunnel in place of a connection,
+// and end with one in place of a command.
+//
 // Each step asks libssh2 until it would block, then waits for the socket. What libssh2 would do itself and
 // block for (names, files of known hosts, key agents) is done around it. Thread: the loop's.
 #pragma once
@@ -20,10 +23,18 @@
 #include "transports/connector/host_keys.h"
 #include "transports/connector/login.h"
 #include "transports/connector/remote_command.h"
+#include "transports/connector/remote_tunnel.h"
 #include "transports/connector/resolver.h"
 #include "transports/connector_protocol.h"
 
 namespace banyan::connector {
+
+// A session's place on a way.
+struct Leg {
+  Fd through = {};                    // what it runs over; none: a connection that it makes
+  std::string through_name = {};      // of the hop that leads to it, for people
+  std::optional<Onward> onward = {};  // where its tunnel leads; none: it runs the order's command
+};
 
 class Session final : private Login::Owner, private Carrier::Owner {
  public:
@@ -34,6 +45,8 @@ class Session final : private Login::Owner, private Carrier::Owner {
     // To be answered by answer(), later; and the server did not take it.
     virtual void on_question(Session& session, SessionQuestion question) = 0;
     virtual void on_refused(Session& session) = 0;
+    // The tunnel of one that leads onward is open. Called from within its work.
+    virtual void on_open(Session&) {}
     // Once. The session is over; destroy it, but not from inside this call.
     virtual void on_end(Session& session, SessionEnd end) = 0;
 
@@ -41,8 +54,9 @@ class Session final : private Login::Owner, private Carrier::Owner {
     ~Owner() = default;
   };
 
-  // `channel` is the socket whose other end the root reads and writes.
-  Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder order, Fd channel, Owner& owner);
+  // `channel` is the socket whose other end the root, or the next session, reads and writes.
+  Session(Loop& loop, Resolver& resolver, KeyRing& ring, SessionOrder order, Fd channel, Owner& owner,
+          Leg leg = Leg());
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -59,6 +73,7 @@ class Session final : private Login::Owner, private Carrier::Owner {
     kKeepHostKey,
     kIdentities,
     kAuthenticate,
+    kOpenTunnel,
     kStartCommand,
     kCarry,
     kOver,
@@ -85,7 +100,9 @@ class Session final : private Login::Owner, private Carrier::Owner {
   bool is_elsewhere() const;
   bool server_has_gone();
   void fail_left_alone();
+  Progress open_tunnel();
   Progress start_command();
+  void begin_to_carry(LIBSSH2_CHANNEL* channel, std::uint32_t window);
   Progress carry();
   void on_stderr(std::string_view text) override { owner_.on_text(*this, text); }
   void on_carrier_ready() override;
@@ -95,13 +112,16 @@ class Session final : private Login::Owner, private Carrier::Owner {
   void fail_by_library(std::string_view what);
   void end(std::optional<Error> error, std::optional<std::uint8_t> exit_code = {});
   Phase phase() const;
+  const std::string& address() const { return is_through_ ? order_.settings.host : dial_.address(); }
 
   Loop& loop_;
   Resolver& resolver_;
   KeyRing& ring_;
   const SessionOrder order_;
   Owner& owner_;
-  Fd channel_;  // to the root
+  Leg leg_;
+  const bool is_through_;  // a tunnel
+  Fd channel_;             // to the root, or the next session
   Step step_ = Step::kResolve;
 
   Dial dial_;
@@ -117,6 +137,7 @@ class Session final : private Login::Owner, private Carrier::Owner {
   bool server_has_spoken_ = false, server_is_told_ = false;
   bool server_speaks_ = false;  // while we are elsewhere: that is for later
 
+  std::optional<RemoteTunnel> tunnel_;
   std::optional<RemoteCommand> command_;
   std::optional<Carrier> carrier_;
   Alive alive_;
