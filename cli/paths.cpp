@@ -5,6 +5,7 @@
 
 #include "cli/recipes.h"
 #include "core/text.h"
+#include "transports/relayed_ssh.h"
 
 namespace banyan::cli {
 namespace {
@@ -124,8 +125,29 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   node.start = remote_.start(at, std::move(recipe), std::move(up), std::move(lost));
 }
 
+// The hop has no ssh: then its sshd passes us on, if there are but such before it. False: there are others.
+bool Paths::start_tunnel(NodeId id) {
+  Node& node = nodes_.at(id);
+  const std::optional<std::string> jumps = jumps_to(node.target, relay_.ssh());
+  if (!jumps) return false;
+  node.relay = 0;
+  node.at = 0;
+  const Id hop = std::exchange(node.hop, 0);  // it lies beneath the root then
+  Target target = node.target;
+  target.name = last_name(node.target);
+  node.way = reach_.start(
+      target, kind_of(node.target), [this, id](const Result<Child>& child) { on_up(id, child); },
+      [this, alive = alive_, id](ContextId, const Error& error) {
+        if (*alive) on_lost(id, error);
+      },
+      nullptr, *jumps);
+  leave(hop, kFarewell, [] {});
+  return true;
+}
+
 void Paths::on_up(NodeId id, const Result<Child>& child) {
   Node& node = nodes_.at(id);
+  if (!child && node.relay != 0 && !node.failed && lacks_ssh(child.error()) && start_tunnel(id)) return;
   const auto answerer = std::exchange(node.answerer, nullptr);
   if (answerer && child) answerer->came_through();
   if (!child) {

@@ -85,6 +85,7 @@ class Paths {
   ImageKind kind_of(const Target& target) const;
   NodeId node_of(const Target& target, WayRecord* record);
   void start_at(NodeId id, ContextId at, std::string_view architecture);
+  bool start_tunnel(NodeId id);
   void on_up(NodeId id, const Result<Child>& child);
   void on_lost(NodeId id, const Error& error);
   void on_hop_gone(NodeId id, const Error& error);

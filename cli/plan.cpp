@@ -12,6 +12,7 @@
 
 #include "cli/output.h"
 #include "cli/plan_step.h"
+#include "cli/relay.h"
 #include "cli/route.h"
 #include "cli/tally.h"
 #include "core/epoll_loop.h"
@@ -158,15 +159,19 @@ class Planner {
     const SshTarget step{last_name(target), target.user, target.host, target.port};
     SshOptions options = options_.ssh;
     options.jumps.clear();  // they are before the first of the path
-    questions_->ask(step, options, [this, index, step, hop = target.hop->name](const Answer& answer) {
-      if (!answer || !*defaults_) return fail(index, !answer ? answer.error() : defaults_->error());
-      const BackEndFacts facts = facts_.about(**answer);
-      SshStep relay{step, options_.ssh, **answer, ***defaults_, facts, {}};
-      relay.hop = hop;
-      relay.trusts_hop = options_.trusts_hops;
-      jobs_.at(index).plan.route.push_back(ssh_step(relay));
-      add_beneath(index);
-    });
+    const bool may_tunnel = jumps_to(target, options_.ssh).has_value();
+    questions_->ask(step, options,
+                    [this, index, step, may_tunnel, hop = target.hop->name](const Answer& answer) {
+                      if (!answer || !*defaults_)
+                        return fail(index, !answer ? answer.error() : defaults_->error());
+                      const BackEndFacts facts = facts_.about(**answer);
+                      SshStep relay{step, options_.ssh, **answer, ***defaults_, facts, {}};
+                      relay.hop = hop;
+                      relay.trusts_hop = options_.trusts_hops;
+                      relay.may_tunnel = may_tunnel;
+                      jobs_.at(index).plan.route.push_back(ssh_step(relay));
+                      add_beneath(index);
+                    });
   }
 
   void fail(Index index, const Error& error) {

@@ -110,7 +110,9 @@ class Maker {
         "mode", "relay",
         cat(step_.hop,
             " connects, and passes on what it says and hears: it is trusted with what lies beneath it")));
-    add(text("backend", "openssh", cat("the ssh of ", step_.hop, ", told to read no configuration")));
+    add(text("backend", "openssh",
+             cat("the ssh of ", step_.hop, ", told to read no configuration",
+                 step_.may_tunnel ? "; if it has none, a tunnel through it" : "")));
     add(text(
         "signing", "here",
         step_.trusts_hop

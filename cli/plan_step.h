@@ -30,6 +30,7 @@ struct SshStep {
   // Of one that a hop's own ssh reaches, the hop's path; else empty. The choice is not asked for then.
   std::string hop = {};
   bool trusts_hop = false;  // --trust-hop
+  bool may_tunnel = false;  // should the hop have no ssh
 };
 TargetPlan::Step ssh_step(const SshStep& step);
 

@@ -98,10 +98,12 @@ Reach::~Reach() {
 }
 
 Reach::Id Reach::start(const Target& target, ImageKind kind, Runner::OnUp on_up, Runner::OnLost on_lost,
-                       WayRecord* record) {
+                       WayRecord* record, const std::string& jumps) {
   const Id id = next_++;
   Way& way = ways_[id];
   way.target = target;
+  way.ssh = ssh_;
+  if (!jumps.empty()) way.ssh.jumps = jumps;
   way.kind = kind;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
@@ -113,8 +115,8 @@ Reach::Id Reach::start(const Target& target, ImageKind kind, Runner::OnUp on_up,
     return id;
   }
   way.login = secrets_.open(target.name);
-  way.hop = cat(target.host, ":", target.port != 0 ? target.port : ssh_.port);
-  questions_.ask({target.name, target.user, target.host, target.port}, ssh_,
+  way.hop = cat(target.host, ":", target.port != 0 ? target.port : way.ssh.port);
+  questions_.ask({target.name, target.user, target.host, target.port}, way.ssh,
                  [this, id](const SshQuestions::Answer& answer) { on_settings(id, answer); });
   return id;
 }
@@ -145,9 +147,9 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
   const Target& target = way.target;
   const SshTarget asked{target.name, target.user, target.host, target.port};
   if (can_use_libssh2() && way.has_jumps)
-    return ask_for_route(questions_, asked, ssh_,
+    return ask_for_route(questions_, asked, way.ssh,
                          [this, id](const Result<Route>& route) { on_route(id, route); });
-  on_route(id, Route{{.asked = asked, .options = ssh_, .settings = *answer}});
+  on_route(id, Route{{.asked = asked, .options = way.ssh, .settings = *answer}});
 }
 
 void Reach::on_route(Id id, const Result<Route>& route) {
@@ -206,17 +208,17 @@ void Reach::say_idle() {
   });
 }
 
-std::string Reach::guess_of(const Target& target) const {
-  if (is_become(target)) return own_architecture();
-  return is_ssh(target) ? cache_.find(cache_key(target)) : "";
+std::string Reach::guess_of(const Way& way) const {
+  if (is_become(way.target)) return own_architecture();
+  return is_ssh(way.target) ? cache_.find(cache_key(way)) : "";
 }
 
 void Reach::try_now(Id id, bool may_guess) {
   Way& way = ways_.at(id);
-  way.guess = may_guess ? guess_of(way.target) : "";
+  way.guess = may_guess ? guess_of(way) : "";
   const Target& target = way.target;
   // A second try has what the first has left of the time.
-  SshOptions options = ssh_;
+  SshOptions options = way.ssh;
   if (options.connect_timeout > 0)
     options.connect_timeout =
         std::max(options.connect_timeout - (loop_.now() - way.began), Nanos(kMillisecond));
@@ -294,7 +296,7 @@ void Reach::on_up(Id id, Result<Child> child) {
   }
   if (!child) tell_accepted(way);
   if (!child && child.error().wrong_guess && !way.cancelled) {
-    if (is_ssh(way.target)) cache_.forget(cache_key(way.target));
+    if (is_ssh(way.target)) cache_.forget(cache_key(way));
     return try_now(id, false);
   }
   if (way.ticket) {
@@ -302,7 +304,7 @@ void Reach::on_up(Id id, Result<Child> child) {
     way.ticket.reset();
   }
   if (!child && !way.cancelled && try_again(id, child.error())) return;
-  if (child && is_ssh(way.target)) cache_.learn(cache_key(way.target), child->hello.architecture);
+  if (child && is_ssh(way.target)) cache_.learn(cache_key(way), child->hello.architecture);
   if (!child) child = told(way, child.error());
   conclude(id, child);
 }
@@ -395,12 +397,12 @@ Error Reach::told(const Way& way, Error error) {
       error.text = cat(
           "not up after ", duration_text(ssh_.connect_timeout), ", as --connect-timeout says",
           std::string_view(error.text).substr(std::min(error.text.find("; last words"), error.text.size())));
-    if (error.remedy.empty() && is_ssh(way.target)) error.remedy = cat("try ", by_hand(way.target, ssh_));
+    if (error.remedy.empty() && is_ssh(way.target)) error.remedy = cat("try ", by_hand(way.target, way.ssh));
   }
   // The lines of a jump host's ssh and of our own are alike. A connector says which host it is.
   if (way.is_behind_jump && !way.session && error.error_class == ErrorClass::kHostKey)
     error.remedy =
-        cat("connect by hand, which asks about the jump's key as well: ", by_hand(way.target, ssh_),
+        cat("connect by hand, which asks about the jump's key as well: ", by_hand(way.target, way.ssh),
             way.has_jumps ? "; or, for keys that are unknown and not changed, --accept-new" : "");
   if (error.error_class == ErrorClass::kAuth && error.phase == Phase::kAuth) {
     if (const std::string key = locked_key(way); !key.empty())
@@ -463,11 +465,11 @@ void Reach::save() {
 
 // The user does not matter to it; the configuration and the way do, since a name may mean another machine
 // there.
-std::string Reach::cache_key(const Target& target) const {
-  const std::uint16_t port = target.port != 0 ? target.port : ssh_.port;
-  std::string key = cat(target.host, " ", port);
-  if (!ssh_.config_file.empty()) key += cat(" ", ssh_.config_file);
-  if (!ssh_.jumps.empty()) key += cat(" -J ", ssh_.jumps);
+std::string Reach::cache_key(const Way& way) const {
+  const std::uint16_t port = way.target.port != 0 ? way.target.port : way.ssh.port;
+  std::string key = cat(way.target.host, " ", port);
+  if (!way.ssh.config_file.empty()) key += cat(" ", way.ssh.config_file);
+  if (!way.ssh.jumps.empty()) key += cat(" -J ", way.ssh.jumps);
   return key;
 }
 

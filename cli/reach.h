@@ -53,16 +53,16 @@ class Reach {
   Reach& operator=(const Reach&) = delete;
   ~Reach();
 
-  // As Runner::start. `record` may be null; else it outlives the way, and ssh is asked for its settings and
-  // told to say what it does.
-  // Told of each key that was believed and written down on a way that then failed, by the target's name, in
-  // ssh's words; of the others Child::said has it.
+  // As Runner::start. `jumps`: hosts to go through, as of -J and in place of it; empty: as that says.
+  // `record` may be null; else it outlives the way, and ssh is asked for its settings and told to say what it
+  // does. Told of each key that was believed and written down on a way that then failed, by the target's
+  // name, in ssh's words; of the others Child::said has it.
   void on_accepted(std::function<void(const std::string& name, const std::string& line)> tell) {
     on_accepted_ = std::move(tell);
   }
 
   Id start(const Target& target, ImageKind kind, Runner::OnUp on_up, Runner::OnLost on_lost,
-           WayRecord* record = nullptr);
+           WayRecord* record = nullptr, const std::string& jumps = {});
   // On its way: ends it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
   Phase phase_of(Id id) const;
@@ -82,6 +82,7 @@ class Reach {
  private:
   struct Way {
     Target target;
+    SshOptions ssh;
     ImageKind kind;
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of the first try and the second
@@ -110,7 +111,7 @@ class Reach {
   bool can_use_libssh2() const;
   void note_jumps(Id id, std::string_view proxy_jump);
   void ask_admission(Id id, Admission::Place place);
-  std::string guess_of(const Target& target) const;
+  std::string guess_of(const Way& way) const;
   void try_now(Id id, bool may_guess);
   void watch_silence(Way& way);
   bool is_idle(const Way& way) const;
@@ -123,7 +124,7 @@ class Reach {
   Error told(const Way& way, Error error);
   void tell_accepted(const Way& way) const;
   std::string locked_key(const Way& way);
-  std::string cache_key(const Target& target) const;
+  std::string cache_key(const Way& way) const;
 
   Loop& loop_;
   Runner& runner_;

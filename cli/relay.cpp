@@ -20,18 +20,25 @@ Error cancelled() {
 
 // What a person would type to see for himself: through the same hosts, if they are such.
 std::string by_hand(const Target& target, const SshOptions& ssh) {
-  std::string jumps;  // -J's own, if any, come before
-  for (const Target* hop = target.hop.get(); hop != nullptr; hop = hop->hop.get()) {
-    if (hop->method != Method::kSsh) return cat("on ", target.hop->name, ": ssh ", target.host, " true");
-    jumps = cat(hop->user, hop->user.empty() ? "" : "@", hop->host, hop->port == 0 ? "" : cat(":", hop->port),
-                jumps.empty() ? "" : ",", jumps);
-  }
-  if (!ssh.jumps.empty() && ssh.jumps != "none") jumps = cat(ssh.jumps, ",", jumps);
-  return cat("ssh ", ssh.config_file.empty() ? "" : cat("-F ", ssh.config_file, " "), "-J ", jumps, " ",
+  const std::optional<std::string> jumps = jumps_to(target, ssh);
+  if (!jumps) return cat("on ", target.hop->name, ": ssh ", target.host, " true");
+  return cat("ssh ", ssh.config_file.empty() ? "" : cat("-F ", ssh.config_file, " "), "-J ", *jumps, " ",
              target.user.empty() ? "" : cat("-l ", target.user, " "), target.host, " true");
 }
 
 }  // namespace
+
+std::optional<std::string> jumps_to(const Target& target, const SshOptions& ssh) {
+  std::string jumps;
+  for (const Target* hop = target.hop.get(); hop != nullptr; hop = hop->hop.get()) {
+    if (hop->method != Method::kSsh) return std::nullopt;
+    const bool is_address = hop->host.find(':') != hop->host.npos;
+    const std::string host = is_address && hop->port != 0 ? cat("[", hop->host, "]") : hop->host;
+    jumps = cat(hop->user, hop->user.empty() ? "" : "@", host, hop->port == 0 ? "" : cat(":", hop->port),
+                jumps.empty() ? "" : ",", jumps);
+  }
+  return ssh.jumps.empty() || ssh.jumps == "none" ? jumps : cat(ssh.jumps, ",", jumps);
+}
 
 Relay::Relay(Loop& loop, RemoteRunner& remote, RelayParts parts)
     : loop_(loop), remote_(remote), parts_(parts), admission_(loop) {}

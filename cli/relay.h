@@ -32,6 +32,9 @@ struct RelayParts {
   bool trusts_hops = false;  // --trust-hop
 };
 
+// The hosts above it as -J names them, with those of -J itself before; nothing: they are not all hosts.
+std::optional<std::string> jumps_to(const Target& target, const SshOptions& ssh);
+
 class Relay {
  public:
   using Id = std::uint64_t;
@@ -50,6 +53,7 @@ class Relay {
   // It waits for its turn at a crowded server.
   bool is_waiting(Id id) const;
   bool is_asking_for_settings(Id id) const;
+  const SshOptions& ssh() const { return parts_.ssh; }
 
  private:
   struct Way {

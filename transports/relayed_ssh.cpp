@@ -101,7 +101,7 @@ Error error_of_relayed_ssh(Error error, std::string_view hop, std::string_view b
   if (lacks_ssh(error)) {
     error.error_class = ErrorClass::kRefused;
     error.text = cat("there is no ssh on ", hop);
-    error.remedy = cat("install one there, or go through it without, by a tunnel: ", by_hand);
+    error.remedy = cat("install one there; by hand: ", by_hand);
     return error;
   }
   const bool is_auth = error.error_class == ErrorClass::kAuth && error.phase == Phase::kAuth;

@@ -282,6 +282,9 @@ TEST_CASE(
   CHECK(proved["proxy_jump"] == " <- bastion of the configuration is not followed: the path says the way");
   CHECK(proved["host_key_checking"].starts_with("strict <- "));
   CHECK(proved["host_key_types"] == " <- none is known: the host will be refused");
+  CHECK(proved["backend"].find("tunnel") == std::string::npos);
+  relay.may_tunnel = true;
+  CHECK(Decided(ssh_step(relay))["backend"].find("if it has none, a tunnel") != std::string::npos);
   relay.trusts_hop = true;
   CHECK(Decided(ssh_step(relay))["signing"].find("--trust-hop") != std::string::npos);
 }

@@ -136,16 +136,25 @@ TEST_CASE("a host beneath a hop that refuses the connection is told as one that 
                {.phases = "connect", .classes = "unreachable", .said = "refused"});
 }
 
-TEST_CASE("a hop without ssh says what is missing, and what goes without") {
+TEST_CASE(
+    "what lies beneath a hop without ssh is reached by a tunnel through it, if there are but hosts before") {
   if (!has_sshd() || !has_namespaces()) return;
   Sshd::Options options;
   options.setup =
       "mkdir $here/all && mount --bind /usr/bin $here/all && mount -t tmpfs none /usr/bin && "
       "$here/all/ln -s $here/all/* /usr/bin/ && $here/all/rm /usr/bin/ssh";
   const Hops hops(options);
-  check_failed(
-      run_program(hops.run("web/deep", {"--json", "--", "true"})),
-      {.phases = "connect", .classes = "refused", .said = "there is no ssh on web", .remedy = "-J web deep"});
+  for (const char* back_end : {"openssh", "libssh2"}) {
+    const Finished got =
+        run_program(hops.run("web/deep", {"--ssh", back_end, "--", "sh", "-c", "echo $SSH_CLIENT"}));
+    CHECK(got.err == "");
+    CHECK(contains(got.out, "127.0.0.1"));
+  }
+  check_failed(run_program(hops.run("web/local/deep", {"--json", "--", "true"})),
+               {.phases = "connect",
+                .classes = "refused",
+                .said = "there is no ssh on web/local",
+                .remedy = "install one there"});
 }
 
 TEST_CASE("a hop that dies takes what lies beneath it, and is named") {

@@ -93,7 +93,9 @@ TEST_CASE("errors of a hop's ssh come with what can be done from here") {
   missing.system_error = ENOENT;
   const Error without = error_of_relayed_ssh(missing, "gw", "ssh -J gw db1 true", "");
   CHECK(without.text == "there is no ssh on gw");
-  CHECK(without.remedy.find("ssh -J gw db1 true") != std::string::npos);
+  CHECK(without.remedy.find("install one there") != std::string::npos);
+  CHECK(lacks_ssh(without));
+  CHECK_FALSE(lacks_ssh(Error{ErrorClass::kRefused, Phase::kConnect, "no", ""}));
 
   const Error denied{ErrorClass::kAuth, Phase::kAuth, "ann@10.0.0.7: Permission denied (publickey).", "x"};
   CHECK(error_of_relayed_ssh(denied, "gw", "ssh -J gw db1 true", "").text == denied.text);

@@ -110,53 +110,46 @@ class Connector final : private Way::Owner, private Signer::Owner {
   }
   void on_passphrase(SessionQuestion question) override { send(std::move(question)); }
   void on_refusal(SessionId id, std::string_view why) override { send(SessionText{id, std::string(why)}); }
-}
 
-  void on_phase(Way& way, Phase phase) override {
-  send(SessionPhase{way.id(), phase});
-}
-void on_text(Way& way, std::string_view text) override {
-  send(SessionText{way.id(), std::string(text)});
-}
-void on_question(Way& way, SessionQuestion question) override {
-  question.id = way.id();
-  send(std::move(question));
-}
-void on_refused(Way& way) override {
-  send(SessionRefused{way.id()});
-}
-void on_end(Way& way, SessionEnd end) override {
-  end.id = way.id();
-  send(std::move(end));
-  loop_.post([this, id = way.id()] { forget(id); });
-}
-
-void send(const FromConnector& message) {
-  if (unsent_.size() >= kUnsentMax) return loop_.stop();
-  unsent_.push_back(encode(message));
-  flush();
-}
-
-void flush() {
-  while (!unsent_.empty()) {
-    if (!send_datagram(socket_, unsent_.front(), -1)) {
-      if (errno != EAGAIN) return loop_.stop();
-      break;
-    }
-    unsent_.pop_front();
+  void on_phase(Way& way, Phase phase) override { send(SessionPhase{way.id(), phase}); }
+  void on_text(Way& way, std::string_view text) override { send(SessionText{way.id(), std::string(text)}); }
+  void on_question(Way& way, SessionQuestion question) override {
+    question.id = way.id();
+    send(std::move(question));
   }
-  loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
-}
+  void on_refused(Way& way) override { send(SessionRefused{way.id()}); }
+  void on_end(Way& way, SessionEnd end) override {
+    end.id = way.id();
+    send(std::move(end));
+    loop_.post([this, id = way.id()] { forget(id); });
+  }
 
-const int socket_;
-EpollLoop loop_;
-Resolver resolver_;
-KeyRing ring_;
-Loop::WatchId watch_ = 0;
-std::deque<Buffer> unsent_;
-std::map<SessionId, std::unique_ptr<Way>> ways_;
-std::size_t sessions_ = 0;  // of all ways
-std::map<SessionId, std::unique_ptr<Signer>> signers_;
+  void send(const FromConnector& message) {
+    if (unsent_.size() >= kUnsentMax) return loop_.stop();
+    unsent_.push_back(encode(message));
+    flush();
+  }
+
+  void flush() {
+    while (!unsent_.empty()) {
+      if (!send_datagram(socket_, unsent_.front(), -1)) {
+        if (errno != EAGAIN) return loop_.stop();
+        break;
+      }
+      unsent_.pop_front();
+    }
+    loop_.change(watch_, {.read = true, .write = !unsent_.empty()});
+  }
+
+  const int socket_;
+  EpollLoop loop_;
+  Resolver resolver_;
+  KeyRing ring_;
+  Loop::WatchId watch_ = 0;
+  std::deque<Buffer> unsent_;
+  std::map<SessionId, std::unique_ptr<Way>> ways_;
+  std::size_t sessions_ = 0;  // of all ways
+  std::map<SessionId, std::unique_ptr<Signer>> signers_;
 };
 
 int run() {
