@@ -35,20 +35,6 @@ constexpr std::chrono::seconds kStartsIn{20};
 constexpr std::chrono::seconds kSessionsEndIn{10}, kLeftoversGoIn{5};
 constexpr uid_t kFirstUser = 23'000;  // of the accounts: nobody's on an ordinary machine
 
-// In PATH, to which ./dev test adds the folder of a server it has unpacked, and where an ordinary user's does
-// not lead. Empty: nowhere. The path is absolute, as sshd wants its own.
-std::string find_server(std::string_view name) {
-  if (std::getenv("BANYAN_HIDE_SERVERS") != nullptr) return "";  // to see what is skipped then
-  const char* path = std::getenv("PATH");
-  const std::string folders =
-      cat(std::string_view(path != nullptr ? path : ""), ":/usr/local/sbin:/usr/sbin:/sbin:");
-  for (std::size_t from = 0, to; (to = folders.find(':', from)) != folders.npos; from = to + 1) {
-    const std::string file = cat(folders.substr(from, to - from), "/", name);
-    if (file[0] == '/' && ::access(file.c_str(), X_OK) == 0) return file;
-  }
-  return "";
-}
-
 void write_file(const std::string& path, const std::string& content, mode_t mode = 0600) {
   std::ofstream(path, std::ios::binary) << content;
   ::chmod(path.c_str(), mode);
@@ -125,6 +111,18 @@ bool is_locked(const std::string& name) {
 }
 
 }  // namespace
+
+std::string find_server(std::string_view name) {
+  if (std::getenv("BANYAN_HIDE_SERVERS") != nullptr) return "";  // to see what is skipped then
+  const char* path = std::getenv("PATH");
+  const std::string folders =
+      cat(std::string_view(path != nullptr ? path : ""), ":/usr/local/sbin:/usr/sbin:/sbin:");
+  for (std::size_t from = 0, to; (to = folders.find(':', from)) != folders.npos; from = to + 1) {
+    const std::string file = cat(folders.substr(from, to - from), "/", name);
+    if (file[0] == '/' && ::access(file.c_str(), X_OK) == 0) return file;
+  }
+  return "";
+}
 
 bool has_sshd() {
   if (!find_server("sshd").empty() && ::access("/usr/bin/ssh", X_OK) == 0) return true;

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace banyan::test {
@@ -18,6 +19,9 @@ namespace banyan::test {
 // Is there one to test with? If not, it is said, and the test is passed over.
 bool has_sshd();
 bool has_dropbear();
+// In PATH, to which ./dev test adds the folder of a server it has unpacked, and where an ordinary user's does
+// not lead. Empty: nowhere. The path is absolute, as sshd wants its own.
+std::string find_server(std::string_view name);
 // May we have a mount namespace? If not, as has_sshd().
 bool has_namespaces();
 

@@ -1,0 +1,80 @@
+// tests/end_to_end/chain.h -- banyan at the head of a chain of machines, and who is who along it.
+#pragma once
+
+#include "tests/end_to_end/ssh.h"
+#include "tests/support/chain.h"
+#include "tests/support/not_tested.h"
+
+namespace banyan::test {
+
+// Can we make one? If not, it is said, and the test is passed over.
+inline bool has_chain() {
+  if (!has_sshd()) return false;
+  const std::string lacks = lacks_for_chains();
+  if (!lacks.empty()) not_tested("chain", lacks);
+  return lacks.empty();
+}
+
+// One with our program, which must be left as it was.
+class TestedChain : public Chain {
+ public:
+  explicit TestedChain(Options options = {}) : Chain(with_programs(std::move(options))) {}
+  ~TestedChain() {
+    is_quiet();
+    for (const std::string& left : leftovers()) FAIL_CHECK("left in the chain: " << left);
+  }
+
+ private:
+  static Options with_programs(Options options) {
+    options.server = find_server("sshd");
+    options.program = std::string(BANYAN_PROGRAM).substr(0, std::string(BANYAN_PROGRAM).rfind('/'));
+    return options;
+  }
+};
+
+// Words that run the program on home.
+inline Words at_home(Chain& chain, const Words& environment = {}) {
+  Words words = chain.home().starter();
+  words.insert(words.end(), environment.begin(), environment.end());
+  words.insert(words.end(), {"sh", "-c", "shift; exec /opt/banyan/banyan \"$@\"", "sh"});
+  return words;
+}
+
+inline Words operator+(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+inline Finished run_at_home(Chain& chain, const Words& arguments, std::string_view input = {},
+                            const Words& environment = {}) {
+  ::signal(SIGPIPE, SIG_IGN);
+  Program program(arguments, Program::Shape::kPipes, {}, at_home(chain, environment));
+  return program.finish(input);
+}
+
+// A run whose command has said "up". Its own process is the one that brought it to home; it is at("banyan").
+struct RunAtHome {
+  Chain& chain;
+  Program program;
+  Stopwatch since;  // the last thing that was done to it
+
+  RunAtHome(Chain& a_chain, const Words& arguments, const Words& environment = {})
+      : chain(a_chain), program(arguments, Program::Shape::kPipes, {}, at_home(a_chain, environment)) {
+    REQUIRE(program.wait_for("up"));
+  }
+  void signal(pid_t pid, int number) {
+    REQUIRE(pid > 0);
+    REQUIRE(::kill(pid, number) == 0);
+    since = Stopwatch();
+  }
+};
+
+// Of the last failure that was told. Null: there was none.
+inline nlohmann::json failure_in(const Finished& got) {
+  nlohmann::json failure;
+  for (const nlohmann::json& event : events_of(got.out))
+    if (event.value("event", "") == "fail") failure = event;
+  return failure;
+}
+
+}  // namespace banyan::test

@@ -1,0 +1,97 @@
+// Goal: whichever process of a way through jump hosts is killed while a command runs at its end, who waits is
+// told soon and rightly, and nothing is left on any of the machines. Method: a chain of machines; each
+// process that takes part is found on its machine by its name, and gets SIGKILL.
+#include "tests/end_to_end/chain.h"
+
+using namespace banyan::test;
+using banyan::cat;
+
+namespace {
+
+Words to_the_end(const std::string& back_end, const std::string& line) {
+  return {"run", "--ssh", back_end, "-F", Chain::kTunnel, "D", "--json", "-n", "--sh", "echo up; " + line};
+}
+
+void check_clean(const Chain& chain) {
+  CHECK(chain.is_quiet());
+  CHECK(chain.leftovers() == std::vector<std::string>{});
+}
+
+void check_lost(RunAtHome& run) {
+  const Finished got = run.program.finish();
+  const double seconds = run.since.seconds();
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 255);
+  CHECK(seconds < 2 + kSlack);
+  const nlohmann::json fail = failure_in(got);
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "link");
+  CHECK(contains("dead lost", fail["class"].get<std::string>()));
+  CHECK(fail["started"] == "yes");
+  check_clean(run.chain);
+}
+
+}  // namespace
+
+TEST_CASE("when the program at the head of a chain is killed nothing is left anywhere") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    RunAtHome run(chain, to_the_end(back_end, "trap '' TERM HUP; sleep 600 & sleep 600"));
+    run.signal(chain.home().the("banyan"), SIGKILL);
+    CHECK(run.program.finish().code == 1000 + SIGKILL);
+    check_clean(chain);
+  }
+}
+
+TEST_CASE(
+    "when who speaks SSH for the root is killed, and be it to a host on the way, the host behind is lost") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  for (const char* back_end : kBackEnds) {
+    std::size_t speakers = 1;
+    for (std::size_t i = 0; i < speakers; ++i) {
+      CAPTURE(back_end, i);
+      RunAtHome run(chain, to_the_end(back_end, "sleep 600"));
+      std::vector<pid_t> found;
+      for (const Machine::Process& process : chain.home().processes())
+        if (process.name == "ssh" || process.name == "banyan-connecto") found.push_back(process.pid);
+      speakers = found.size();
+      REQUIRE(speakers > i);
+      run.signal(found[i], SIGKILL);
+      check_lost(run);
+    }
+  }
+}
+
+TEST_CASE("when the server's session at any host of a chain is killed the last one is lost") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  for (const char name : {'A', 'B', 'C', 'D'}) {
+    CAPTURE(name);
+    RunAtHome run(chain, to_the_end("openssh", "sleep 600"));
+    run.signal(chain[name].the("sshd"), SIGKILL);
+    check_lost(run);
+  }
+}
+
+TEST_CASE("when the agent at the end of a chain is killed that is said, and its command is gone") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  RunAtHome run(chain, to_the_end("openssh", "sleep 600"));
+  run.signal(chain['D'].the("banyan-agent"), SIGKILL);
+  check_lost(run);
+}
+
+TEST_CASE("when the command at the end of a chain is killed its signal is told") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  RunAtHome run(chain, to_the_end("openssh", "while :; do sleep 600; done"));
+  run.signal(chain['D'].the("sh"), SIGKILL);
+  const Finished got = run.program.finish();
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 128 + SIGKILL);
+  CHECK(the_event(got.out, "exit").value("signal", "") == "SIGKILL");
+  CHECK(chain.is_quiet());
+}
