@@ -69,6 +69,9 @@ struct RunAtHome {
   }
 };
 
+// Who goes through jump hosts.
+constexpr const char* kTunnellers[] = {"openssh"};
+
 // Of the last failure that was told. Null: there was none.
 inline nlohmann::json failure_in(const Finished& got) {
   nlohmann::json failure;

@@ -43,7 +43,7 @@ TEST_CASE(
     "a command at the end of a chain of jump hosts is given its input, and its code and outputs come back") {
   if (!has_chain()) return;
   TestedChain chain;
-  for (const char* back_end : kBackEnds) {
+  for (const char* back_end : kTunnellers) {
     CAPTURE(back_end);
     const Finished got = run_at_home(
         chain,
