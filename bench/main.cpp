@@ -38,6 +38,8 @@ constexpr Group kGroups[] = {
     {"ssh/phases", banyan::bench::measure_ssh_phases},
     {"ssh/stream", banyan::bench::measure_ssh_stream},
     {"ssh/warm", banyan::bench::measure_ssh_warm},
+    {"hops/depth", banyan::bench::measure_hops_depth},
+    {"hops/siblings", banyan::bench::measure_hops_siblings},
     {"shm/push", banyan::bench::measure_shm_push},
     {"shm/latency", banyan::bench::measure_shm_latency},
     {"bytes", banyan::bench::measure_bytes},
@@ -58,9 +60,9 @@ int main(int argc, char** argv) {
     if (std::any_of(std::begin(kGroups), std::end(kGroups),
                     [&](const Group& g) { return is_meant(g, name); }))
       continue;
-    std::fprintf(
-        stderr,
-        "usage: banyan_bench [GROUP...], the groups being local frames tree ssh shm bytes, or one of:\n");
+    std::fprintf(stderr,
+                 "usage: banyan_bench [GROUP...], the groups being local frames tree ssh hops shm bytes, or "
+                 "one of:\n");
     for (const Group& group : kGroups) std::fprintf(stderr, "  %s\n", std::string(group.name).c_str());
     return 2;
   }

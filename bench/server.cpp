@@ -64,17 +64,6 @@ std::string text_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::string find_sshd() {
-  std::string path = std::string(::getenv("PATH")) + ":/usr/sbin:/sbin";
-  for (std::size_t begin = 0; begin < path.size();) {
-    const std::size_t end = std::min(path.find(':', begin), path.size());
-    std::string candidate = path.substr(begin, end - begin) + "/sshd";
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate;  // sshd insists on an absolute path
-    begin = end + 1;
-  }
-  die("needs an SSH server, sshd");
-}
-
 std::string login_name() {
   const passwd* entry = ::getpwuid(::getuid());
   if (entry == nullptr) die("the user has no name");
@@ -116,6 +105,17 @@ void pump(int client, int server, std::uint64_t* to_server, std::uint64_t* to_cl
 }
 
 }  // namespace
+
+std::string find_sshd() {
+  std::string path = std::string(::getenv("PATH")) + ":/usr/sbin:/sbin";
+  for (std::size_t begin = 0; begin < path.size();) {
+    const std::size_t end = std::min(path.find(':', begin), path.size());
+    std::string candidate = path.substr(begin, end - begin) + "/sshd";
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;  // sshd insists on an absolute path
+    begin = end + 1;
+  }
+  die("needs an SSH server, sshd");
+}
 
 Server::Server() {
   run_program({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path("host_key")});

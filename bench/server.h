@@ -10,6 +10,9 @@
 
 namespace banyan::bench {
 
+// Dies when there is none.
+std::string find_sshd();
+
 // Which algorithms a client uses.
 enum class Algorithms {
   kOwnChoice,  // as ssh likes it: sntrup761 and chacha20

@@ -27,7 +27,8 @@ class TestedChain : public Chain {
  private:
   static Options with_programs(Options options) {
     options.server = find_server("sshd");
-    options.program = std::string(BANYAN_PROGRAM).substr(0, std::string(BANYAN_PROGRAM).rfind('/'));
+    const std::string program = BANYAN_PROGRAM;
+    options.folders["/opt/banyan"] = program.substr(0, program.rfind('/'));
     return options;
   }
 };

@@ -122,7 +122,7 @@ std::string address_of(std::size_t wire, int end) {
   return cat(kNetwork, wire, ".", end);
 }
 
-// A root file system out of nothing, and into it. $name: who it is; $server, $program: what it has of ours.
+// A root file system out of nothing, and into it. $name: who it is; $server: what it has of ours.
 constexpr const char* kMakeRoot = R"(
 umask 022
 mount --make-rprivate /
@@ -133,7 +133,7 @@ for folder in usr bin sbin lib lib32 lib64 libx32; do
   elif [ -d /$folder ]; then mkdir $folder; mount --bind /$folder $folder; mount -o remount,bind,ro $folder
   fi
 done
-mkdir -p dev proc tmp run etc var/tmp var/log var/lib root home opt/banyan before
+mkdir -p dev proc tmp run etc var/tmp var/log var/lib root home opt before
 chmod 1777 var/tmp
 chmod 700 root
 mount -t tmpfs -o mode=1777 none tmp
@@ -185,7 +185,7 @@ chown 24001:24001 home/ann
 chown 24002:24002 home/db
 : >opt/sshd
 mount --bind "$server" opt/sshd
-[ -z "$program" ] || mount --bind "$program" opt/banyan
+bind_folders
 pivot_root . before
 cd /
 umount -l before
@@ -211,8 +211,21 @@ std::string lacks_for_chains() {
 }
 
 struct Machine::Plan {
-  std::string server, program, sudoers, server_lines;
+  const Chain::Options& options;
 };
+
+namespace {
+
+// For kMakeRoot: in the new root, which is where it is called.
+std::string bind_folders(const Chain::Options& options) {
+  std::string lines = "bind_folders() {\n:\n";
+  for (const auto& [there, ours] : options.folders)
+    lines += cat("mkdir -p '.", there, "'\nmount --bind '", ours, "' '.", there,
+                 "'\nmount -o remount,bind,ro '.", there, "'\n");
+  return lines + "}\n";
+}
+
+}  // namespace
 
 Machine::Machine(std::string name, std::string address, const Plan& plan)
     : name_(std::move(name)), address_(std::move(address)) {
@@ -227,15 +240,15 @@ Machine::Machine(std::string name, std::string address, const Plan& plan)
   const bool is_going = ::write(go[1], "g", 1) == 1;
   ::close(go[1]);
   must(first_.pid > 0 && is_going, "no namespaces");
-  const Said made = run_in(
-      first_.pid, kNamespaces,
-      {"sh", "-ec",
-       cat("name='", name_, "' server='", plan.server, "' program='", plan.program, "'\n", kMakeRoot)});
+  const Said made = run_in(first_.pid, kNamespaces,
+                           {"sh", "-ec",
+                            cat("name='", name_, "' server='", plan.options.server, "'\n",
+                                bind_folders(plan.options), kMakeRoot)});
   must(made.status == 0, cat(name_, ": ", made.text));
-  write("/etc/sudoers", plan.sudoers, 0440);
+  write("/etc/sudoers", plan.options.sudoers, 0440);
   if (address_.empty()) return;
   write("/etc/ssh/sshd_config",
-        cat(plan.server_lines, "\nListenAddress 0.0.0.0\nHostKey /etc/ssh/key\nPidFile ", kServerPid,
+        cat(plan.options.server_lines, "\nListenAddress 0.0.0.0\nHostKey /etc/ssh/key\nPidFile ", kServerPid,
             "\nAuthorizedKeysFile .ssh/authorized_keys\nUsePAM no\nPermitRootLogin prohibit-password\n",
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\n",
             "UseDNS no\nAcceptEnv BANYAN_TEST_*\nLogLevel VERBOSE\nMaxStartups 300\n"));
@@ -319,7 +332,7 @@ Machine::Files Machine::files() const {
     struct stat status = {};
     if (::lstat(at->path().c_str(), &status) != 0) continue;  // it has just gone
     for (const char* foreign :
-         {"/proc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt/banyan", "/dev/pts"})
+         {"/proc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/dev/pts"})
       if (path == foreign) at.disable_recursion_pending();
     std::string what = cat("mode ", std::uint32_t(status.st_mode), " user ", std::uint32_t(status.st_uid));
     const bool is_servers = path == kServerLog || path == kServerPid || path.starts_with("/etc/ssh/key");
@@ -367,7 +380,7 @@ void Machine::start_server() {
 }
 
 Chain::Chain(const Options& options) {
-  const Machine::Plan plan = {options.server, options.program, options.sudoers, options.server_lines};
+  const Machine::Plan plan = {options};
   machines_.emplace_back(new Machine("home", "", plan));
   for (std::size_t i = 0; i < options.length; ++i) {
     machines_.emplace_back(new Machine(std::string(1, char('A' + i)), address_of(i, 2), plan));
@@ -385,6 +398,17 @@ Chain::Chain(const Options& options) {
   }
   write_configurations(options);
   remember_files();
+}
+
+void Chain::let_hops_in() {
+  for (std::size_t i = 1; i + 1 < machines_.size(); ++i) {
+    const Machine &hop = *machines_[i], &next = *machines_[i + 1];
+    hop.run(cat("exec ssh-keygen -q -t ed25519 -N '' -C '' -f ", kUserKey));
+    hop.write("/root/.ssh/config", "KexAlgorithms curve25519-sha256\n");
+    hop.write(kKnownHosts, cat(next.name(), ",", next.address(), " ", next.host_key(), "\n"));
+    const std::string keys = "/root/.ssh/authorized_keys";
+    next.write(keys, read_file(next.outside(keys)) + read_file(hop.outside(cat(kUserKey, ".pub"))), 0644);
+  }
 }
 
 void Chain::remember_files() {
@@ -415,6 +439,7 @@ void Chain::write_configurations(const Options& options) {
         hosts[way] += cat("ProxyJump ", machines_[i - 1]->name(), "\n");
     }
   }
+  if (options.has_keys_on_hops) let_hops_in();
   home().write(kKnownHosts, known);
   const char* files[] = {kTunnel, kRelay, kMixed};
   for (std::size_t way = 0; way < 3; ++way) home().write(files[way], cat(hosts[way], "Host *\n", to_all));

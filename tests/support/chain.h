@@ -81,9 +81,13 @@ class Machine {
 class Chain {
  public:
   struct Options {
-    std::size_t length = 4;         // machines beside home; at most 26
-    std::string server = {};        // the program sshd
-    std::string program = {};       // a folder that is /opt/banyan on each; empty: none is
+    std::size_t length = 4;   // machines beside home; at most 26
+    std::string server = {};  // the program sshd
+    // Folders of ours, by where they are on each machine, read-only.
+    std::map<std::string, std::string> folders = {};
+    // Who is on a machine may log in to the next as root, with a key that lies there, and knows it; so that
+    // `ssh A ssh B true` works.
+    bool has_keys_on_hops = false;
     std::string user = "root";      // who logs in: root, or ann, who is an ordinary user
     std::string server_lines = {};  // more for each sshd_config; the first that sets something wins
     std::string client_lines = {};  // more for each host in ssh_config
@@ -123,6 +127,7 @@ class Chain {
   static constexpr int kQuietInSeconds = 10;
 
   void write_configurations(const Options& options);
+  void let_hops_in();
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::vector<Machine::Files> files_;
