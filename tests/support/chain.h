@@ -54,7 +54,7 @@ class Machine {
   pid_t the(const std::string& name) const;
   // Waits until there is one, which must be soon.
   pid_t wait_for(const std::string& name) const;
-  Files files() const;
+  Files files() const;  // but for /opt, which is the test's own
 
   // Its public key, as it stands in known_hosts.
   std::string host_key() const;

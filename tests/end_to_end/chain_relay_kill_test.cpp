@@ -1,0 +1,81 @@
+// Goal: whichever process of a chain of hops is killed while a command runs at its end, who waits is told
+// soon and rightly, and nothing is left on any of the machines. Method: a chain of machines; each process
+// that takes part is found on its machine by its name, and gets SIGKILL.
+#include "tests/end_to_end/chain.h"
+
+using namespace banyan::test;
+using banyan::cat;
+
+namespace {
+
+const Words kRun = {"run", "-F", Chain::kRelay, "A/B/C/D", "--json", "-n", "--sh", "echo up; sleep 600"};
+
+void check_clean(const Chain& chain) {
+  CHECK(chain.is_quiet());
+  CHECK(chain.leftovers() == std::vector<std::string>{});
+}
+
+// `hop`: whose end it is, said in the error; empty: of nobody in between.
+void check_lost(RunAtHome& run, const std::string& hop) {
+  const Finished got = run.program.finish();
+  const double seconds = run.since.seconds();
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 255);
+  CHECK(seconds < 2 + kSlack);
+  const nlohmann::json fail = failure_in(got);
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "link");
+  CHECK(contains("dead lost", fail["class"].get<std::string>()));
+  CHECK(contains("yes unknown", fail["started"].get<std::string>()));
+  if (!hop.empty()) CHECK(contains(fail["error"].get<std::string>(), cat("hop ", hop, ":")));
+  check_clean(run.chain);
+}
+
+}  // namespace
+
+TEST_CASE("when the program at the head of a chain of hops is killed nothing is left anywhere") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  for (const char* line : {"echo up; sleep 600", "trap '' TERM HUP; echo up; sleep 600 & sleep 600"}) {
+    CAPTURE(line);
+    RunAtHome run(chain, {"run", "-F", Chain::kRelay, "A/B/C/D", "-n", "--sh", line});
+    run.signal(chain.home().the("banyan"), SIGKILL);
+    CHECK(run.program.finish().code == 1000 + SIGKILL);
+    check_clean(chain);
+  }
+}
+
+TEST_CASE("when who speaks SSH to the first hop is killed all beneath it is lost") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  for (const auto& [back_end, name] : {std::pair{"openssh", "ssh"}, {"libssh2", "banyan-connecto"}}) {
+    CAPTURE(back_end);
+    Words words = kRun;
+    words.insert(words.begin() + 1, {"--ssh", back_end});
+    RunAtHome run(chain, words);
+    std::vector<pid_t> found;
+    for (const Machine::Process& process : chain.home().processes())
+      if (process.name == name) found.push_back(process.pid);
+    REQUIRE_FALSE(found.empty());
+    for (const pid_t pid : found) run.signal(pid, SIGKILL);
+    check_lost(run, "A");
+  }
+}
+
+TEST_CASE(
+    "when a hop of a chain, its ssh or the server's session there is killed, the end is lost and the hop "
+    "named") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  const std::string paths[] = {"A", "A/B", "A/B/C", ""};
+  for (const char name : {'A', 'B', 'C', 'D'}) {
+    for (const char* role : {"banyan-agent", "sshd", "ssh"}) {
+      if (name == 'D' && std::string_view(role) == "ssh") continue;
+      CAPTURE(name, role);
+      RunAtHome run(chain, kRun);
+      run.signal(chain[name].the(role), SIGKILL);
+      // Its ssh is the way to the next one.
+      check_lost(run, paths[std::size_t(name - 'A') + (std::string_view(role) == "ssh" ? 1 : 0)]);
+    }
+  }
+}
