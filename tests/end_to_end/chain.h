@@ -70,8 +70,12 @@ struct RunAtHome {
   }
 };
 
-// Who goes through jump hosts.
-constexpr const char* kTunnellers[] = {"openssh"};
+// On that machine `ssh` is this shell script; the real one is /opt/ssh. What is in /opt is not looked at.
+inline void replace_ssh(Machine& machine, const std::string& script) {
+  machine.run("cp /usr/bin/ssh /opt/ssh");
+  machine.write("/opt/other_ssh", "#!/bin/sh\n" + script, 0755);
+  machine.run("mount --bind /opt/other_ssh /usr/bin/ssh");
+}
 
 // Of the last failure that was told. Null: there was none.
 inline nlohmann::json failure_in(const Finished& got) {

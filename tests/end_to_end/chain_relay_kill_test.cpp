@@ -79,3 +79,41 @@ TEST_CASE(
     }
   }
 }
+
+TEST_CASE("when the command at the end of a chain of hops is killed its signal is told") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  RunAtHome run(chain,
+                {"run", "-F", Chain::kRelay, "A/B/C/D", "--json", "-n", "--sh", "echo up; exec sleep 600"});
+  run.signal(chain['D'].the("sleep"), SIGKILL);
+  const Finished got = run.program.finish();
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 128 + SIGKILL);
+  CHECK(the_event(got.out, "exit").value("signal", "") == "SIGKILL");
+  check_clean(chain);
+}
+
+TEST_CASE(
+    "when the program, or a hop, is killed while a host beneath hops is being reached nothing is left") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  replace_ssh(chain['C'], "sleep 600\n");
+  for (const char* killed : {"banyan", "banyan-agent"}) {
+    CAPTURE(killed);
+    Program program(kRun, Program::Shape::kPipes, {}, at_home(chain));
+    chain['C'].wait_for("sleep");
+    const bool is_root = std::string_view(killed) == "banyan";
+    const Machine& machine = is_root ? chain.home() : chain['B'];
+    REQUIRE(::kill(machine.the(killed), SIGKILL) == 0);
+    const Finished got = program.finish();
+    CAPTURE(got.out, got.err);
+    if (is_root) {
+      CHECK(got.code == 1000 + SIGKILL);
+    } else {
+      CHECK(got.code == 255);
+      CHECK(failure_in(got).value("started", "") == "no");
+      CHECK(contains(failure_in(got).value("error", ""), "hop A/B:"));
+    }
+    check_clean(chain);
+  }
+}

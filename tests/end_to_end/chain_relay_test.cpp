@@ -14,13 +14,6 @@ namespace {
 
 constexpr const char* kUntilGo = "echo up; until [ -e /opt/go ]; do sleep 0.05; done; echo and on";
 
-// On that machine `ssh` is this shell script; the real one is /opt/ssh. What is in /opt is not looked at.
-void replace_ssh(Machine& machine, const std::string& script) {
-  machine.run("cp /usr/bin/ssh /opt/ssh");
-  machine.write("/opt/other_ssh", "#!/bin/sh\n" + script, 0755);
-  machine.run("mount --bind /opt/other_ssh /usr/bin/ssh");
-}
-
 // From now on the key is in a key agent on home, and in no file. What is in /opt is not looked at.
 struct KeyAgentAtHome {
   explicit KeyAgentAtHome(TestedChain& a_chain) : chain(a_chain) {

@@ -8,8 +8,8 @@ using banyan::cat;
 
 namespace {
 
-Words to_the_end(const std::string& back_end, const std::string& line) {
-  return {"run", "--ssh", back_end, "-F", Chain::kTunnel, "D", "--json", "-n", "--sh", "echo up; " + line};
+Words to_the_end(const std::string& line) {
+  return {"run", "-F", Chain::kTunnel, "D", "--json", "-n", "--sh", "echo up; " + line};
 }
 
 void check_clean(const Chain& chain) {
@@ -33,35 +33,28 @@ void check_lost(RunAtHome& run) {
 
 }  // namespace
 
-TEST_CASE("when the program at the head of a chain is killed nothing is left anywhere") {
+TEST_CASE("when the program at the head of a chain of jump hosts is killed nothing is left anywhere") {
   if (!has_chain()) return;
   TestedChain chain;
-  for (const char* back_end : kTunnellers) {
-    CAPTURE(back_end);
-    RunAtHome run(chain, to_the_end(back_end, "trap '' TERM HUP; sleep 600 & sleep 600"));
-    run.signal(chain.home().the("banyan"), SIGKILL);
-    CHECK(run.program.finish().code == 1000 + SIGKILL);
-    check_clean(chain);
-  }
+  RunAtHome run(chain, to_the_end("trap '' TERM HUP; sleep 600 & sleep 600"));
+  run.signal(chain.home().the("banyan"), SIGKILL);
+  CHECK(run.program.finish().code == 1000 + SIGKILL);
+  check_clean(chain);
 }
 
-TEST_CASE(
-    "when who speaks SSH for the root is killed, and be it to a host on the way, the host behind is lost") {
+TEST_CASE("when an ssh of the root is killed, and be it to a host on the way, the host behind is lost") {
   if (!has_chain()) return;
   TestedChain chain;
-  for (const char* back_end : kTunnellers) {
-    std::size_t speakers = 1;
-    for (std::size_t i = 0; i < speakers; ++i) {
-      CAPTURE(back_end, i);
-      RunAtHome run(chain, to_the_end(back_end, "sleep 600"));
-      std::vector<pid_t> found;
-      for (const Machine::Process& process : chain.home().processes())
-        if (process.name == "ssh" || process.name == "banyan-connecto") found.push_back(process.pid);
-      speakers = found.size();
-      REQUIRE(speakers > i);
-      run.signal(found[i], SIGKILL);
-      check_lost(run);
-    }
+  constexpr std::size_t kSshs = 4;  // one to each
+  for (std::size_t i = 0; i < kSshs; ++i) {
+    CAPTURE(i);
+    RunAtHome run(chain, to_the_end("sleep 600"));
+    std::vector<pid_t> found;
+    for (const Machine::Process& process : chain.home().processes())
+      if (process.name == "ssh") found.push_back(process.pid);
+    REQUIRE(found.size() == kSshs);
+    run.signal(found[i], SIGKILL);
+    check_lost(run);
   }
 }
 
@@ -70,7 +63,7 @@ TEST_CASE("when the server's session at any host of a chain is killed the last o
   TestedChain chain;
   for (const char name : {'A', 'B', 'C', 'D'}) {
     CAPTURE(name);
-    RunAtHome run(chain, to_the_end("openssh", "sleep 600"));
+    RunAtHome run(chain, to_the_end("sleep 600"));
     run.signal(chain[name].the("sshd"), SIGKILL);
     check_lost(run);
   }
@@ -79,7 +72,7 @@ TEST_CASE("when the server's session at any host of a chain is killed the last o
 TEST_CASE("when the agent at the end of a chain is killed that is said, and its command is gone") {
   if (!has_chain()) return;
   TestedChain chain;
-  RunAtHome run(chain, to_the_end("openssh", "sleep 600"));
+  RunAtHome run(chain, to_the_end("sleep 600"));
   run.signal(chain['D'].the("banyan-agent"), SIGKILL);
   check_lost(run);
 }
@@ -87,7 +80,7 @@ TEST_CASE("when the agent at the end of a chain is killed that is said, and its 
 TEST_CASE("when the command at the end of a chain is killed its signal is told") {
   if (!has_chain()) return;
   TestedChain chain;
-  RunAtHome run(chain, to_the_end("openssh", "exec sleep 600"));
+  RunAtHome run(chain, to_the_end("exec sleep 600"));
   run.signal(chain['D'].the("sleep"), SIGKILL);
   const Finished got = run.program.finish();
   CAPTURE(got.out, got.err);

@@ -43,12 +43,12 @@ TEST_CASE(
     "a command at the end of a chain of jump hosts is given its input, and its code and outputs come back") {
   if (!has_chain()) return;
   TestedChain chain;
-  for (const char* back_end : kTunnellers) {
-    CAPTURE(back_end);
-    const Finished got = run_at_home(
-        chain,
-        {"run", "--ssh", back_end, "-F", Chain::kTunnel, "D", "--sh", "hostname; cat; echo e >&2; exit 7"},
-        "what was given\n");
+  const Words ways[] = {{"-F", Chain::kTunnel}, {"-F", Chain::kRelay, "-J", "A,B,C"}};
+  for (const Words& way : ways) {
+    CAPTURE(way);
+    const Finished got =
+        run_at_home(chain, Words{"run"} + way + Words{"D", "--sh", "hostname; cat; echo e >&2; exit 7"},
+                    "what was given\n");
     CHECK(got.code == 7);
     CHECK(got.out == "D\nwhat was given\n");
     CHECK(got.err == "e\n");
