@@ -43,9 +43,14 @@ _m=$(uname -m 2>/dev/null)
 _t=
 [ "$_x" ] || for _d in ${XDG_RUNTIME_DIR:+"$XDG_RUNTIME_DIR"} /dev/shm /tmp /var/tmp ${HOME:+"$HOME"} .; do
   _f=$_d/.banyan-@nonce@.$$
+  # Where something lies that is no file, a device or a pipe, > opens that, and it may be a link of somebody
+  # who has read our command line. Who is quicker than this look is found by the next.
+  if [ -e "$_f" ] || [ -h "$_f" ]; then
+    _f=
+    _t="$_t $_d"
+    continue
+  fi
   { true >"$_f"; } 2>/dev/null && {
-    # Where something lies that is no file, a device or a pipe, > opens that, and it may be a link of somebody
-    # who has read our command line.
     [ -h "$_f" ] || [ -s "$_f" ] || { [ -f "$_f" ] && [ -O "$_f" ] && chmod 700 "$_f" && "$_f" && break; }
     rm -f "$_f"
   } 2>/dev/null

@@ -22,8 +22,14 @@ Error cancelled() {
 std::string by_hand(const Target& target, const SshOptions& ssh) {
   const std::optional<std::string> jumps = jumps_to(target, ssh);
   if (!jumps) return cat("on ", target.hop->name, ": ssh ", target.host, " true");
-  return cat("ssh ", ssh.config_file.empty() ? "" : cat("-F ", ssh.config_file, " "), "-J ", *jumps, " ",
-             target.user.empty() ? "" : cat("-l ", target.user, " "), target.host, " true");
+  const std::uint16_t port = target.port != 0 ? target.port : ssh.port;
+  const std::string& user = target.user.empty() ? ssh.user : target.user;
+  std::string line = "ssh";
+  if (!ssh.config_file.empty()) line += cat(" -F ", ssh.config_file);
+  if (!ssh.identity.empty()) line += cat(" -i ", ssh.identity);
+  if (port != 0) line += cat(" -p ", port);
+  if (!user.empty()) line += cat(" -l ", user);
+  return cat(line, " -J ", *jumps, " ", target.host, " true");
 }
 
 }  // namespace
@@ -58,13 +64,13 @@ Relay::Id Relay::start(ContextId at, const Target& target, ImageKind kind, Nanos
   way.left = left;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
-  // Asked first, and answered first, so it is there when it is wanted.
-  if (!defaults_) {
+  if (!asked_defaults_) {
+    asked_defaults_ = true;
     SshOptions none;
     none.config_file = "none";
     parts_.questions.ask({.name = {}, .user = {}, .host = "localhost"}, none,
                          [this, alive = alive_](const SshQuestions::Answer& answer) {
-                           if (*alive) defaults_ = answer;
+                           if (*alive) on_defaults(answer);
                          });
   }
   SshOptions options = parts_.ssh;
@@ -81,11 +87,24 @@ void Relay::on_settings(Id id, const SshQuestions::Answer& answer) {
   if (way.cancelled) return conclude(id, cancelled());
   if (!answer) return conclude(id, answer.error());
   way.settings = *answer;
+  if (defaults_) prepare(id);
+}
+
+void Relay::on_defaults(const SshQuestions::Answer& answer) {
+  defaults_ = answer;
+  std::vector<Id> waiting;
+  for (const auto& [id, way] : ways_)
+    if (way.settings) waiting.push_back(id);
+  for (const Id id : waiting) prepare(id);
+}
+
+void Relay::prepare(Id id) {
+  Way& way = ways_.at(id);
+  if (way.cancelled) return conclude(id, cancelled());
   way.known_hosts = parts_.facts.known_hosts_lines(*way.settings, alias_of(*way.settings));
-  if (way.known_hosts.empty())
-    return conclude(id, Error{ErrorClass::kHostKey, Phase::kKex,
-                              cat("no key of ", way.target->host, " is known here, and the hop is not asked"),
-                              cat("connect once by hand: ", by_hand(*way.target, parts_.ssh))});
+  if (const auto cannot =
+          cannot_relay(*way.settings, way.known_hosts, way.target->host, by_hand(*way.target, parts_.ssh)))
+    return conclude(id, *cannot);
   if (!has_connector())
     return conclude(
         id, Error{ErrorClass::kRefused, Phase::kAuth, "banyan-connector, which signs for hops, is not there",
@@ -110,10 +129,10 @@ void Relay::try_now(Id id, bool may_guess) {
   ++way.attempts;
   Nanos left = way.left;
   if (left > 0) left = std::max(left - (loop_.now() - way.began), Nanos(kMillisecond));
-  const std::string guess = may_guess ? parts_.cache.find(cache_key(*way.target)) : "";
+  way.guess = may_guess ? parts_.cache.find(cache_key(*way.target)) : "";
   const SshSettings* defaults = defaults_ && *defaults_ ? (*defaults_)->get() : nullptr;
   Recipe recipe = relayed_ssh({last_name(*way.target), *way.settings, defaults, way.known_hosts},
-                              loop_.random(), guess, left);
+                              loop_.random(), way.guess, left);
   recipe.kind = way.kind;
   recipe.answerer = way.signer;
   way.start = remote_.start(
@@ -127,7 +146,9 @@ void Relay::try_now(Id id, bool may_guess) {
 void Relay::on_up(Id id, Result<Child> child) {
   Way& way = ways_.at(id);
   way.start = 0;
-  if (!child && child.error().wrong_guess && !way.cancelled) {
+  // A hop may say so as often as it likes: once.
+  if (!child && child.error().wrong_guess && !way.guess.empty() && !way.cancelled &&
+      !std::exchange(way.guessed_wrong, true)) {
     parts_.cache.forget(cache_key(*way.target));
     return try_now(id, false);
   }
@@ -143,13 +164,13 @@ void Relay::on_up(Id id, Result<Child> child) {
   conclude(id, child);
 }
 
-// Nothing has begun there.
+// Nothing has begun there, and no key of ours has signed: what a hop says alone makes no second signature.
 bool Relay::try_again(Id id, const Error& error) {
-  const Way& way = ways_.at(id);
+  Way& way = ways_.at(id);
   const Nanos passed = loop_.now() - way.began;
-  if (!is_drop(error) || passed >= kDroppedMax || (way.left > 0 && passed >= way.left) ||
-      way.attempts >= kAttemptsMax)
-    return false;
+  if (way.signer->has_signed() || (way.left > 0 && passed >= way.left)) return false;
+  const bool is_dropped = is_drop(error) && passed < kDroppedMax && way.attempts < kAttemptsMax;
+  if (!is_dropped && !(way.signer->is_over() && !std::exchange(way.lost_before, true))) return false;
   ask_admission(id, Admission::Place::kFront);
   return true;
 }

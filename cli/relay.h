@@ -67,12 +67,16 @@ class Relay {
     std::string known_hosts, server;
     std::optional<Admission::Ticket> ticket;
     std::uint32_t attempts = 0;
+    std::string guess;
+    bool guessed_wrong = false, lost_before = false;
     Secrets::LoginId login = 0;
     std::shared_ptr<Connectors::Signatures> signer;
     RemoteRunner::StartId start = 0;  // 0: it waits
     bool cancelled = false;
   };
   void on_settings(Id id, const SshQuestions::Answer& answer);
+  void on_defaults(const SshQuestions::Answer& answer);
+  void prepare(Id id);  // when both are known
   void ask_admission(Id id, Admission::Place place);
   void try_now(Id id, bool may_guess);
   void on_up(Id id, Result<Child> child);
@@ -85,6 +89,7 @@ class Relay {
   RemoteRunner& remote_;
   const RelayParts parts_;
   Admission admission_;
+  bool asked_defaults_ = false;
   std::optional<SshQuestions::Answer> defaults_;  // of ssh without any configuration
   std::map<Id, Way> ways_;                        // not up yet
   Id next_ = 1;

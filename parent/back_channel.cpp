@@ -25,6 +25,7 @@ namespace {
 
 constexpr int kGenerationsMax = 64;  // between a visitor and the transport: ssh, sudo, a shell
 constexpr std::size_t kLengthBytes = 4;
+constexpr Nanos kDescriptorPause = 100 * kMillisecond;
 constexpr std::size_t kReadMax = 4 * 1024;
 
 std::uint32_t length_at(const Buffer& bytes) {
@@ -39,6 +40,7 @@ std::string path_of(int fd) {
 Error no_channel(std::string_view what) {
   Error error =
       system_error(ErrorClass::kResource, Phase::kConnect, cat("a socket for the transport: ", what), errno);
+  error.system_error = 0;  // which file is missing, this does not say
   error.remedy = "there a folder must be writable: XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp or HOME";
   return error;
 }
@@ -127,6 +129,7 @@ Result<Done> BackChannel::listen_by_name() {
 
 BackChannel::~BackChannel() {
   *alive_ = false;
+  loop_.cancel(again_);
   while (!visitors_.empty()) show_out(visitors_.back()->number);
   if (watch_ != 0) loop_.unwatch(watch_);
   if (socket_) loop_.close(socket_.release());
@@ -134,6 +137,7 @@ BackChannel::~BackChannel() {
 
 void BackChannel::on_visitor() {
   Fd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!socket && (errno == EMFILE || errno == ENFILE)) return wait_for_descriptors();
   if (!socket) return;
   ucred who{};
   socklen_t size = sizeof who;
@@ -147,6 +151,15 @@ void BackChannel::on_visitor() {
                               [this, &visitor](Ready ready) { on_ready(visitor, ready); });
 }
 
+// The visitor waits, and we do not spin meanwhile.
+void BackChannel::wait_for_descriptors() {
+  loop_.change(watch_, {});
+  again_ = loop_.after(kDescriptorPause, [this] {
+    again_ = 0;
+    loop_.change(watch_, {.read = true});
+  });
+}
+
 bool BackChannel::is_of_transport(pid_t pid) const {
   Process process;
   for (int i = 0; i < kGenerationsMax && pid > 1 && transport_ > 0; ++i) {
@@ -158,7 +171,10 @@ bool BackChannel::is_of_transport(pid_t pid) const {
 }
 
 void BackChannel::on_ready(Visitor& visitor, Ready ready) {
-  if (ready.write && !visitor.out.empty() && !write_answer(visitor)) return;
+  if (ready.write && !visitor.out.empty()) {
+    if (write_answer(visitor) && visitor.out.empty()) take_question(visitor);  // that may be there already
+    return;
+  }
   if (!ready.read || visitor.waits || !visitor.out.empty()) return;
   std::uint8_t bytes[kReadMax];
   const IoResult result = loop_.read(visitor.socket.get(), bytes, sizeof bytes);
@@ -199,7 +215,7 @@ void BackChannel::on_answer(std::uint32_t number, Bytes answer) {
   visitor.out.reserve(kLengthBytes + answer.size());
   for (const int shift : {24, 16, 8, 0}) visitor.out.push_back(std::uint8_t(length >> shift));
   visitor.out.insert(visitor.out.end(), answer.begin(), answer.end());
-  if (write_answer(visitor)) take_question(visitor);  // that may be there already
+  if (write_answer(visitor) && visitor.out.empty()) take_question(visitor);
 }
 
 bool BackChannel::write_answer(Visitor& visitor) {

@@ -85,6 +85,7 @@ class BackChannel {
   Result<Done> listen();
   Result<Done> listen_by_name();
   void on_visitor();
+  void wait_for_descriptors();
   bool is_of_transport(pid_t pid) const;
   void on_ready(Visitor& visitor, Ready ready);
   void take_question(Visitor& visitor);
@@ -100,6 +101,7 @@ class BackChannel {
   std::string path_;
   Fd socket_, place_;  // place_: what the path leads to
   Loop::WatchId watch_ = 0;
+  Loop::TimerId again_ = 0;
   std::uint32_t visitors_ever_ = 0, questions_ever_ = 0;
   int waiting_ = 0;
   std::vector<std::unique_ptr<Visitor>> visitors_;

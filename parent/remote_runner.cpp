@@ -11,7 +11,14 @@ namespace banyan {
 
 namespace {
 constexpr Nanos kAnswerGrace = 2 * kSecond;  // beyond the time in which a child was to end
+// Beyond the deadlines of a start, which the context itself sees to: a person may have been asked meanwhile.
+constexpr Nanos kStartGrace = 300 * kSecond;
+
+Nanos longest(const Deadlines& deadlines) {
+  return kStartGrace + (deadlines.total > 0 ? deadlines.total
+                                            : deadlines.until_ready + 2 * deadlines.upload + deadlines.hello);
 }
+}  // namespace
 
 RemoteRunner::~RemoteRunner() {
   *alive_ = false;
@@ -35,6 +42,12 @@ RemoteRunner::StartId RemoteRunner::start(ContextId at, Recipe recipe, OnUp on_u
     recipe.answered_by = router_.id();
     recipe.answered_at = start.asked;
   }
+  start.timer = router_.loop().after(longest(recipe.deadlines), [this, id, at] {
+    Error why{ErrorClass::kTimeout, Phase::kHello, "the hop has not said what became of it", {}};
+    why.context = at;
+    starts_.find(id)->second.timer = 0;
+    give_up(id, why);
+  });
   StartRequest request;
   request.recipe = std::move(recipe);
   request.lost = start.lost;
@@ -71,6 +84,7 @@ void RemoteRunner::on_reply(StartId id, const Reply& reply) {
   Result<Child> child = judge(found->second, reply);
   if (!child) return take(id).on_up(child);
   found->second.child = child->id;
+  router_.loop().cancel(std::exchange(found->second.timer, 0));
   std::exchange(found->second.on_up, nullptr)(child);
 }
 
@@ -81,7 +95,8 @@ void RemoteRunner::on_question(StartId id, Incoming& request) {
   std::uint32_t visitor = 0;
   Bytes question;
   if (call.reply_to == kNoReply || call.stream != kCallStream) return;
-  if (found == starts_.end() || !found->second.answerer ||
+  // Who counts them over there may be an enemy.
+  if (found == starts_.end() || !found->second.answerer || ++found->second.questions > kQuestionsMax ||
       !RemoteAnswerer::decode(request.payload, visitor, question))
     return router_.reply_dead(call, DeadReason::kRefused, "nobody answers that");
   const std::shared_ptr<Answerer> answerer = found->second.answerer;
@@ -106,6 +121,13 @@ void RemoteRunner::on_lost(StartId id, Incoming& message) {
 void RemoteRunner::cancel(StartId id) {
   const auto found = starts_.find(id);
   if (found != starts_.end() && found->second.call != 0) router_.cancel(found->second.call);
+}
+
+void RemoteRunner::give_up(StartId id, const Error& why) {
+  const auto found = starts_.find(id);
+  if (found == starts_.end() || found->second.child != 0) return;
+  const Start start = take(id);
+  start.on_up(why);
 }
 
 void RemoteRunner::shut_down(ContextId child, Nanos within, Function<void()> done) {

@@ -29,6 +29,9 @@ class RemoteRunner {
   // One that is not up yet is ended, and on_up hears kCancelled when nothing is left of it, unless it was
   // quicker. Otherwise no effect.
   void cancel(StartId start);
+  // One of which nothing is heard any more: on_up hears that, and `at` is told to end it. Otherwise no
+  // effect.
+  void give_up(StartId start, const Error& why);
   // Ends a child that is up: `done` when it is reaped, or when nobody answers for it any more.
   void shut_down(ContextId child, Nanos within, Function<void()> done);
   // `at` is lost, and why: so is what was started there.
@@ -45,6 +48,7 @@ class RemoteRunner {
     Handle lost = 0;
     std::shared_ptr<Answerer> answerer;  // until it is up; may be null
     Handle asked = 0;
+    std::uint32_t questions = 0;
     ContextId child = 0;  // 0: not up yet
     Loop::TimerId timer = 0;
     Function<void()> done;  // set: it is being ended

@@ -2,6 +2,8 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
+
 #include "core/text.h"
 #include "parent/process_carrier.h"
 #include "parent/transport_message.h"
@@ -98,7 +100,8 @@ std::string Runner::TransportJob::in_place(std::string text) const {
 }
 
 void Runner::TransportJob::note_phase(Phase phase) {
-  if (recipe_.journal) recipe_.journal->enter(phase, runner_.loop_.now());
+  entered_ = runner_.loop_.now();
+  if (recipe_.journal) recipe_.journal->enter(phase, entered_);
   if (phase != Phase::kLink) return;
   complaints_.append(asides_.finish());
   handshake_.reset();
@@ -211,11 +214,12 @@ void Runner::TransportJob::on_carrier_asks(bool asks) {
   if (is_up() || failure_ || std::exchange(asks_, asks) == asks) return;
   if (!asks) {
     asked_ += runner_.loop_.now() - asked_since_;
-    enter(phase_, phase_deadline_);
+    enter(phase_, phase_left_);
     if (recipe_.deadlines.total > 0) limit_total(total_ends_);
     return;
   }
   asked_since_ = runner_.loop_.now();
+  phase_left_ = std::max<Nanos>(entered_ + phase_deadline_ - asked_since_, 0);
   runner_.loop_.cancel(phase_timer_);
   runner_.loop_.cancel(total_timer_);
   total_ends_ -= runner_.loop_.now();

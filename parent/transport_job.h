@@ -51,6 +51,8 @@ class Runner::TransportJob final : public Runner::Job {
   std::unique_ptr<BackChannel> back_channel_;
   std::optional<PrivateFile> file_;
   Nanos asked_since_ = 0;  // since when a person is asked
+  Nanos entered_ = 0;      // when the phase began, or went on after a question
+  Nanos phase_left_ = 0;   // of it, while a question is open: questions do not lengthen it
   AsideFilter asides_;
 };
 

@@ -22,7 +22,9 @@ namespace {
 // A connector that does not end a session within this is not well: it is ended itself.
 constexpr Nanos kEndDeadline = 5 * kSecond;
 constexpr int kDatagramsARound = 64;
-constexpr unsigned kQuestionsMax = 64;  // of one session: more, and it is not logging in that it wants
+constexpr unsigned kKeyRequestsMax = 128;   // of one signer: an ssh has two for each key
+constexpr std::uint8_t kKeySignature = 14;  // how a signature begins, in the key agent's protocol
+constexpr unsigned kQuestionsMax = 64;      // of one session: more, and it is not logging in that it wants
 
 std::size_t processors() {
   cpu_set_t set;
@@ -31,6 +33,13 @@ std::size_t processors() {
   return 1;
 }
 
+}  // namespace
+
+namespace {
+Error too_long() {
+  return Error{ErrorClass::kResource, Phase::kConnect, "what a session is to know is longer than 64 KiB",
+               "fewer or shorter variables (SendEnv), files and jumps; or --ssh openssh"};
+}
 }  // namespace
 
 class Connectors::Party {
@@ -218,11 +227,16 @@ class Connectors::Signer final : public Signatures, public Party {
   }
 
   void ask(std::uint32_t visitor, Bytes question, OnAnswer on_answer) override {
-    if (over_ || question.size() > kQuestionBytesMax) return on_answer({});
+    // Whoever counts them at the hop is not to be believed.
+    if (over_ || question.size() > kQuestionBytesMax || visitors_.contains(visitor) ||
+        ++requests_ > kKeyRequestsMax)
+      return on_answer({});
     visitors_[visitor] = std::move(on_answer);
     connector_.send(KeyRequestMessage{id_, visitor, Buffer(question.begin(), question.end())}, Fd());
   }
   const std::string& refusal() const override { return refusal_; }
+  bool has_signed() const override { return has_signed_; }
+  bool is_over() const override { return over_; }
 
   void on_text(std::string_view text) override { refusal_ = text; }
   void on_key_reply(const KeyReplyMessage& reply) override {
@@ -230,12 +244,17 @@ class Connectors::Signer final : public Signatures, public Party {
     if (found == visitors_.end()) return;
     const OnAnswer on_answer = std::move(found->second);
     visitors_.erase(found);
+    has_signed_ = has_signed_ || (!reply.bytes.empty() && reply.bytes.front() == kKeySignature);
     on_answer(reply.bytes);
   }
   bool on_question(const SessionQuestion& question) override {
     const bool is_ours = question.kind == SessionQuestion::Kind::kPassphrase &&
                          std::ranges::find(identities_, question.file) != identities_.end();
-    if (login_ == 0 || asked_ != 0 || ++questions_ > kQuestionsMax || !is_ours) return false;
+    if (login_ == 0 || asked_ != 0 || !is_ours) return false;
+    if (++questions_ > kQuestionsMax) {  // that is the hop's doing, and not the connector's
+      connector_.send(SessionAnswer{.id = id_, .number = question.number, .secrets = {}}, Fd());
+      return true;
+    }
     Secrets::Want want;
     want.kind = Secrets::Kind::kPassphrase;
     want.of = question.file;
@@ -263,9 +282,9 @@ class Connectors::Signer final : public Signatures, public Party {
   const std::vector<std::string> identities_;
   std::map<std::uint32_t, OnAnswer> visitors_;
   Secrets::AskId asked_ = 0;
-  unsigned questions_ = 0;
+  unsigned questions_ = 0, requests_ = 0;
   std::string refusal_;
-  bool over_ = false;
+  bool over_ = false, has_signed_ = false;
 };
 
 // --- one connector ---
@@ -378,7 +397,14 @@ void Connectors::Connector::on_exit(int status) {
   Error error{ErrorClass::kLost, Phase::kConnect, cat("the process that kept the ssh session ", how),
               "try again"};
   error.started = Started::kUnknown;
-  for (auto& [id, party] : std::exchange(parties_, {})) party->on_end({.id = id, .error = error});
+  // One may take another with it.
+  while (!parties_.empty()) {
+    const auto first = parties_.begin();
+    const SessionId id = first->first;
+    Party& party = *first->second;
+    parties_.erase(first);
+    party.on_end({.id = id, .error = error});
+  }
 }
 
 // --- all of them ---
@@ -420,9 +446,7 @@ Result<std::unique_ptr<Carrier>> Connectors::open(const SessionSettings& setting
   const SessionId id = next_++;
   // Longer, it would not arrive whole, and the connector not understand us.
   const ToConnector order = SessionOrder{.id = id, .settings = settings, .command = std::string(command)};
-  if (encode(order).size() > kConnectorMessageMax)
-    return Error{ErrorClass::kResource, Phase::kConnect, "what a session is to know is longer than 64 KiB",
-                 "fewer or shorter variables (SendEnv), files and jumps; or --ssh openssh"};
+  if (encode(order).size() > kConnectorMessageMax) return too_long();
   auto session = std::make_unique<Session>(loop_, **connector, id, owner, settings, secrets_,
                                            secrets_ == nullptr ? 0 : login);
   (*connector)->send(order, std::move(far_end));
@@ -436,9 +460,11 @@ Result<std::shared_ptr<Connectors::Signatures>> Connectors::open_signer(const Se
   const SessionId id = next_++;
   SessionOrder order{.id = id, .settings = settings, .command = {}};
   order.task = trusts ? SessionOrder::Task::kSignTrustingly : SessionOrder::Task::kSign;
+  const ToConnector message = std::move(order);
+  if (encode(message).size() > kConnectorMessageMax) return too_long();
   auto signer =
       std::make_shared<Signer>(**connector, id, settings, secrets_, secrets_ == nullptr ? 0 : login);
-  (*connector)->send(std::move(order), Fd());
+  (*connector)->send(message, Fd());
   return std::shared_ptr<Signatures>(std::move(signer));
 }
 

@@ -38,6 +38,9 @@ class Connectors {
    public:
     // Why there was none, the last time; empty: nothing was refused.
     virtual const std::string& refusal() const = 0;
+    virtual bool has_signed() const = 0;
+    // The connector has ended: there is no signature any more.
+    virtual bool is_over() const = 0;
   };
   Result<std::shared_ptr<Signatures>> open_signer(const SessionSettings& settings, bool trusts,
                                                   Secrets::LoginId login = 0);

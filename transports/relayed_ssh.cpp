@@ -15,10 +15,51 @@ namespace {
 constexpr std::uint32_t kConnectSeconds = 10;  // TCP and the first line of the server, as ssh counts it
 constexpr std::uint32_t kAttemptsMax = 10;
 
-// Lists of what may be negotiated. An older ssh there may not know all of what ours has by itself, so they
-// are sent only where somebody has set them.
-constexpr std::string_view kLists[] = {"KexAlgorithms", "Ciphers", "MACs", "HostKeyAlgorithms",
-                                       "PubkeyAcceptedAlgorithms"};
+// What may be negotiated, and how strictly. An older ssh there may not know all of what ours has by itself,
+// so they are sent only where somebody has set them; or where that cannot be told.
+constexpr std::string_view kLists[] = {
+    "KexAlgorithms",         "Ciphers",         "MACs", "PubkeyAcceptedAlgorithms",
+    "CASignatureAlgorithms", "RequiredRSASize",
+};
+constexpr std::string_view kHostKeyList = "HostKeyAlgorithms", kCertificate = "-cert-v01@openssh.com";
+
+std::string lower(std::string_view name) {
+  std::string setting(name);
+  std::ranges::transform(setting, setting.begin(),
+                         [](char c) { return char(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  return setting;
+}
+
+// What was set of it, if that is not what ssh has by itself.
+std::string set_value(const SshSettings& settings, const SshSettings* defaults, std::string_view name) {
+  const std::string setting = lower(name);
+  const std::vector<std::string>& wanted = settings.said(setting);
+  const bool is_set = wanted.size() == 1 && (defaults == nullptr || wanted != defaults->said(setting));
+  return is_set ? wanted.front() : std::string();
+}
+
+// Certificates of hosts are not asked for: the signer here takes a plain key as proof.
+std::string host_key_algorithms(const SshSettings& settings, const SshSettings* defaults) {
+  std::string plain;
+  const std::string set = set_value(settings, defaults, kHostKeyList);
+  for (std::size_t begin = 0; begin < set.size();) {
+    const std::size_t end = std::min(set.find(',', begin), set.size());
+    const std::string one = set.substr(begin, end - begin);
+    if (one.find(kCertificate) == one.npos) plain += cat(plain.empty() ? "" : ",", one);
+    begin = end + 1;
+  }
+  return plain.empty() ? cat("-*", kCertificate) : plain;
+}
+
+// As one word, for those settings that ssh takes apart at blanks.
+std::string quoted(std::string_view word) {
+  std::string text = "\"";
+  for (const char c : word) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + '"';
+}
 
 }  // namespace
 
@@ -60,15 +101,10 @@ std::vector<std::string> relayed_ssh_argv(const SshSettings& settings, const Ssh
   if (settings.compression) option("Compression", "yes");
   if (settings.address_family == "inet") argv.emplace_back("-4");
   if (settings.address_family == "inet6") argv.emplace_back("-6");
-  for (const std::string_view list : kLists) {
-    std::string setting(list);
-    std::ranges::transform(setting, setting.begin(),
-                           [](char c) { return char(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-    const std::vector<std::string>& wanted = settings.said(setting);
-    if (defaults != nullptr && wanted.size() == 1 && wanted != defaults->said(setting))
-      option(list, wanted.front());
-  }
-  for (const std::string& variable : settings.set_env) option("SetEnv", variable);
+  option(kHostKeyList, host_key_algorithms(settings, defaults));
+  for (const std::string_view list : kLists)
+    if (const std::string value = set_value(settings, defaults, list); !value.empty()) option(list, value);
+  for (const std::string& variable : settings.set_env) option("SetEnv", quoted(variable));
   argv.insert(argv.end(), {"-l", settings.user, "-p", cat(settings.port), "--", settings.hostname,
                            std::string(remote_command)});
   return argv;
@@ -92,6 +128,36 @@ Recipe relayed_ssh(const RelayedSshTarget& target, std::uint64_t nonce, std::str
   return recipe;
 }
 
+std::optional<Error> cannot_relay(const SshSettings& settings, std::string_view known_hosts,
+                                  std::string_view host, std::string_view by_hand) {
+  const auto refused = [&](std::string_view why) {
+    return Error{ErrorClass::kRefused, Phase::kResolve, why, cat("take a tunnel: ", by_hand)};
+  };
+  if (!settings.revoked_host_keys.empty())
+    return refused("RevokedHostKeys of ssh's configuration is not followed beneath a hop");
+  if (settings.pubkey_authentication == "false")
+    return refused("PubkeyAuthentication no of ssh's configuration: beneath a hop there are but keys");
+  const Error unknown{ErrorClass::kHostKey, Phase::kKex,
+                      cat("no key of ", host, " is known here, and the hop is not asked"),
+                      cat("connect once by hand: ", by_hand)};
+  bool has_key = false, has_authority = false;
+  for (std::size_t begin = 0; begin < known_hosts.size();) {
+    const std::size_t end = std::min(known_hosts.find('\n', begin), known_hosts.size());
+    const std::string_view line = known_hosts.substr(begin, end - begin);
+    has_key = has_key || !line.starts_with('@');
+    has_authority = has_authority || line.starts_with("@cert-authority");
+    begin = end + 1;
+  }
+  if (has_key) return std::nullopt;
+  if (!has_authority) return unknown;
+  Error error = refused(
+      cat("of ", host,
+          " only who certifies its key is known here, and certificates do not prove it beneath a hop"));
+  error.error_class = ErrorClass::kHostKey;
+  error.phase = Phase::kKex;
+  return error;
+}
+
 bool lacks_ssh(const Error& error) {
   return error.system_error == ENOENT && error.phase == Phase::kConnect;
 }
@@ -105,7 +171,8 @@ Error error_of_relayed_ssh(Error error, std::string_view hop, std::string_view b
     return error;
   }
   const bool is_auth = error.error_class == ErrorClass::kAuth && error.phase == Phase::kAuth;
-  if (!refusal.empty() && (is_auth || error.phase == Phase::kKex)) {
+  const bool is_cut_off = error.phase == Phase::kKex && error.error_class != ErrorClass::kHostKey;
+  if (!refusal.empty() && (is_auth || is_cut_off)) {
     error.error_class = ErrorClass::kAuth;
     error.phase = Phase::kAuth;
     error.text = cat("no signature from here: ", refusal);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,10 @@ Recipe relayed_ssh(const RelayedSshTarget& target, std::uint64_t nonce, std::str
 // The argument vector that runs `remote_command` there.
 std::vector<std::string> relayed_ssh_argv(const SshSettings& settings, const SshSettings* defaults,
                                           std::string_view remote_command);
+
+// Why it cannot be done with these settings and these lines of known_hosts (of alias_of()), whatever the hop.
+std::optional<Error> cannot_relay(const SshSettings& settings, std::string_view known_hosts,
+                                  std::string_view host, std::string_view by_hand);
 
 // The ssh itself is missing on the hop.
 bool lacks_ssh(const Error& error);

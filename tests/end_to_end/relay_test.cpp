@@ -211,7 +211,7 @@ TEST_CASE("a hostile hop gets no signature that nobody ordered, and what it aske
   const nlohmann::json fail = the_event(got.out, "fail");
   REQUIRE(fail.is_object());
   CAPTURE(fail.dump());
-  CHECK(contains(fail["error"].get<std::string>(), "greedy: 5 5 5 5 5 5 5 5 5"));
+  CHECK(contains(fail["error"].get<std::string>(), "greedy: 5 5 5 5 5 5 5 5 5 5"));
   CHECK_FALSE(contains(fail["error"].get<std::string>(), "leaked"));
   CHECK_FALSE(contains(hops.inner.log(), "Connection from"));
 }

@@ -176,6 +176,7 @@ TEST_CASE("without a proof nothing is signed") {
   Hop hop;
   CHECK(hop.is_refused(request_of(hop.wish())));
   CHECK(hop.refusal.find("--trust-hop") != std::string::npos);
+  CHECK(hop.is_refused(Buffer{11}));  // nor said which keys there are
 }
 
 TEST_CASE("a hop that is trusted needs no proof, and still gets one login of that user") {
@@ -193,6 +194,7 @@ TEST_CASE("a hop that is trusted needs no proof, and still gets one login of tha
 
 TEST_CASE("a proof that proves nothing is none") {
   Hop hop;
+  hop.order.task = GENERATE(SessionOrder::Task::kSign, SessionOrder::Task::kSignTrustingly);
   SECTION("another host's key") {
     CHECK(hop.is_refused(request_of(hop.bind("session one", "other_host"))));
   }
@@ -219,7 +221,11 @@ TEST_CASE("a proof that proves nothing is none") {
     CHECK(hop.is_refused(Buffer{27}));
     CHECK(hop.is_refused(Buffer{1, 2, 3}));
   }
+  CHECK(hop.is_refused(request_of(hop.bind())));  // nor is there another try
+  hop.refusal.clear();
   CHECK(hop.is_refused(request_of(hop.wish())));
+  CHECK(hop.refusal != "");
+  CHECK(hop.refusal.find("--trust-hop") == std::string::npos);  // which would not help
 }
 
 TEST_CASE("what was not ordered is not signed") {
@@ -329,7 +335,23 @@ TEST_CASE("the key agent signs with its keys, and its other keys are no one's bu
 TEST_CASE("who has no key is told why") {
   Hop hop;
   hop.order.settings.identities = {hop.folder.path("none")};
+  hop.ask(request_of(hop.bind()));
   const Buffer keys = hop.ask(Buffer{11});
   CHECK(keys == Buffer{12, 0, 0, 0, 0});
   CHECK(hop.refusal.find("no key") != std::string::npos);
+}
+
+TEST_CASE("a person who does not give a passphrase is not asked for it again") {
+  Hop hop;
+  hop.folder.must_run("rm mine mine.pub; ssh-keygen -q -t rsa -b 2048 -a 1 -N 'another one' -f mine");
+  hop.order.settings.may_ask = true;
+  hop.ask(request_of(hop.bind()));
+  Wish wish;
+  const std::string line = hop.folder.read("mine.pub");
+  wish.key = *decode_base64(line.substr(8, line.rfind(' ') - 8));
+  for (int i = 0; i < 10; ++i) {
+    wish.algorithm = i % 2 == 0 ? "rsa-sha2-512" : "rsa-sha2-256";
+    CHECK(hop.is_refused(request_of(wish)));
+  }
+  CHECK(hop.asked.size() == kPassphraseTriesMax);
 }

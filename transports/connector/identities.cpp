@@ -18,6 +18,7 @@ constexpr Nanos kSignDeadline = 60 * kSecond;  // it may ask its user
 
 // A server lets nobody try more often than five times or so.
 constexpr std::size_t kTriesMax = 5;
+constexpr std::size_t kComplaintsMax = 2'000;  // characters: nobody reads more
 
 // What we sign with. RSA never with SHA-1; of SHA-2 first that which every server has: dropbear has no other.
 constexpr std::string_view kRsa = "rsa-sha2-256", kRsaSecond = "rsa-sha2-512";
@@ -60,6 +61,7 @@ Identities::Identities(Loop& loop, KeyRing& ring, const SessionSettings& setting
 }
 
 void Identities::complain(std::string_view text) {
+  if (complaints_.size() > kComplaintsMax) return;
   complaints_ += cat(complaints_.empty() ? "" : ", ", text);
 }
 
@@ -227,6 +229,7 @@ void Identities::give_passphrase(Secret passphrase) {
       opening_ = Opening::kNotAsked;
     } else if (key.error().error_class == ErrorClass::kResource) {
       shortage_ = key.error();
+      complain(key.error().text);
       opening_ = Opening::kFailed;
     } else if (passphrases_ < kPassphraseTriesMax) {
       ask_(file);

@@ -84,7 +84,16 @@ bool Signer::serve(const KeyRequestMessage& request) {
   }
 }
 
+// Which keys there are is not for everybody either.
+const char* Signer::objection_to_visitor(std::uint32_t visitor) const {
+  if (const auto found = disproved_.find(visitor); found != disproved_.end()) return found->second.c_str();
+  if (bound_.contains(visitor) || order_.task == SessionOrder::Task::kSignTrustingly) return nullptr;
+  return "the ssh there cannot prove which host it talks to (OpenSSH before 8.9): --trust-hop would do "
+         "without";
+}
+
 void Signer::list(std::uint32_t visitor) {
+  if (const char* objection = objection_to_visitor(visitor)) return refuse(visitor, objection);
   const std::vector<Identities::Offered> offered = identities_.offered();
   if (offered.empty())
     owner_.on_refusal(order_.id,
@@ -109,7 +118,10 @@ void Signer::refuse(std::uint32_t visitor, std::string_view why) {
 
 void Signer::bind(std::uint32_t visitor, Bytes request) {
   if (WireReader in(request); in.text() != kBind) return reply(visitor, Buffer{kFailure});
-  if (const char* objection = objection_to_bind(visitor, request)) return refuse(visitor, objection);
+  if (const char* objection = objection_to_bind(visitor, request)) {
+    disproved_.try_emplace(visitor, objection);
+    return refuse(visitor, objection);
+  }
   reply(visitor, Buffer{kSuccess});
 }
 
@@ -120,7 +132,8 @@ const char* Signer::objection_to_bind(std::uint32_t visitor, Bytes request) {
   const bool is_forwarded = in.byte() != 0;
   if (!in.finish() || session.empty()) return "it asked for what is no session";
   if (is_forwarded) return "it wanted to pass our keys on to another machine";
-  if (bound_.contains(visitor)) return "it claimed a second session on one connection";
+  if (bound_.contains(visitor) || disproved_.contains(visitor))
+    return "it claimed a second session on one connection";
   HostKeys known(order_.settings);
   if (const Result<Done> read = known.read(); !read) {
     objection_ = read.error().text;
@@ -156,15 +169,12 @@ const char* Signer::objection_to(std::uint32_t visitor, Bytes key, Bytes data, L
       (method != kByKey && method != kByKeyAndHost) || !is_same(login.key, key))
     return "it asked for a signature under something that is no login";
   if (user != order_.settings.user) return "it asked to log in as another user";
+  if (const char* objection = objection_to_visitor(visitor)) return objection;
   const auto bound = bound_.find(visitor);
-  if (bound == bound_.end()) {
-    if (order_.task != SessionOrder::Task::kSignTrustingly)
-      return "the ssh there cannot prove which host it talks to (OpenSSH before 8.9): --trust-hop would do "
-             "without";
-    if (!session_.empty() && !is_same(session_, login.session))
-      return "it wanted a second session than the one ordered";
-    return nullptr;
-  }
+  if (bound == bound_.end())
+    return session_.empty() || is_same(session_, login.session)
+               ? nullptr
+               : "it wanted a second session than the one ordered";
   if (!is_same(bound->second.session, login.session))
     return "it asked for a signature for another session than the one it proved";
   if (!login.host_key.empty() && !is_same(bound->second.host_key, login.host_key))
@@ -186,7 +196,7 @@ bool Signer::sign(std::uint32_t visitor, Bytes request) {
     return true;
   }
   const bool has_signed =
-      std::ranges::any_of(signed_, [&](const Buffer& other) { return is_same(other, key); });
+      std::ranges::any_of(used_, [&](const Buffer& other) { return is_same(other, key); });
   if (has_signed) {
     refuse(visitor, "it asked for a second signature with one key");
     return true;
@@ -201,12 +211,13 @@ bool Signer::sign(std::uint32_t visitor, Bytes request) {
     case Identities::Status::kWait:
       return false;
     case Identities::Status::kFailed:
+      used_.push_back(copy(key));  // a person is asked once
       refuse(visitor, identities_.complaints());
       return true;
     case Identities::Status::kDone:
       break;
   }
-  signed_.push_back(copy(key));
+  used_.push_back(copy(key));
   session_ = copy(login.session);
   Buffer whole, answer{kSignature};
   put_string(whole, login.algorithm);

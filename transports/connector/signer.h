@@ -56,6 +56,7 @@ class Signer {
   void list(std::uint32_t visitor);
   void bind(std::uint32_t visitor, Bytes request);
   bool sign(std::uint32_t visitor, Bytes request);
+  const char* objection_to_visitor(std::uint32_t visitor) const;
   const char* objection_to_bind(std::uint32_t visitor, Bytes request);
   const char* objection_to(std::uint32_t visitor, Bytes key, Bytes data, Login& login);
   void refuse(std::uint32_t visitor, std::string_view why);
@@ -67,9 +68,10 @@ class Signer {
   Identities identities_;
   std::deque<KeyRequestMessage> waiting_;
   std::map<std::uint32_t, Bound> bound_;
-  Buffer session_;              // the one that is signed for
-  std::vector<Buffer> signed_;  // keys that have
-  std::string objection_;       // of known_hosts, to the host that was shown
+  std::map<std::uint32_t, std::string> disproved_;  // visitors whose proof was none, and why
+  Buffer session_;                                  // the one that is signed for
+  std::vector<Buffer> used_;                        // keys that have signed, or could not
+  std::string objection_;                           // of known_hosts, to the host that was shown
   std::uint32_t question_ = 0;
 };
 
