@@ -174,6 +174,7 @@ TEST_CASE("a hostile hop logs in nowhere but where we ordered it, and has nothin
     CHECK_FALSE(said.empty());
     CHECK_FALSE(contains(said, "got in"));
     CHECK_FALSE(contains(said, "BEGIN SSH SIGNATURE"));
+    CHECK_FALSE(contains(got.out, "--trust-hop"));
     CHECK_FALSE(contains(read_file(chain['B'].outside("/var/log/sshd")), "Accepted publickey for ann"));
     // Who asked for too much may be refused what was ordered as well.
     if (got.code != 0) CHECK(failure_in(got).value("class", "") == "auth");

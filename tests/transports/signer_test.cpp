@@ -278,6 +278,17 @@ TEST_CASE("each key signs once, and for one session") {
   CHECK(hop.is_refused(request_of(wish), 2));
 }
 
+TEST_CASE("whose proof is none is told that, and nobody is told to trust the hop") {
+  Hop hop;
+  CHECK(hop.is_refused(request_of(hop.bind("session one", "other_host"))));
+  const std::string why = hop.refusal;
+  CHECK(why.find("--trust-hop") == std::string::npos);
+  CHECK(hop.is_refused(request_of(hop.wish())));
+  CHECK(hop.refusal == why);
+  CHECK(hop.is_refused(request_of(hop.wish()), 2));  // that one proved nothing at all
+  CHECK(hop.refusal.find("--trust-hop") != std::string::npos);
+}
+
 TEST_CASE("a proof by one visitor is not another's") {
   Hop hop;
   REQUIRE(hop.ask(request_of(hop.bind())) == Buffer{kSuccess});
