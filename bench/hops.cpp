@@ -128,9 +128,9 @@ struct Mitogen {
 };
 
 void run_mitogen(Chain& chain, std::size_t depth, Mitogen& taken) {
-  std::istringstream out(
-      output_of(on_home(chain, {"PYTHONPATH=/opt/mitogen", "PYTHONDONTWRITEBYTECODE=1", kDebianPython,
-                                "/opt/peers/mitogen_chain.py", path_to(depth, ','), format("%d", kTrips)})));
+  std::istringstream out(output_of(on_home(
+      chain, {"PYTHONPATH=/opt/mitogen", "PYTHONDONTWRITEBYTECODE=1", kDebianPython,
+              "/opt/peers/mitogen_chain.py", path_to(depth, ','), format("%d", kTrips), Chain::kRelay})));
   double up = 0, trip = 0;
   if (!(out >> up >> trip)) die("mitogen_chain.py says something else than expected");
   taken.up.add(up * 1e3);
