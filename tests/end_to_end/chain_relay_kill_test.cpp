@@ -81,6 +81,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("where a tunnel leads to the first hop, whoever is killed of it takes what lies beneath along") {
+  if (!has_chain()) return;
+  TestedChain chain;
+  for (const auto& [name, role] : {std::pair{'A', "sshd"}, {'B', "sshd"}, {'B', "banyan-agent"}}) {
+    CAPTURE(name, role);
+    RunAtHome run(chain, {"run", "-F", Chain::kMixed, "B/C/D", "--json", "-n", "--sh", "echo up; sleep 600"});
+    run.signal(chain[name].the(role), SIGKILL);
+    check_lost(run, "B");
+  }
+}
+
 TEST_CASE("when the command at the end of a chain of hops is killed its signal is told") {
   if (!has_chain()) return;
   TestedChain chain;
