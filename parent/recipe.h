@@ -70,6 +70,9 @@ struct Recipe {
   enum class Boot {
     kImage,   // the parent executes the image itself, from memory; argv is empty
     kStage0,  // argv, or the source, starts a transport whose far end runs stage 0 (bootstrap/stage0.sh)
+    // As kImage, in the namespaces of a process of this machine: argv is its number, or the command that says
+    // it (parent/entry.h). An error with `wrong_guess`: it may not be entered, and nothing has happened.
+    kNamespaces,
   };
   std::string name;    // of the new context, for people: "web1"
   std::string method;  // "local", "ssh", ...

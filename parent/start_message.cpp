@@ -52,7 +52,7 @@ std::string take_string(Unpacker& in) {
 Buffer StartRequest::encode() const {
   Packer out;
   const bool has_transport = recipe.boot != Recipe::Boot::kImage;
-  out.array(has_transport ? kTransportFields : kImageFields).number(std::uint8_t(recipe.boot)).number(lost);
+  out.array(has_transport ? kTransportFields : kImageFields).number(std::uint8_t(has_transport)).number(lost);
   out.bytes(as_bytes(recipe.name)).bytes(as_bytes(recipe.method));
   pack_duration(out, recipe.deadlines.total);
   if (has_transport) pack_transport(out, recipe);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "parent/entry.h"
 #include "parent/process_carrier.h"
 #include "parent/transport_message.h"
 
@@ -42,7 +43,7 @@ void Runner::TransportJob::begin() {
     recipe_.journal->began = began_;
   }
   if (!open_channel()) return;
-  if (recipe_.boot == Recipe::Boot::kImage) return make_link({});
+  if (recipe_.boot != Recipe::Boot::kStage0) return make_link({});
   enter(Phase::kConnect, recipe_.deadlines.until_ready);
   if (!recipe_.architecture.empty()) runner_.images_.obtain(recipe_.architecture, recipe_.kind, [] {});
   handshake_ =
@@ -54,7 +55,13 @@ void Runner::TransportJob::begin() {
 Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_carrier(Fd far_end) {
   if (recipe_.source) return recipe_.source->carry(std::move(far_end), *this);
   if (recipe_.boot == Recipe::Boot::kImage) return Job::start_carrier(std::move(far_end));
-  return start_process(std::move(far_end));
+  if (recipe_.boot != Recipe::Boot::kNamespaces) return start_process(std::move(far_end));
+  const Result<int> image = runner_.images_.local_image(ImageKind::kHop);
+  if (!image) return image.error();
+  std::vector<std::string> words = {"banyan-agent", hex64(recipe_.nonce)};
+  words.insert(words.end(), recipe_.argv.begin(), recipe_.argv.end());
+  const SpawnPlan plan(*image, std::move(words), ProcessCarrier::options(recipe_.environment));
+  return ProcessCarrier::start(runner_.loop_, plan, "the agent", std::move(far_end), *this);
 }
 
 Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_process(Fd far_end) {
@@ -235,7 +242,8 @@ Error Runner::TransportJob::explained(Error error) const {
     if (why.phase == Phase::kLink) why.phase = error.phase;  // it was carrying: how far, only we know
     return why;
   }
-  if (phase_ == Phase::kConnect || phase_ == Phase::kShell) {
+  const bool has_ended = is_entering() && error.error_class != ErrorClass::kTimeout;
+  if (phase_ == Phase::kConnect || phase_ == Phase::kShell || has_ended) {
     if (std::string_view line; const Symptom* symptom = complaint(line)) {
       error.phase = symptom->phase;
       error.error_class = symptom->error_class;
@@ -245,6 +253,12 @@ Error Runner::TransportJob::explained(Error error) const {
     }
   }
   const std::string_view last = last_line(complaints_);
+  const int status = ending_of_carrier_.status;
+  if (has_ended && WIFEXITED(status) && WEXITSTATUS(status) == kOtherWay) {
+    error = Error{ErrorClass::kRefused, Phase::kBecome, last, {}};
+    error.wrong_guess = true;
+    return error;
+  }
   // Later, others speak there too; but what comes last, and is about the connection, is the transport's.
   if (const Symptom* symptom = find_symptom(recipe_.symptoms, last);
       symptom != nullptr && symptom->error_class == ErrorClass::kLost &&

@@ -39,6 +39,7 @@ class Runner::TransportJob final : public Runner::Job {
   void unwatch();
   void note_shell();
   const Symptom* complaint(std::string_view& line) const;
+  bool is_entering() const { return recipe_.boot == Recipe::Boot::kNamespaces && !is_up(); }
 
   Loop::WatchId channel_watch_ = 0;
   std::unique_ptr<Handshake> handshake_;

@@ -6,7 +6,7 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kFields = 11, kSymptomFields = 4;
+constexpr std::uint32_t kFields = 12, kSymptomFields = 4;
 
 // Those that are not in every request, in the order in which they are written.
 constexpr Nanos Deadlines::*kDeadlines[] = {
@@ -39,10 +39,10 @@ void pack_transport(Packer& out, const Recipe& recipe) {
   for (const auto deadline : kDeadlines) pack_duration(out, recipe.deadlines.*deadline);
   out.bytes(as_bytes(recipe.asides)).bytes(as_bytes(recipe.file));
   out.number(recipe.answered_by).number(recipe.answered_at);
+  out.boolean(recipe.boot == Recipe::Boot::kNamespaces);
 }
 
 bool take_transport(Unpacker& in, Recipe& recipe) {
-  recipe.boot = Recipe::Boot::kStage0;
   if (in.array() != kFields) return false;
   for (std::uint32_t left = take_array(in, kTransportWordsMax); left > 0; --left)
     recipe.argv.push_back(take_string(in));
@@ -67,6 +67,7 @@ bool take_transport(Unpacker& in, Recipe& recipe) {
   recipe.file = take_string(in);
   recipe.answered_by = ContextId(in.number(UINT32_MAX));
   recipe.answered_at = in.number();
+  recipe.boot = in.boolean() ? Recipe::Boot::kNamespaces : Recipe::Boot::kStage0;
   return !recipe.argv.empty() && recipe.file.size() <= kRecipeFileMax;
 }
 

@@ -59,6 +59,16 @@ TEST_CASE("a recipe for a transport arrives as it was sent") {
   CHECK(recipe.answered_at == sent.answered_at);
 }
 
+TEST_CASE("a recipe that enters namespaces arrives as one") {
+  Recipe sent;
+  sent.boot = Recipe::Boot::kNamespaces;
+  sent.argv = {"42"};
+  const Result<StartRequest> got = StartRequest::decode(StartRequest{sent, 1}.encode(), &Runner::kTransports);
+  REQUIRE(bool(got));
+  CHECK((got->recipe.boot == Recipe::Boot::kNamespaces));
+  CHECK((got->recipe.argv == sent.argv));
+}
+
 TEST_CASE("a recipe without a program, with too much of anything, or cut short, is refused") {
   Recipe recipe;
   recipe.boot = Recipe::Boot::kStage0;
