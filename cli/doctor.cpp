@@ -19,6 +19,8 @@ Doctor::Doctor(const Machinery& machinery, OnOver on_over)
     works_[i].seen.target = target(i).name;
     works_[i].seen.method = target(i).method;
     works_[i].seen.user = target(i).user;
+    works_[i].seen.container = target(i).container;
+    works_[i].seen.engine = target(i).engine;
     works_[i].seen.way = &works_[i].way;
   }
 }

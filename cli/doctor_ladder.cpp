@@ -117,9 +117,13 @@ class Maker {
         return is_everywhere;
       case Method::kSudo:
         return is_everywhere || name == "become" || name == "stage0" || name == "upload";
+      case Method::kContainer:
+        return is_everywhere || name == "become" || (is_by_exec() && (name == "stage0" || name == "upload"));
     }
     return true;
   }
+  // Of a container: nobody has entered it, or it is not known yet whether somebody can.
+  bool is_by_exec() const { return journal_ != nullptr && !journal_->report.empty(); }
   bool is_openssh() const { return way_.choice && way_.choice->back_end == BackEnd::kOpenssh; }
 
   // Empty: none.
@@ -136,7 +140,8 @@ class Maker {
     if (is_openssh() && phase == Phase::kKex && error.error_class == ErrorClass::kLost)
       phase = std::max(phase, told);
     if (error.error_class == ErrorClass::kCancelled) phase = furthest();
-    if (seen_.method == Method::kSudo && (phase < Phase::kUpload || phase == Phase::kBecome))
+    const bool becomes = seen_.method == Method::kSudo || seen_.method == Method::kContainer;
+    if (becomes && (phase < Phase::kUpload || phase == Phase::kBecome))
       return journal_->report.empty() ? "become" : "stage0";
     const bool is_local = seen_.method == Method::kLocal;
     switch (phase) {
@@ -293,7 +298,18 @@ class Maker {
   }
 
   void become(LadderStep& step) const {
-    step.took = between(journal_->began, journal_->reported != 0 ? journal_->reported : end_of_way());
+    step.took = between(journal_->began, journal_->reported != 0 ? journal_->reported
+                                         : seen_.child           ? entered(Phase::kLink)
+                                                                 : end_of_way());
+    if (seen_.method == Method::kContainer) {
+      const std::string_view engine = banyan::name_of(seen_.engine);
+      step.found = cat("into ", seen_.container, seen_.user.empty() ? "" : cat(" as ", seen_.user), ", by ",
+                       is_by_exec() ? cat("the exec of ", engine) : std::string("its namespaces"));
+      step.facts = {{"container", seen_.container},
+                    {"way", std::string(is_by_exec() ? "exec" : "namespaces")}};
+      if (!seen_.user.empty()) step.facts.emplace_back("user", seen_.user);
+      return;
+    }
     step.found = cat("as ", seen_.user, ", by sudo");
     step.facts = {{"user", seen_.user}};
   }

@@ -16,7 +16,9 @@ namespace banyan::cli {
 struct Seen {
   std::string target;
   Method method = Method::kSsh;
-  std::string user;                // kSudo: who it becomes
+  std::string user;            // kSudo: who it becomes
+  std::string container = {};  // kContainer: which
+  Engine engine = Engine::kDocker;
   const WayRecord* way = nullptr;  // not null
   std::optional<Child> child;      // it came up
   std::optional<ContextInfo> info;

@@ -119,7 +119,7 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
     node.relay = relay_.start(at, node.target, kind_of(node.target), left, std::move(up), std::move(lost));
     return;
   }
-  Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left);
+  Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left, node.not_entered);
   recipe.kind = kind_of(node.target);
   if (is_become(node.target)) node.answerer = becoming_.let_ask(node.target, recipe);
   node.start = remote_.start(at, std::move(recipe), std::move(up), std::move(lost));
@@ -154,9 +154,12 @@ void Paths::on_up(NodeId id, const Result<Child>& child) {
     const Error told = answerer ? answerer->ended(child.error()) : child.error();
     if (node.failed) return fail(id, *node.failed);
     // Nothing has happened there yet, and without the guess it tells what it is.
-    if (node.at != 0 && node.relay == 0 && told.wrong_guess && !std::exchange(node.no_second_try, true))
+    if (node.at != 0 && node.relay == 0 && told.wrong_guess && has_second_try(node.target) &&
+        !std::exchange(node.no_second_try, true)) {
+      if (node.target.method == Method::kContainer) node.not_entered = told.text;
       return start_at(id, node.at, {});
-    const Error error = error_of_start(node.target, told);
+    }
+    const Error error = error_of_start(node.target, told, node.not_entered);
     const bool by_hop = node.at != 0 && !router_.way_to(node.at);
     if (!by_hop) return fail(id, error);
     node.failed = error;
@@ -299,7 +302,9 @@ Phase Paths::phase_of(Id id) const {
   const Node& node = nodes_.at(found->second.node);
   if (node.child) return Phase::kLink;
   if (node.relay != 0) return relay_.is_asking_for_settings(node.relay) ? Phase::kResolve : Phase::kConnect;
-  if (node.at != 0) return is_become(node.target) ? Phase::kBecome : Phase::kHello;
+  if (node.at != 0)
+    return is_become(node.target) || node.target.method == Method::kContainer ? Phase::kBecome
+                                                                              : Phase::kHello;
   return node.way != 0 ? reach_.phase_of(node.way) : phase_of(node.hop);
 }
 

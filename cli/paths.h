@@ -70,6 +70,7 @@ class Paths {
     std::optional<Child> child;
     std::optional<Error> failed;  // waits for the hop to say why
     Loop::TimerId timer = 0;
+    std::string not_entered;  // why a container's namespaces are not; empty: nobody has tried yet
     bool is_lost = false;
     bool no_second_try = false;  // of a wrong guess: it was made, or is not wanted any more
   };

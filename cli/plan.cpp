@@ -12,6 +12,7 @@
 
 #include "cli/output.h"
 #include "cli/plan_step.h"
+#include "cli/recipes.h"
 #include "cli/relay.h"
 #include "cli/route.h"
 #include "cli/tally.h"
@@ -30,6 +31,7 @@ constexpr std::size_t kAheadMax = 64;  // plans begun and not written yet; bound
 // Of one that ssh has no part in.
 TargetPlan::Step step_of(const Target& target) {
   const std::string name = last_name(target), hop = target.hop ? target.hop->name : "";
+  if (target.method == Method::kContainer) return container_step(container_of(target), hop);
   return target.method == Method::kSudo ? sudo_step(name, target.user, hop) : local_step(name, hop);
 }
 

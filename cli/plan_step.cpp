@@ -20,6 +20,12 @@ PlanChoice text(std::string key, std::string value, std::string because) {
   return choice;
 }
 
+std::string joined(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) line += cat(line.empty() ? "" : " ", word);
+  return line;
+}
+
 class Maker {
  public:
   explicit Maker(const SshStep& step) : step_(step), settings_(step.settings) {}
@@ -211,8 +217,7 @@ TargetPlan::Step local_step(const std::string& name, std::string_view hop) {
 }
 
 TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std::string_view hop) {
-  std::string line;
-  for (const std::string& word : sudo_argv(user, "...")) line += cat(line.empty() ? "" : " ", word);
+  const std::string line = joined(sudo_argv(user, "..."));
   TargetPlan::Step step = local_step(name, hop);
   for (PlanChoice& choice : step) {
     if (choice.key == "method") choice.values = {"sudo"};
@@ -221,6 +226,34 @@ TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std
   step.push_back(
       text("command", line, hop.empty() ? "run by our own user" : cat("run by the user of ", hop)));
   step.push_back(text("password", "", "none is given: -n, and where sudo wants one the target fails"));
+  return step;
+}
+
+TargetPlan::Step container_step(const ContainerTarget& target, std::string_view hop) {
+  const std::string runner = hop.empty() ? "run by our own user" : cat("run by the user of ", hop);
+  const std::string_view engine = banyan::name_of(target.engine);
+  TargetPlan::Step step = local_step(target.name, hop);
+  for (PlanChoice& choice : step) {
+    if (choice.key == "method") choice.values = {std::string(engine)};
+    if (choice.key == "user")
+      choice = target.user.empty() ? text("user", "", "the container's own")
+                                   : text("user", target.user, std::string(kTarget));
+  }
+  const std::vector<std::string> lookup = lookup_words(target), exec = exec_words(target, "...");
+  const std::string otherwise = "where its first process is not of this machine, or may not be entered";
+  if (lookup.empty()) {
+    step.push_back(text("way", "exec",
+                        target.user.empty()
+                            ? cat(engine, " does not say whose process leads it, or is elsewhere")
+                            : "which number that user has in there only the engine knows"));
+  } else if (exec.empty()) {
+    step.push_back(text("way", "namespaces", "of that process; there is no other"));
+  } else {
+    step.push_back(text("way", "namespaces, else exec", otherwise));
+  }
+  if (target.engine != Engine::kNsenter && !lookup.empty())
+    step.push_back(text("lookup", joined(lookup), runner));
+  if (!exec.empty()) step.push_back(text("command", joined(exec), runner));
   return step;
 }
 

@@ -8,6 +8,7 @@
 #include "cli/events.h"
 #include "cli/options.h"
 #include "transports/back_end.h"
+#include "transports/container.h"
 
 namespace banyan::cli {
 
@@ -15,6 +16,9 @@ namespace banyan::cli {
 TargetPlan::Step local_step(const std::string& name, std::string_view hop = {});
 // The same as `user`, by sudo.
 TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std::string_view hop = {});
+
+// Into a container, by the first of its ways that is open.
+TargetPlan::Step container_step(const ContainerTarget& target, std::string_view hop = {});
 
 struct SshStep {
   const SshTarget& target;      // as it was asked for

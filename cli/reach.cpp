@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "cli/options.h"
+#include "cli/recipes.h"
 #include "core/text.h"
 #include "transports/jump.h"
 #include "transports/local.h"
@@ -232,6 +233,8 @@ void Reach::try_now(Id id, bool may_guess) {
   } else if (is_become(target)) {
     recipe = sudo({target.name, target.user, own_locale()}, nonce, way.guess, options.connect_timeout);
     way.answerer = becoming_.let_ask(target, recipe);
+  } else if (target.method == Method::kContainer) {
+    recipe = container_recipe(target, nonce, options.connect_timeout, way.not_entered);
   } else if (way.session) {
     recipe = libssh2(target.name, *way.session, options, nonce, way.guess, connectors_, way.login);
   } else {
@@ -295,7 +298,8 @@ void Reach::on_up(Id id, Result<Child> child) {
     }
   }
   if (!child) tell_accepted(way);
-  if (!child && child.error().wrong_guess && !way.cancelled) {
+  if (!child && child.error().wrong_guess && !way.cancelled && has_second_try(way.target)) {
+    if (way.target.method == Method::kContainer) way.not_entered = child.error().text;
     if (is_ssh(way.target)) cache_.forget(cache_key(way));
     return try_now(id, false);
   }
@@ -409,6 +413,7 @@ Error Reach::told(const Way& way, Error error) {
       error.remedy = cat("the key ", key, " is encrypted, and nobody was to be asked for its passphrase: ",
                          "ssh-add it, or start it where somebody may be asked; else ", error.remedy);
   }
+  if (!way.not_entered.empty()) error.text = cat(error.text, " (and ", way.not_entered, ")");
   if (way.attempts > 1) error.text = cat(error.text, " (", way.attempts, " attempts)");
   return error;
 }
@@ -455,7 +460,9 @@ Phase Reach::phase_of(Id id) const {
   if (found == ways_.end()) return Phase::kLink;
   if (found->second.start == 0) return Phase::kResolve;
   const Phase phase = runner_.phase_of(found->second.start);
-  return is_become(found->second.target) && phase < Phase::kUpload ? Phase::kBecome : phase;
+  const Target& target = found->second.target;
+  const bool becomes = is_become(target) || target.method == Method::kContainer;
+  return becomes && phase < Phase::kUpload ? Phase::kBecome : phase;
 }
 
 void Reach::save() {

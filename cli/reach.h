@@ -93,6 +93,7 @@ class Reach {
     std::optional<Admission::Ticket> ticket;
     std::uint32_t attempts = 0, attempts_wanted = 1;  // as ConnectionAttempts says
     std::string guess;
+    std::string not_entered;    // why a container's namespaces are not; empty: nobody has tried yet
     Nanos began = 0;            // when it was admitted for the first time
     Loop::TimerId timer = 0;    // to notice silence; to try again
     Nanos waits_since = 0;      // for a person to answer another host, to be connected anew; 0: it does not

@@ -12,10 +12,19 @@ namespace banyan::cli {
 
 // REQUIRES: `target` lies beneath a hop, and is not reached by ssh (cli/relay.h). `nonce` is fresh for each
 // start. `architecture` is the hop's, which is the target's where both are on one machine; empty: not to be
-// relied on. `left` of the time in all; 0: the usual deadlines.
-Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_view architecture, Nanos left);
+// relied on. `left` of the time in all; 0: the usual deadlines. `not_entered`: why a container's namespaces
+// cannot be entered; empty: that is to be seen.
+Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_view architecture, Nanos left,
+                      std::string_view not_entered = {});
+// REQUIRES: a container.
+Recipe container_recipe(const Target& target, std::uint64_t nonce, Nanos left, std::string_view not_entered);
+
+// Whether a start whose guess was wrong can be tried without it.
+bool has_second_try(const Target& target);
 
 // An error of a start, that of a first one too, in the words of its method.
-Error error_of_start(const Target& target, Error error);
+Error error_of_start(const Target& target, Error error, std::string_view not_entered = {});
+
+ContainerTarget container_of(const Target& target);
 
 }  // namespace banyan::cli

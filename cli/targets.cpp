@@ -61,6 +61,44 @@ Target parse_sudo(std::string_view name) {
   return target;
 }
 
+// What stands before a container's name in that of a target; null: it is none.
+const Engine* engine_of(std::string_view name) {
+  static constexpr Engine kEngines[] = {Engine::kDocker, Engine::kPodman, Engine::kKubectl, Engine::kLxc,
+                                        Engine::kLxd,    Engine::kIncus,  Engine::kNspawn,  Engine::kNsenter};
+  const std::string_view method = name.substr(0, name.find(':'));
+  if (method.size() == name.size()) return nullptr;
+  const auto found = std::ranges::find(kEngines, method, [](Engine engine) { return name_of(engine); });
+  return found == std::end(kEngines) ? nullptr : found;
+}
+
+// "docker:app", "docker:user@app", "kubectl:NAMESPACE:POD:CONTAINER", "nsenter:PID".
+Target parse_container(std::string_view name, Engine engine) {
+  Target target;
+  target.name = name;
+  target.method = Method::kContainer;
+  target.engine = engine;
+  const std::string_view method = name_of(engine);
+  std::string_view rest = name.substr(method.size() + 1);
+  if (const std::size_t at = rest.rfind('@'); at != rest.npos) {
+    target.user = rest.substr(0, at);
+    rest.remove_prefix(at + 1);
+    if (!takes_user(engine)) refuse_target(name, cat(method, " runs nothing as another user"));
+    check_user(target.user);
+  }
+  target.container = rest;
+  if (is_container_name(engine, rest)) return target;
+  if (engine == Engine::kNsenter) refuse_target(name, "nsenter:PID takes the number of a process");
+  if (!rest.empty() && std::ranges::all_of(rest, is_digit))
+    refuse_target(name, cat("'", printable(rest), "' may be a port: a host called ", method, " is ssh:", name,
+                            ", and a container has a name, or a longer number"));
+  refuse_target(name,
+                engine == Engine::kKubectl
+                    ? std::string("kubectl:POD, kubectl:NAMESPACE:POD or kubectl:NAMESPACE:POD:CONTAINER, of "
+                                  "letters, digits and . _ -")
+                    : std::string("a container's name is made of letters, digits and . _ -, and begins "
+                                  "with a letter or a digit"));
+}
+
 // "ssh:22" is a host called ssh, as "web1:22" is one called web1.
 bool says_ssh(std::string_view name) {
   return name.starts_with(kSshMethod) && !std::ranges::all_of(name.substr(kSshMethod.size()), is_digit);
@@ -70,6 +108,7 @@ bool says_ssh(std::string_view name) {
 Target parse_step(const std::string& name) {
   if (name.size() > kTargetNameMax) refuse_target(name, cat("longer than ", kTargetNameMax, " characters"));
   if (is_sudo_name(name)) return parse_sudo(name);
+  if (const Engine* engine = engine_of(name)) return parse_container(name, *engine);
   Target target;
   target.name = name;
   std::string_view rest = name;
@@ -157,6 +196,12 @@ std::string plain_name(const Target& target) {
   return target.hop ? cat(plain_name(*target.hop), "/", name) : name;
 }
 
+// The name of a container, whoever one is in there.
+std::string container_name(const Target& target) {
+  const std::string name = cat(name_of(target.engine), ":", target.container);
+  return target.hop ? cat(plain_name(*target.hop), "/", name) : name;
+}
+
 // What -x says. A bare host is meant whatever the user and the port: who leaves out "web1" must not find that
 // "root@web1" was contacted.
 class Exclusion {
@@ -177,7 +222,9 @@ class Exclusion {
   // What lies beneath one that is left out is left out, too: it is not to be contacted.
   bool covers(const Target& target) {
     const bool by_hop = target.hop && covers(*target.hop);
-    const auto by_name = names_.empty() ? names_.end() : names_.find(plain_name(target));
+    auto by_name = names_.empty() ? names_.end() : names_.find(plain_name(target));
+    if (by_name == names_.end() && target.method == Method::kContainer)
+      by_name = names_.find(container_name(target));
     const auto by_host = target.method == Method::kSsh ? hosts_.find(target.host) : hosts_.end();
     if (by_name != names_.end()) used_.insert(by_name->second.begin(), by_name->second.end());
     if (by_host != hosts_.end()) used_.insert(by_host->second);

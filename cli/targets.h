@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/usage_error.h"
+#include "transports/container.h"
 
 namespace banyan::cli {
 
@@ -26,20 +27,25 @@ enum class Method : std::uint8_t {
   kSsh,    // on another host
   kLocal,  // on the same machine, over a pipe
   kSudo,   // the same, as another user
+  kContainer,
 };
 
 struct Target {
   std::string name;  // as the person would type it, the whole path; unique within a set
   Method method = Method::kSsh;
-  std::string user;        // kSsh: empty is what ssh's configuration says; kSudo: who it becomes, never empty
-  std::string host;        // kSsh: without brackets; else empty
-  std::uint16_t port = 0;  // 0: what ssh's configuration says
+  // kSsh: empty is what ssh's configuration says; kSudo: who it becomes, never empty; kContainer: empty is
+  // the container's own.
+  std::string user;
+  std::string host;                             // kSsh: without brackets; else empty
+  std::uint16_t port = 0;                       // 0: what ssh's configuration says
   std::shared_ptr<const Target> hop = nullptr;  // the context it lies beneath; null: the root
+  Engine engine = Engine::kDocker;              // kContainer
+  std::string container = {};                   // as that calls it
   // What each is, and where; not whether they share the very same hop.
   bool operator==(const Target& other) const {
     const bool same_hop = hop == other.hop || (hop && other.hop && *hop == *other.hop);
     return same_hop && name == other.name && method == other.method && user == other.user &&
-           host == other.host && port == other.port;
+           host == other.host && port == other.port && engine == other.engine && container == other.container;
   }
 };
 

@@ -195,6 +195,26 @@ TEST_CASE("becoming another user is a step of its own, between nothing that ssh 
   CHECK(sudo.fails(ErrorClass::kBootstrap, Phase::kShell).failed() == "become");
 }
 
+TEST_CASE("of a container the ladder has what was gone through: its namespaces, or stage 0 by its engine") {
+  Case docker;
+  docker.reported();
+  docker.seen.method = Method::kContainer;
+  docker.seen.container = "app";
+  docker.way.choice.reset();
+  docker.way.settings = nullptr;
+  std::string names;
+  for (const LadderStep& step : make_ladder(docker.seen).steps) names += step.name + " ";
+  CHECK(names == "settings become stage0 upload execute hello call shutdown ");
+  CHECK(make_ladder(docker.seen).steps[1].found == "into app, by the exec of docker");
+  docker.way.journal->report.clear();
+  names.clear();
+  for (const LadderStep& step : make_ladder(docker.seen).steps) names += step.name + " ";
+  CHECK(names == "settings become execute hello call shutdown ");
+  CHECK(make_ladder(docker.seen).steps[1].found == "into app, by its namespaces");
+  CHECK(docker.fails(ErrorClass::kRefused, Phase::kBecome).failed() == "become");
+  CHECK(docker.fails(ErrorClass::kTimeout, Phase::kHello).failed() == "hello");
+}
+
 TEST_CASE("stage 0's report is taken apart, and nothing in it is believed to be there") {
   const Stage0Report good = parse_stage0_report(kReport);
   CHECK(good.machine == "x86_64");

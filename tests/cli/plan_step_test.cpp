@@ -288,3 +288,18 @@ TEST_CASE(
   relay.trusts_hop = true;
   CHECK(Decided(ssh_step(relay))["signing"].find("--trust-hop") != std::string::npos);
 }
+
+TEST_CASE("a plan says which way into a container will be tried, and what will be run for it") {
+  const Decided here(container_step({"docker:app", Engine::kDocker, "app", ""}));
+  CHECK(here["method"] == "docker <- the target");
+  CHECK(here["user"] == " <- the container's own");
+  CHECK(here["way"].starts_with("namespaces, else exec <- "));
+  CHECK(here["lookup"].starts_with("docker inspect --type container --format {{"));
+  CHECK(here["command"] == "docker exec -i app /bin/sh -c ... <- run by our own user");
+  const Decided beneath(container_step({"docker:ann@app", Engine::kDocker, "app", "ann"}, "web1"));
+  CHECK(beneath["user"] == "ann <- the target");
+  CHECK(beneath["way"].starts_with("exec <- "));
+  CHECK(beneath["command"] == "docker exec -i -u ann app /bin/sh -c ... <- run by the user of web1");
+  const Decided process(container_step({"nsenter:42", Engine::kNsenter, "42", ""}));
+  CHECK(process["way"].starts_with("namespaces <- "));
+}

@@ -48,6 +48,22 @@ TEST_CASE("a hop that says it is no machine there could be is asked what it is, 
 }
 
 TEST_CASE(
+    "a container is entered where that can be, and else by its engine's exec, once it is known that it "
+    "cannot") {
+  const Target app = target_of("web1/docker:app");
+  const Recipe enter = recipe_beneath(app, 7, "aarch64", 3 * kSecond);
+  CHECK((enter.boot == Recipe::Boot::kNamespaces));
+  CHECK(enter.name == "docker:app");
+  const Recipe exec = recipe_beneath(app, 7, "aarch64", 3 * kSecond, "no");
+  CHECK((exec.boot == Recipe::Boot::kStage0));
+  CHECK(exec.architecture == "");
+  CHECK((recipe_beneath(target_of("web1/docker:ann@app"), 7, "", 0).boot == Recipe::Boot::kStage0));
+  CHECK((recipe_beneath(target_of("web1/kubectl:pod"), 7, "", 0).boot == Recipe::Boot::kStage0));
+  CHECK(has_second_try(app));
+  CHECK_FALSE(has_second_try(target_of("nsenter:42")));
+}
+
+TEST_CASE(
     "what goes wrong with a sudo beneath a hop goes wrong in phase become, with a local one where it does") {
   const Error error{ErrorClass::kTimeout, Phase::kConnect, "nothing came of it", {}};
   CHECK(error_of_start(target_of("web1/sudo:postgres"), error).phase == Phase::kBecome);

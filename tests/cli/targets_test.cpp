@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 using namespace banyan::cli;
+using banyan::Engine;
 
 namespace {
 
@@ -192,6 +193,72 @@ TEST_CASE("-x leaves out who one becomes by name, however it is written, and wha
   CHECK(names("ssh:local,local", "local") == "ssh:local");
   CHECK(parse_targets("sudo,web1", "sudo:root,sudo:app").not_excluded ==
         std::vector<std::string>{"sudo:app"});
+}
+
+TEST_CASE("a container is named as its engine calls it, beneath a hop as well") {
+  struct {
+    const char* expression;
+    Engine engine;
+    const char* user;
+    const char* container;
+  } table[] = {
+      {"docker:app", Engine::kDocker, "", "app"},
+      {"docker:ann@app", Engine::kDocker, "ann", "app"},
+      {"web1/podman:0@a.b-c", Engine::kPodman, "0", "a.b-c"},
+      {"kubectl:pod", Engine::kKubectl, "", "pod"},
+      {"local/kubectl:ns:pod.x:web", Engine::kKubectl, "", "ns:pod.x:web"},
+      {"kubectl::pod:web", Engine::kKubectl, "", ":pod:web"},
+      {"lxc:c1", Engine::kLxc, "", "c1"},
+      {"lxd:c1", Engine::kLxd, "", "c1"},
+      {"incus:c1", Engine::kIncus, "", "c1"},
+      {"nspawn:ann@m", Engine::kNspawn, "ann", "m"},
+      {"docker:app/nsenter:42", Engine::kNsenter, "", "42"},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.expression);
+    const TargetSet set = parse_targets(row.expression);
+    REQUIRE(set.targets.size() == 1);
+    CHECK(set.one);
+    CHECK(set.targets[0].method == Method::kContainer);
+    CHECK(set.targets[0].engine == row.engine);
+    CHECK(set.targets[0].user == row.user);
+    CHECK(set.targets[0].container == row.container);
+    CHECK(set.targets[0].host == "");
+  }
+  CHECK(names("web[1-2]/docker:app[1-2]") ==
+        "web1/docker:app1 web1/docker:app2 web2/docker:app1 web2/docker:app2");
+  CHECK(names("docker:app/local,docker:app/sudo:db") == "docker:app/local docker:app/sudo:db");
+  for (const char* host : {"docker", "ssh:docker:22", "ann@docker:22", "nsenter", "docker1:22"}) {
+    CAPTURE(host);
+    CHECK(parse_targets(host).targets.at(0).method == Method::kSsh);
+  }
+}
+
+TEST_CASE("a container's name is on the allow-list, and is not what may be a port") {
+  struct {
+    const char* expression;
+    const char* complaint;
+  } table[] = {
+      {"docker:", "begins with a letter"}, {"docker:-v", "begins with a letter"},
+      {"docker:a b", "letters, digits"},   {"docker:$(id)", "letters, digits"},
+      {"docker:-u@app", "user '"},         {"docker:@app", "user '"},
+      {"docker:22", "ssh:docker:22"},      {"web1/docker:22", "may be a port"},
+      {"kubectl:ann@pod", "another user"}, {"kubectl::pod", "kubectl:NAMESPACE:POD"},
+      {"nsenter:self", "nsenter:PID"},     {"nsenter:0", "nsenter:PID"},
+      {"nsenter:ann@1", "another user"},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.expression);
+    CHECK(complaint(row.expression).find(row.complaint) != std::string::npos);
+  }
+}
+
+TEST_CASE("-x leaves out a container whoever one is in there, and what lies beneath it") {
+  CHECK(names("docker:app,docker:ann@app,docker:db", "docker:app") == "docker:db");
+  CHECK(names("docker:app,docker:ann@app", "docker:ann@app") == "docker:app");
+  CHECK(names("web1/docker:app,web2/docker:ann@app,web2/local", "web[1-2]/docker:app") == "web2/local");
+  CHECK(names("docker:app/local,local", "docker:app") == "local");
+  CHECK(names("docker:app,podman:app", "docker:app") == "podman:app");
 }
 
 TEST_CASE("only one literal name is one target") {

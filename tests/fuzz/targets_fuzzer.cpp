@@ -60,6 +60,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ASSERT(is_safe(target.host) && is_safe(target.user));
     ASSERT((target.method == Method::kSsh) == !target.host.empty());
     ASSERT(target.method != Method::kSudo || !target.user.empty());
+    ASSERT((target.method == Method::kContainer) == !target.container.empty());
+    ASSERT(is_safe(target.container));
     const TargetSet again = parse_targets(target.name);
     ASSERT(again.one && again.targets.size() == 1 && again.targets[0] == target);
   }
