@@ -13,12 +13,14 @@ namespace banyan::test {
 class OnTerminal {
  public:
   // Standard input, output and error are the terminal, and it is the controlling one. A NAME=VALUE in
-  // `environment` is added to ours.
-  explicit OnTerminal(const Words& arguments, const Words& environment = {}) {
+  // `environment` is added to ours. `starter`: as for Program.
+  explicit OnTerminal(const Words& arguments, const Words& environment = {}, const Words& starter = {}) {
     int terminal = -1, theirs = -1;
     REQUIRE(::openpty(&terminal, &theirs, nullptr, nullptr, nullptr) == 0);
     ::fcntl(terminal, F_SETFD, FD_CLOEXEC);
-    std::vector<char*> argv = {const_cast<char*>(BANYAN_PROGRAM)};
+    std::vector<char*> argv;
+    for (const std::string& word : starter) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(const_cast<char*>(BANYAN_PROGRAM));
     for (const std::string& word : arguments) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     pid_ = ::fork();
@@ -39,7 +41,7 @@ class OnTerminal {
            {"NO_COLOR", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "DISPLAY", "WAYLAND_DISPLAY"})
         ::unsetenv(name);
       for (const std::string& entry : environment) ::putenv(const_cast<char*>(entry.c_str()));
-      ::execv(BANYAN_PROGRAM, argv.data());
+      ::execvp(argv[0], argv.data());
       ::_exit(99);
     }
     terminal_ = Fd(terminal);

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "core/epoll_loop.h"
+#include "parent/visitor.h"
 #include "tests/support/run_until.h"
 #include "tests/support/tree.h"
 
@@ -204,6 +205,43 @@ TEST_CASE("the socket has no name in any folder") {
       CHECK_FALSE((name.size() == 7 + 16 && name.starts_with("banyan-") &&
                    name.find_first_not_of("0123456789abcdef", 7) == name.npos));
     }
+}
+
+TEST_CASE("a visitor who is sent by name and with a token asks once, and prints the answer") {
+  Channel at;
+  at.channel = std::move(*BackChannel::open(
+      at.loop, at.answerer, [](bool) {}, BackChannel::Reached::kByName));
+  const std::string where = at.channel->path() + " token";
+  int out[2] = {-1, -1};
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  const Fd from(out[0]);
+  {
+    const Fd to(out[1]);
+    const Asking transport([&] {
+      ::dup2(to.get(), STDOUT_FILENO);
+      return visit(where.c_str(), "Password: ") == 0;
+    });
+    CHECK(at.outcome_of(transport) == 0);
+  }
+  std::string printed(100, '\0');
+  printed.resize(std::size_t(std::max<ssize_t>(::read(from.get(), printed.data(), printed.size()), 0)));
+  CHECK(at.answerer.asked == std::vector<std::string>{std::string("token\0Password: ", 16)});
+  CHECK(printed == std::string(" :drowssaP\0nekot\n", 17));
+}
+
+TEST_CASE("a visitor without an answer, or without a place to go, says so by its end") {
+  Channel at;
+  at.channel = std::move(*BackChannel::open(
+      at.loop, at.answerer, [](bool) {}, BackChannel::Reached::kByName));
+  at.answerer.holds = true;
+  const std::string where = at.channel->path() + " token";
+  const Asking transport([&] { return visit(where.c_str(), "Password: ") == 1; });
+  at.channel->expect(transport.pid);
+  run_until(at.loop, [&] { return bool(at.answerer.held); });
+  at.answerer.held({});
+  CHECK(at.end_of(transport) == 0);
+  for (const char* nowhere : {"", " ", "banyan-nobody token", "banyan-nobody"})
+    CHECK(visit(nowhere, "x") == 1);
 }
 
 TEST_CASE("a private file is read under its path, and cannot be written") {

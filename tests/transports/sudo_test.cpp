@@ -23,10 +23,24 @@ TEST_CASE("sudo runs stage 0 as that user, in a folder open to him, without a qu
   CHECK(recipe.deadlines.until_ready < Deadlines().until_ready);
   CHECK(recipe.argv ==
         std::vector<std::string>{"sudo", "-n", "-H", "-u", "postgres", "--", "/bin/sh", "-c",
-                                 cat("cd . 2>/dev/null || cd 2>/dev/null || cd /; unset SUDO_COMMAND OLDPWD; "
+                                 cat("cd . 2>/dev/null || cd 2>/dev/null || cd /; unset SUDO_COMMAND OLDPWD "
+                                     "SUDO_ASKPASS BANYAN_VISIT; "
                                      "unset LC_ALL; ",
                                      stage0_command(7, "x86_64"))});
   CHECK(recipe.environment == std::vector<std::pair<std::string, std::string>>{{"LC_ALL", "C"}});
+}
+
+TEST_CASE("a sudo that may ask does so by its askpass program, with a prompt that is nobody else's") {
+  Recipe recipe = sudo({"sudo:postgres", "postgres", ""}, 7, "x86_64");
+  const std::vector<std::string> unasked = recipe.argv;
+  let_ask(recipe, {"/usr/bin/banyan", "abc", "banyan-7"});
+  std::vector<std::string> asking = unasked;
+  asking[1] = "-A";
+  asking.insert(asking.begin() + 2, {"-p", "banyan-7"});
+  CHECK(recipe.argv == asking);
+  CHECK(recipe.environment ==
+        std::vector<std::pair<std::string, std::string>>{
+            {"LC_ALL", "C"}, {"SUDO_ASKPASS", "/usr/bin/banyan"}, {"BANYAN_VISIT", "@banyan:name@ abc"}});
 }
 
 TEST_CASE("the locale that sudo was to speak in is not the command's, and only a plain one is handed on") {
@@ -76,7 +90,13 @@ TEST_CASE("what sudo prints becomes a class and a remedy, in phase become") {
       {"sudo: /etc/sudoers is world writable\nsudo: no valid sudoers sources found, quitting\nsudo: error "
        "initializing audit plugin sudoers_audit\n",
        ErrorClass::kBootstrap, "visudo"},
+      {"Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt\n",
+       ErrorClass::kAuth, "check the password"},
+      {"sudo: unable to run /proc/1/exe: Permission denied\nsudo: no password was provided\nsudo: a password "
+       "is required\n",
+       ErrorClass::kBootstrap, "mount /proc"},
       // sudo-rs
+      {"sudo: Maximum 3 incorrect authentication attempts\n", ErrorClass::kAuth, "check the password"},
       {"sudo: interactive authentication is required\n", ErrorClass::kAuth, "NOPASSWD"},
       {"sudo: Authentication required but not attempted\n", ErrorClass::kAuth, "NOPASSWD"},
       {"sudo: A terminal is required to authenticate\n", ErrorClass::kAuth, "NOPASSWD"},
