@@ -5,7 +5,7 @@
 
 #include "core/text.h"
 #include "transports/ssh_settings.h"
-#include "transports/sudo.h"
+#include "transports/su.h"
 
 namespace banyan::cli {
 namespace {
@@ -22,8 +22,8 @@ std::string user_at(const Target* at, const std::string& ssh_user) {
 
 BecomeScope become_scope(const Target& target, const std::string& ssh_user) {
   BecomeScope scope;
-  scope.method = "sudo";
-  scope.whose = user_at(target.hop.get(), ssh_user);
+  scope.method = method_name(target.method);
+  scope.whose = target.method == Method::kSu ? target.user : user_at(target.hop.get(), ssh_user);
   // The same name is somebody else on another machine.
   const bool is_here = first_of(target).method != Method::kSsh;
   scope.key = cat(scope.method, is_here ? " here " : " there ", scope.whose);
@@ -38,17 +38,20 @@ void Becoming::expect(const std::vector<Target>& targets) {
   for (const Target& target : targets)
     for (const Target* at = &target; at != nullptr; at = at->hop.get())
       if (is_become(*at) && seen.insert(at->name).second) {
-        secrets_.expect(become_scope(*at, ssh_user_), at->name);
+        secrets_.expect(become_scope(*at, ssh_user_), shown_name(*at));
         is_expected_ = true;
       }
 }
 
 std::shared_ptr<BecomeAnswerer> Becoming::let_ask(const Target& target, Recipe& recipe) {
   const BecomeScope scope = become_scope(target, ssh_user_);
-  if (!secrets_.can_answer(scope.key)) return nullptr;
-  auto answerer =
-      std::make_shared<BecomeAnswerer>(secrets_, scope, target.name, loop_.random(), loop_.random());
+  // su cannot be told to ask nothing: then it hears at once that nobody answers.
+  if (!secrets_.can_answer(scope.key) && target.method != Method::kSu) return nullptr;
+  auto answerer = std::make_shared<BecomeAnswerer>(secrets_, scope, shown_name(target), loop_.random(),
+                                                   loop_.random(), target.method != Method::kSudo);
   recipe.answerer = answerer;
+  if (target.method == Method::kDoas) let_doas_ask(recipe);
+  if (target.method != Method::kSudo) return answerer;
   // A root that holds a secret is closed to sudo, in /proc; a hop has no other name.
   const std::string program = target.hop ? std::string(kProgramPlace) : program_;
   banyan::let_ask(recipe, SudoAsks{program, answerer->token(), answerer->prompt()});

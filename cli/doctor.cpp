@@ -16,7 +16,7 @@ constexpr std::size_t kReportsHeldMax = 4 << 20;  // some two thousand: nobody w
 Doctor::Doctor(const Machinery& machinery, OnOver on_over)
     : Inquiry(machinery, std::move(on_over)), works_(count()), reports_(kReportsHeldMax) {
   for (Index i = 0; i < works_.size(); ++i) {
-    works_[i].seen.target = target(i).name;
+    works_[i].seen.target = shown_name(target(i));
     works_[i].seen.method = target(i).method;
     works_[i].seen.user = target(i).user;
     works_[i].seen.container = target(i).container;

@@ -116,6 +116,8 @@ class Maker {
       case Method::kLocal:
         return is_everywhere;
       case Method::kSudo:
+      case Method::kSu:
+      case Method::kDoas:
         return is_everywhere || name == "become" || name == "stage0" || name == "upload";
       case Method::kContainer:
         return is_everywhere || name == "become" || (is_by_exec() && (name == "stage0" || name == "upload"));
@@ -140,8 +142,8 @@ class Maker {
     if (is_openssh() && phase == Phase::kKex && error.error_class == ErrorClass::kLost)
       phase = std::max(phase, told);
     if (error.error_class == ErrorClass::kCancelled) phase = furthest();
-    const bool becomes = seen_.method == Method::kSudo || seen_.method == Method::kContainer;
-    if (becomes && (phase < Phase::kUpload || phase == Phase::kBecome))
+    if (seen_.method != Method::kSsh && seen_.method != Method::kLocal &&
+        (phase < Phase::kUpload || phase == Phase::kBecome))
       return journal_->report.empty() ? "become" : "stage0";
     const bool is_local = seen_.method == Method::kLocal;
     switch (phase) {
@@ -310,7 +312,7 @@ class Maker {
       if (!seen_.user.empty()) step.facts.emplace_back("user", seen_.user);
       return;
     }
-    step.found = cat("as ", seen_.user, ", by sudo");
+    step.found = cat("as ", seen_.user, ", by ", method_name(seen_.method));
     step.facts = {{"user", seen_.user}};
   }
 

@@ -59,7 +59,7 @@ FanOut::~FanOut() {
 
 std::string FanOut::name_of(ContextId context) const {
   for (const Job& job : jobs_) {
-    if (job.context == context && context != 0) return job.target->name;
+    if (job.context == context && context != 0) return shown_name(*job.target);
   }
   const std::string hop = paths_.name_of(context);
   return hop.empty() ? cat("context ", context) : hop;
@@ -102,7 +102,7 @@ void FanOut::on_up(Index index, const Result<Child>& child) {
     return fail(index, child.error(), cancelled ? Verdict::kCancelled : Verdict::kUnreachable, job.began);
   }
   for (const std::string& line : accepted_host_keys(child->said))
-    output_.notice(cat(job.target->name, ": ", line));
+    output_.notice(cat(shown_name(*job.target), ": ", line));
   job.context = child->id;
   if (ending_) {
     return fail(index, make_error(ErrorClass::kCancelled, Phase::kHello, "cancelled", Started::kNo),
@@ -119,9 +119,9 @@ void FanOut::begin_work(Index index, const Child& child) {
   ++working_;
   job.work_began = loop_.now();
   if (options_.verbosity > 0) {
-    output_.notice(cat(job.target->name, ": context ", child.id, " up after ", in_seconds(child.took), ": ",
-                       child.hello.architecture, ", ", child.hello.kernel, ", pid ", child.hello.pid, ", ",
-                       child.bytes_sent, " bytes sent"));
+    output_.notice(cat(shown_name(*job.target), ": context ", child.id, " up after ", in_seconds(child.took),
+                       ": ", child.hello.architecture, ", ", child.hello.kernel, ", pid ", child.hello.pid,
+                       ", ", child.bytes_sent, " bytes sent"));
   }
   start_work(index, child);
 }
@@ -144,7 +144,7 @@ void FanOut::fail(Index index, const Error& error, Verdict verdict, Nanos since)
 }
 
 void FanOut::say_failure(Index index, const Error& error, Nanos took) {
-  output_.fail(jobs_[index].target->name, route(index), error, took);
+  output_.fail(shown_name(*jobs_[index].target), route(index), error, took);
 }
 
 std::vector<std::string> FanOut::route(Index index) const {
@@ -195,7 +195,7 @@ void FanOut::interrupt() {
     }
     if ((job.state != State::kReaching && !working) || ++running > kNamesShown) continue;
     const Phase phase = working ? Phase::kCommand : paths_.phase_of(job.way);
-    line += cat(line.empty() ? "" : ", ", job.target->name, " (", banyan::name_of(phase), " ",
+    line += cat(line.empty() ? "" : ", ", shown_name(*job.target), " (", banyan::name_of(phase), " ",
                 in_seconds(loop_.now() - (working ? job.work_began : job.began)), ")");
   }
   if (running > kNamesShown) line += cat(" and ", running - kNamesShown, " more");
@@ -215,7 +215,7 @@ void FanOut::end_all(int exit_code) {
     job.state = State::kOver;
     if (output_.style().json) {
       output_.fail(
-          job.target->name, {job.target->name},
+          shown_name(*job.target), {shown_name(*job.target)},
           make_error(ErrorClass::kCancelled, Phase::kResolve, "cancelled before it began", Started::kNo), 0);
     }
     add_ending({Verdict::kCancelled, 0});
@@ -267,7 +267,7 @@ void FanOut::abandon(int exit_code) {
     const bool reaching = job.state == State::kReaching;
     if (!reaching && !working && job.state != State::kReady) continue;
     end_work(i);  // what it has said, and was held back, goes before
-    output_.fail(job.target->name, route(i),
+    output_.fail(shown_name(*job.target), route(i),
                  make_error(ErrorClass::kCancelled, reaching ? paths_.phase_of(job.way) : Phase::kCommand,
                             "left without waiting for its end", working ? Started::kUnknown : Started::kNo),
                  loop_.now() - (working ? job.work_began : job.began));

@@ -20,10 +20,10 @@ constexpr std::string_view kOverview = R"(banyan: run commands on machines that 
   banyan help VERB    banyan --version
 
 TARGETS  local  local[1-20]  host  user@host:port  [::1]:22  web[1-20]  web[01:20]  web1..20
-         sudo:USER  sudo: that user, or root, by sudo, which must want no password; a host of that name is ssh:sudo
+         sudo:USER  sudo: that user, or root, by sudo; su:USER and doas:USER as well; a host of that name is ssh:sudo
          docker:NAME  docker:USER@NAME  podman:NAME  kubectl:NAMESPACE:POD:CONTAINER  lxc:NAME  lxd:NAME  incus:NAME
          nspawn:NAME  nsenter:PID: a container of this machine, or the namespaces of a process
-         web1/local[1-3]  web1/sudo:USER  web1/docker:NAME: contexts that web1 starts beneath itself
+         gw/db1: a host that gw reaches; web1/local[1-3]  web1/sudo:USER  web1/docker:NAME: contexts on web1
          and lists of these with commas between them.
 
   banyan run local -- uname -a

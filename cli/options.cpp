@@ -170,6 +170,17 @@ void refuse_paths(const TargetSet& set) {
                            first_of(target).name, "; `tree` shows what is beneath"));
 }
 
+// -b, and how.
+void become(const CommandLine& line, TargetSet& targets) {
+  for (const char* how : {"--become-user", "--become-method"})
+    if (line.has(how) && !line.has("-b")) throw UsageError(cat(how, " is for -b"));
+  if (!line.has("-b")) return;
+  const std::string word =
+      line.has("--become-method") ? one_of(line, "--become-method", {"sudo", "su", "doas"}) : "sudo";
+  const Method method = word == "su" ? Method::kSu : word == "doas" ? Method::kDoas : Method::kSudo;
+  become_everywhere(targets, method, line.has("--become-user") ? line.value("--become-user") : "root");
+}
+
 Options options_of(const CommandLine& line) {
   Options options;
   const std::string& verb = line.verb();
@@ -188,6 +199,7 @@ Options options_of(const CommandLine& line) {
   if (line.has("-x") && line.value("-x").empty()) throw UsageError("-x: no targets");
   options.targets =
       parse_targets(line.targets().empty() ? line.value("-w") : line.targets(), line.value("-x"));
+  become(line, options.targets);
   if (options.verb == Verb::kDoctor) refuse_paths(options.targets);
   if (is_run) take_command(line, options);
   options.fan_out = number(line, "-f", kFanOutMax).value_or(options.fan_out);

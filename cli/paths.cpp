@@ -20,8 +20,8 @@ Error cancelled() {
 }
 
 // Names the hop that is to blame, which may be further up.
-Error blame(const Target& hop, Error error) {
-  if (error.error_class != ErrorClass::kCancelled && !error.text.starts_with(kHopIs))
+Error blame(const Target& hop, Error error, bool is_itself) {
+  if (!is_itself && error.error_class != ErrorClass::kCancelled && !error.text.starts_with(kHopIs))
     error.text = cat(kHopIs, hop.name, ": ", error.text);
   return error;
 }
@@ -94,13 +94,17 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
     return id;
   }
   const Target& hop = *target.hop;
+  const bool is_itself = target.shown == hop.name;  // to the person: -b
   node.hop = use(
       hop, true,
-      [this, id, &hop](const Result<Child>& child) {
+      [this, id, &hop, is_itself](const Result<Child>& child) {
         if (child) return start_at(id, child->id, child->hello.architecture);
-        on_hop_gone(id, blame(hop, child.error()));
+        on_hop_gone(id, blame(hop, child.error(), is_itself));
       },
-      [this, id, &hop](ContextId, const Error& error) { on_hop_gone(id, blame(hop, error)); }, nullptr);
+      [this, id, &hop, is_itself](ContextId, const Error& error) {
+        on_hop_gone(id, blame(hop, error, is_itself));
+      },
+      nullptr);
   return id;
 }
 
@@ -338,7 +342,7 @@ std::vector<Child> Paths::hops_of(Id id) const {
 
 std::string Paths::name_of(ContextId context) const {
   for (const auto& [id, node] : nodes_)
-    if (node.child && node.child->id == context) return node.target.name;
+    if (node.child && node.child->id == context) return shown_name(node.target);
   return {};
 }
 

@@ -32,7 +32,8 @@ constexpr std::size_t kAheadMax = 64;  // plans begun and not written yet; bound
 TargetPlan::Step step_of(const Target& target) {
   const std::string name = last_name(target), hop = target.hop ? target.hop->name : "";
   if (target.method == Method::kContainer) return container_step(container_of(target), hop);
-  return target.method == Method::kSudo ? sudo_step(name, target.user, hop) : local_step(name, hop);
+  if (!is_become(target)) return local_step(name, hop);
+  return become_step(name, target.method, target.user, hop, target.shown.empty() ? "" : "-b");
 }
 
 class Planner {
@@ -109,7 +110,7 @@ class Planner {
     while (!is_over_ && next_ < options_.targets.targets.size() && jobs_.size() + unwritten_ < kAheadMax) {
       const Index index = next_++;
       Job& job = jobs_[index];
-      job.plan.target = target(index).name;
+      job.plan.target = shown_name(target(index));
       job.began = loop_.now();
       if (const Target& first = first_of(target(index)); first.method != Method::kSsh) {
         job.plan.route.push_back(step_of(first));

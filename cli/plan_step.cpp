@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
-#include "transports/sudo.h"
+#include "transports/su.h"
 
 namespace banyan::cli {
 namespace {
@@ -216,16 +216,25 @@ TargetPlan::Step local_step(const std::string& name, std::string_view hop) {
           text("backend", "", "a pipe needs none")};
 }
 
-TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std::string_view hop) {
-  const std::string line = joined(sudo_argv(user, "..."));
+TargetPlan::Step become_step(const std::string& name, Method method, const std::string& user,
+                             std::string_view hop, std::string_view because) {
+  const bool is_su = method == Method::kSu;
+  std::string line;
+  for (const std::string& word : is_su                     ? su_argv(user, "...")
+                                 : method == Method::kDoas ? doas_argv(user, "...")
+                                                           : sudo_argv(user, "..."))
+    if (word != "-n") line += cat(line.empty() ? "" : " ", word);
+  const std::string who(because.empty() ? kTarget : because);
   TargetPlan::Step step = local_step(name, hop);
   for (PlanChoice& choice : step) {
-    if (choice.key == "method") choice.values = {"sudo"};
-    if (choice.key == "user") choice = text("user", user, std::string(kTarget));
+    if (choice.because == kTarget) choice.because = who;
+    if (choice.key == "method") choice.values = {std::string(method_name(method))};
+    if (choice.key == "user") choice = text("user", user, who);
   }
   step.push_back(
       text("command", line, hop.empty() ? "run by our own user" : cat("run by the user of ", hop)));
-  step.push_back(text("password", "", "none is given: -n, and where sudo wants one the target fails"));
+  step.push_back(text("password", is_su ? cat("of ", user) : std::string("of who runs it"),
+                      cat("if ", method_name(method), " wants one: asked for then, or before all with -K")));
   return step;
 }
 

@@ -14,8 +14,9 @@ namespace banyan::cli {
 
 // `hop`: the path of the context it lies beneath; empty: the root.
 TargetPlan::Step local_step(const std::string& name, std::string_view hop = {});
-// The same as `user`, by sudo.
-TargetPlan::Step sudo_step(const std::string& name, const std::string& user, std::string_view hop = {});
+// The same as `user`. `because`: who says so; empty: the target.
+TargetPlan::Step become_step(const std::string& name, Method method, const std::string& user,
+                             std::string_view hop = {}, std::string_view because = {});
 
 // Into a container, by the first of its ways that is open.
 TargetPlan::Step container_step(const ContainerTarget& target, std::string_view hop = {});

@@ -12,7 +12,6 @@
 #include "core/text.h"
 #include "transports/jump.h"
 #include "transports/local.h"
-#include "transports/sudo.h"
 
 namespace banyan::cli {
 namespace {
@@ -231,7 +230,8 @@ void Reach::try_now(Id id, bool may_guess) {
   if (target.method == Method::kLocal) {
     recipe = local(target.name, options.connect_timeout);
   } else if (is_become(target)) {
-    recipe = sudo({target.name, target.user, own_locale()}, nonce, way.guess, options.connect_timeout);
+    recipe = recipe_to_become(target, {target.name, target.user, own_locale()}, nonce, way.guess,
+                              options.connect_timeout);
     way.answerer = becoming_.let_ask(target, recipe);
   } else if (target.method == Method::kContainer) {
     recipe = container_recipe(target, nonce, options.connect_timeout, way.not_entered);

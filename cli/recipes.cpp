@@ -4,7 +4,7 @@
 
 #include "core/assert.h"
 #include "transports/local.h"
-#include "transports/sudo.h"
+#include "transports/su.h"
 
 namespace banyan::cli {
 
@@ -16,7 +16,14 @@ Recipe recipe_beneath(const Target& target, std::uint64_t nonce, std::string_vie
   if (target.method == Method::kContainer) return container_recipe(target, nonce, left, not_entered);
   // It is what the hop says of itself.
   const std::string_view expected = is_architecture(architecture) ? architecture : std::string_view();
-  return sudo({name, target.user, {}}, nonce, expected, left);
+  return recipe_to_become(target, {name, target.user, {}}, nonce, expected, left);
+}
+
+Recipe recipe_to_become(const Target& target, const SudoTarget& as, std::uint64_t nonce,
+                        std::string_view architecture, Nanos left) {
+  if (target.method == Method::kSu) return su(as, nonce, architecture, left);
+  if (target.method == Method::kDoas) return doas(as, nonce, architecture, left);
+  return sudo(as, nonce, architecture, left);
 }
 
 ContainerTarget container_of(const Target& target) {
@@ -37,7 +44,9 @@ bool has_second_try(const Target& target) {
 Error error_of_start(const Target& target, Error error, std::string_view not_entered) {
   if (target.method == Method::kContainer)
     return error_of_container(std::move(error), container_of(target), not_entered);
-  return target.method == Method::kSudo ? error_of_sudo(std::move(error), target.user) : error;
+  if (!is_become(target)) return error;
+  if (target.method == Method::kSudo) return error_of_sudo(std::move(error), target.user);
+  return error_of_su(std::move(error), method_name(target.method), target.user);
 }
 
 }  // namespace banyan::cli

@@ -7,6 +7,7 @@
 
 #include "cli/targets.h"
 #include "parent/recipe.h"
+#include "transports/sudo.h"
 
 namespace banyan::cli {
 
@@ -21,6 +22,11 @@ Recipe container_recipe(const Target& target, std::uint64_t nonce, Nanos left, s
 
 // Whether a start whose guess was wrong can be tried without it.
 bool has_second_try(const Target& target);
+
+// How somebody becomes another user, by the target's method, so far without a question.
+// REQUIRES: that is what the target is for.
+Recipe recipe_to_become(const Target& target, const SudoTarget& as, std::uint64_t nonce,
+                        std::string_view architecture, Nanos left);
 
 // An error of a start, that of a first one too, in the words of its method.
 Error error_of_start(const Target& target, Error error, std::string_view not_entered = {});

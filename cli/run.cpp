@@ -41,7 +41,7 @@ bool Run::forwards_stdin() const {
 }
 
 void Run::start_work(Index index, const Child& child) {
-  const std::string& name = target(index).name;
+  const std::string& name = shown_name(target(index));
   output_.start(name, child.id, route(index), child.method);
   Work& work = works_[index];
   work.streams = std::make_unique<Output::Streams>(output_, name);
@@ -147,7 +147,7 @@ void Run::on_outcome(Index index, const ExecOutcome& outcome) {
                   Verdict::kNotStarted, since);
   }
   end_work(index);
-  output_.exit(target(index).name, signal ? std::nullopt : std::optional(ending.code), signal, text,
+  output_.exit(shown_name(target(index)), signal ? std::nullopt : std::optional(ending.code), signal, text,
                loop_.now() - since);
   conclude(index, ending);
 }
@@ -194,7 +194,7 @@ void Run::start_input(Index index) {
 void Run::on_input_failed(Index index, int error) {
   if (!is_working(index)) return;
   end_work(index);
-  output_.fail(target(index).name, route(index),
+  output_.fail(shown_name(target(index)), route(index),
                make_error(ErrorClass::kIo, Phase::kCommand,
                           cat("standard input cannot be read: ", std::string_view(std::strerror(error))),
                           Started::kUnknown),

@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "cli/printable.h"
 #include "cli/target_names.h"
+#include "core/assert.h"
 #include "core/text.h"
 
 namespace banyan::cli {
 namespace {
 
-constexpr std::string_view kSudoMethod = "sudo:", kRootBySudo = "sudo";
+// "sudo:postgres", or "sudo" for root.
+constexpr Method kBecomeMethods[] = {Method::kSudo, Method::kSu, Method::kDoas};
 
 bool is_plain(char c) {
   return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '_' || c == '-';
@@ -44,20 +47,30 @@ bool is_local_name(std::string_view name) {
   return name.starts_with(kLocal) && std::ranges::all_of(name.substr(kLocal.size()), is_digit);
 }
 
-bool is_sudo_name(std::string_view name) {
-  return name == kRootBySudo || name.starts_with(kSudoMethod);
+std::optional<Method> become_method(std::string_view name) {
+  for (const Method method : kBecomeMethods) {
+    const std::string_view word = method_name(method);
+    if (name.starts_with(word) && (name.size() == word.size() || name[word.size()] == ':')) return method;
+  }
+  return std::nullopt;
 }
 
-// "sudo:postgres", or "sudo" for root.
-Target parse_sudo(std::string_view name) {
+// Nobody is called by digits only, and who means a port of a host would become somebody.
+void check_become_user(std::string_view user) {
+  check_user(user);
+  if (std::ranges::all_of(user, is_digit))
+    throw UsageError(cat("user '", user, "': a name is wanted, not a number"));
+}
+
+Target parse_become(std::string_view name, Method method) {
   Target target;
   target.name = name;
-  target.method = Method::kSudo;
-  target.user = name == kRootBySudo ? "root" : name.substr(kSudoMethod.size());
+  target.method = method;
+  const std::string_view word = method_name(method);
+  target.user = name.size() == word.size() ? "root" : name.substr(word.size() + 1);
   check_user(target.user);
-  // Nobody is called by digits only, and who means a port of a host would become somebody.
   if (std::ranges::all_of(target.user, is_digit))
-    refuse_target(name, cat("sudo:USER takes a user's name; a host called sudo is ssh:", name));
+    refuse_target(name, cat(word, ":USER takes a user's name; a host called ", word, " is ssh:", name));
   return target;
 }
 
@@ -107,7 +120,7 @@ bool says_ssh(std::string_view name) {
 // One component.
 Target parse_step(const std::string& name) {
   if (name.size() > kTargetNameMax) refuse_target(name, cat("longer than ", kTargetNameMax, " characters"));
-  if (is_sudo_name(name)) return parse_sudo(name);
+  if (const std::optional<Method> method = become_method(name)) return parse_become(name, *method);
   if (const Engine* engine = engine_of(name)) return parse_container(name, *engine);
   Target target;
   target.name = name;
@@ -185,13 +198,15 @@ class Parser {
 // Two ways to write the same name are one to -x.
 std::string plain_name(const Target& target) {
   // Most names are plain.
-  if (target.name.find(kRootBySudo) == std::string::npos && target.name.find(kSshMethod) == std::string::npos)
+  const auto has = [&target](std::string_view word) { return target.name.find(word) != std::string::npos; };
+  if (!has(kSshMethod) &&
+      !std::ranges::any_of(kBecomeMethods, [&](Method method) { return has(method_name(method)); }))
     return target.name;
   std::string name = last_name(target);
-  if (target.method == Method::kSudo) name = cat(kSudoMethod, target.user);
+  if (is_become(target)) name = cat(method_name(target.method), ":", target.user);
   if (target.method == Method::kSsh && says_ssh(name)) {
     const std::string_view rest = std::string_view(name).substr(kSshMethod.size());
-    if (!is_sudo_name(rest) && !is_local_name(rest) && !says_ssh(rest)) name = std::string(rest);
+    if (!become_method(rest) && !is_local_name(rest) && !says_ssh(rest)) name = std::string(rest);
   }
   return target.hop ? cat(plain_name(*target.hop), "/", name) : name;
 }
@@ -251,6 +266,25 @@ class Exclusion {
 };
 
 }  // namespace
+
+std::string_view method_name(Method method) {
+  ASSERT(method == Method::kSudo || method == Method::kSu || method == Method::kDoas);
+  return method == Method::kSudo ? "sudo" : method == Method::kSu ? "su" : "doas";
+}
+
+void become_everywhere(TargetSet& set, Method method, std::string_view user) {
+  check_become_user(user);
+  for (Target& target : set.targets) {
+    Target made;
+    made.shown = target.name;
+    made.name = cat(target.name, "/", method_name(method), ":", user);
+    if (made.name.size() > kTargetPathMax) refuse_target(made.name, "with -b it is too long");
+    made.method = method;
+    made.user = user;
+    made.hop = std::make_shared<const Target>(std::move(target));
+    target = std::move(made);
+  }
+}
 
 std::string last_name(const Target& target) {
   return target.hop ? target.name.substr(target.hop->name.size() + 1) : target.name;

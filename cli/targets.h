@@ -26,21 +26,24 @@ constexpr std::size_t kPathDepthMax = 100;     // contexts of one path: a tree m
 enum class Method : std::uint8_t {
   kSsh,    // on another host
   kLocal,  // on the same machine, over a pipe
-  kSudo,   // the same, as another user
+  kSudo,   // the same, as another user, by sudo
+  kSu,     // by su
+  kDoas,   // by doas
   kContainer,
 };
 
 struct Target {
   std::string name;  // as the person would type it, the whole path; unique within a set
   Method method = Method::kSsh;
-  // kSsh: empty is what ssh's configuration says; kSudo: who it becomes, never empty; kContainer: empty is
-  // the container's own.
+  // kSsh: empty is what ssh's configuration says; of who becomes another: that one, never empty; kContainer:
+  // empty is the container's own.
   std::string user;
   std::string host;                             // kSsh: without brackets; else empty
   std::uint16_t port = 0;                       // 0: what ssh's configuration says
   std::shared_ptr<const Target> hop = nullptr;  // the context it lies beneath; null: the root
   Engine engine = Engine::kDocker;              // kContainer
   std::string container = {};                   // as that calls it
+  std::string shown = {};  // what it is called in all that is said; empty: its name. See become_everywhere()
   // What each is, and where; not whether they share the very same hop.
   bool operator==(const Target& other) const {
     const bool same_hop = hop == other.hop || (hop && other.hop && *hop == *other.hop);
@@ -51,7 +54,11 @@ struct Target {
 
 // It is another user on the same machine.
 inline bool is_become(const Target& target) {
-  return target.method == Method::kSudo;
+  return target.method == Method::kSudo || target.method == Method::kSu || target.method == Method::kDoas;
+}
+
+inline const std::string& shown_name(const Target& target) {
+  return target.shown.empty() ? target.name : target.shown;
 }
 
 // The first of its path: what we reach ourselves.
@@ -71,6 +78,12 @@ struct TargetSet {
 
 // Throws UsageError, also when `exclude` (may be empty) leaves nothing.
 TargetSet parse_targets(std::string_view expression, std::string_view exclude = {});
+
+// What -b means: each is that user beneath what was named, and is called as that. Throws UsageError.
+void become_everywhere(TargetSet& set, Method method, std::string_view user);
+
+// "sudo". REQUIRES: it becomes another user.
+std::string_view method_name(Method method);
 
 // The last name of its path: what the context above calls it.
 std::string last_name(const Target& target);

@@ -74,6 +74,12 @@ struct Recipe {
     // it (parent/entry.h). An error with `wrong_guess`: it may not be entered, and nothing has happened.
     kNamespaces,
   };
+  // Of a transport that asks there and nowhere else (parent/transport_terminal.h).
+  enum class Terminal : std::uint8_t {
+    kNone,
+    kControlling,
+    kInput,  // the same, and its standard input; the channel's is kLinkDescriptor
+  };
   std::string name;    // of the new context, for people: "web1"
   std::string method;  // "local", "ssh", ...
   Boot boot = Boot::kImage;
@@ -88,6 +94,7 @@ struct Recipe {
   std::shared_ptr<Answerer> answerer;
   ContextId answered_by = 0;
   Handle answered_at = 0;
+  Terminal terminal = Terminal::kNone;
   std::vector<Symptom> symptoms;
   std::shared_ptr<CarrierSource> source;  // null: a process of ours
   Deadlines deadlines;

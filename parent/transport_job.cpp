@@ -70,6 +70,12 @@ Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_process(Fd far_end)
   for (const std::string& word : recipe_.argv) argv.push_back(in_place(word));
   std::vector<std::pair<std::string, std::string>> environment;
   for (const auto& [name, value] : recipe_.environment) environment.emplace_back(name, in_place(value));
+  if (terminal_) {
+    // Who is started there may not look us up by our number: a root that holds a secret is closed to it.
+    argv.insert(argv.begin(), "/proc/self/exe");
+    const bool is_input = recipe_.terminal == Recipe::Terminal::kInput;
+    environment.emplace_back(kTerminalVariable, cat(terminal_->path(), is_input ? " in" : ""));
+  }
   const SpawnPlan plan(argv, ProcessCarrier::options(std::move(environment)));
   pid_t pid = 0;
   auto carrier =
@@ -84,15 +90,22 @@ Result<Done> Runner::TransportJob::open_back_channel() {
     if (!file) return file.error();
     file_ = std::move(*file);
   }
-  if (!recipe_.answerer && recipe_.answered_at == 0) return Done{};
-  if (!recipe_.answerer)
+  if (!recipe_.answerer && recipe_.answered_at != 0)
     elsewhere_ = std::make_unique<RemoteAnswerer>(runner_.router_, recipe_.answered_by, recipe_.answered_at);
-  Answerer& answerer = recipe_.answerer ? *recipe_.answerer : *elsewhere_;
+  Answerer* answerer = recipe_.answerer ? recipe_.answerer.get() : elsewhere_.get();
+  if (recipe_.terminal != Recipe::Terminal::kNone) {
+    auto terminal =
+        TransportTerminal::open(runner_.loop_, answerer, [this](bool asks) { on_carrier_asks(asks); });
+    if (!terminal) return terminal.error();
+    terminal_ = std::move(*terminal);
+    return Done{};
+  }
+  if (answerer == nullptr) return Done{};
   bool by_name = false;
   for (const auto& [name, value] : recipe_.environment)
     by_name = by_name || value.find(kNamePlace) != value.npos;
   auto opened = BackChannel::open(
-      runner_.loop_, answerer, [this](bool asks) { on_carrier_asks(asks); },
+      runner_.loop_, *answerer, [this](bool asks) { on_carrier_asks(asks); },
       by_name ? BackChannel::Reached::kByName : BackChannel::Reached::kByPath);
   if (!opened) return opened.error();
   back_channel_ = std::move(*opened);
@@ -109,6 +122,8 @@ std::string Runner::TransportJob::in_place(std::string text) const {
 void Runner::TransportJob::note_phase(Phase phase) {
   entered_ = runner_.loop_.now();
   if (recipe_.journal) recipe_.journal->enter(phase, entered_);
+  // Whatever is printed now, or unseen, is no question of the transport's.
+  if (terminal_ && phase > Phase::kShell) terminal_->mute();
   if (phase != Phase::kLink) return;
   complaints_.append(asides_.finish());
   handshake_.reset();
@@ -195,6 +210,7 @@ void Runner::TransportJob::close_channel() {
   unwatch();
   // Who waits there for an answer would not end: a sudo that we may not kill waits for its askpass program.
   back_channel_.reset();
+  if (terminal_) terminal_->hang_up();
   Job::close_channel();
 }
 
@@ -203,6 +219,7 @@ void Runner::TransportJob::close_channel() {
 void Runner::TransportJob::on_carrier_text(std::string_view text) {
   if (recipe_.journal && !is_up()) recipe_.journal->say(text, runner_.loop_.now());
   Job::on_carrier_text(asides_.feed(text));
+  if (terminal_) terminal_->look();
 }
 
 void Runner::TransportJob::on_carrier_end(const Carrier::Ending& ending) {

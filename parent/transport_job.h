@@ -9,6 +9,7 @@
 #include "parent/back_channel.h"
 #include "parent/handshake.h"
 #include "parent/runner_job.h"
+#include "parent/transport_terminal.h"
 
 namespace banyan {
 
@@ -50,6 +51,7 @@ class Runner::TransportJob final : public Runner::Job {
   bool is_obtaining_ = false;            // the image
   std::unique_ptr<Answerer> elsewhere_;  // answers what the transport's processes ask, if that is not ours
   std::unique_ptr<BackChannel> back_channel_;
+  std::unique_ptr<TransportTerminal> terminal_;
   std::optional<PrivateFile> file_;
   Nanos asked_since_ = 0;  // since when a person is asked
   Nanos entered_ = 0;      // when the phase began, or went on after a question

@@ -6,7 +6,7 @@ namespace banyan {
 
 namespace {
 
-constexpr std::uint32_t kFields = 12, kSymptomFields = 4;
+constexpr std::uint32_t kFields = 13, kSymptomFields = 4;
 
 // Those that are not in every request, in the order in which they are written.
 constexpr Nanos Deadlines::*kDeadlines[] = {
@@ -38,7 +38,7 @@ void pack_transport(Packer& out, const Recipe& recipe) {
   out.array(kDeadlineCount);
   for (const auto deadline : kDeadlines) pack_duration(out, recipe.deadlines.*deadline);
   out.bytes(as_bytes(recipe.asides)).bytes(as_bytes(recipe.file));
-  out.number(recipe.answered_by).number(recipe.answered_at);
+  out.number(recipe.answered_by).number(recipe.answered_at).number(std::uint8_t(recipe.terminal));
   out.boolean(recipe.boot == Recipe::Boot::kNamespaces);
 }
 
@@ -67,6 +67,7 @@ bool take_transport(Unpacker& in, Recipe& recipe) {
   recipe.file = take_string(in);
   recipe.answered_by = ContextId(in.number(UINT32_MAX));
   recipe.answered_at = in.number();
+  recipe.terminal = Recipe::Terminal(in.number(std::uint64_t(Recipe::Terminal::kInput)));
   recipe.boot = in.boolean() ? Recipe::Boot::kNamespaces : Recipe::Boot::kStage0;
   return !recipe.argv.empty() && recipe.file.size() <= kRecipeFileMax;
 }

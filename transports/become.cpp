@@ -191,8 +191,13 @@ void BecomeSecrets::accepted(StartId id) {
 // --- one start ---
 
 BecomeAnswerer::BecomeAnswerer(BecomeSecrets& secrets, const BecomeScope& scope, std::string name,
-                               std::uint64_t token, std::uint64_t prompt)
-    : secrets_(secrets), name_(std::move(name)), method_(scope.method), token_(token), prompt_(prompt) {
+                               std::uint64_t token, std::uint64_t prompt, bool on_terminal)
+    : secrets_(secrets),
+      name_(std::move(name)),
+      method_(scope.method),
+      token_(token),
+      prompt_(prompt),
+      on_terminal_(on_terminal) {
   start_ = secrets_.open(scope, name_);
 }
 
@@ -215,9 +220,10 @@ std::string BecomeAnswerer::prompt() const {
 void BecomeAnswerer::ask(std::uint32_t, Bytes question, OnAnswer on_answer) {
   const std::string_view all = as_text(question);
   const std::size_t end = all.find('\0');
-  if (end == all.npos || all.substr(0, end) != token() || error_ || asked_ != 0) return on_answer({});
-  const std::string_view text = all.substr(end + 1);
-  if (text.find(prompt()) == text.npos) return ask_person(text, std::move(on_answer));
+  const bool has_token = end != all.npos && all.substr(0, end) == token();
+  if (!(on_terminal_ || has_token) || error_ || asked_ != 0) return on_answer({});
+  const std::string_view text = all.substr(std::min(end, all.size() - 1) + 1);
+  if (!on_terminal_ && text.find(prompt()) == text.npos) return ask_person(text, std::move(on_answer));
   if (!std::exchange(has_asked_, true)) return ask_for_password(std::move(on_answer));
   if (was_given_) refuse();
   on_answer({});

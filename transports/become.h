@@ -104,8 +104,9 @@ class BecomeSecrets {
 // Answers what the processes of one start ask.
 class BecomeAnswerer final : public Answerer {
  public:
+  // `on_terminal`: who asks does so on a terminal of its own, for a password and nothing else.
   BecomeAnswerer(BecomeSecrets& secrets, const BecomeScope& scope, std::string name, std::uint64_t token,
-                 std::uint64_t prompt);
+                 std::uint64_t prompt, bool on_terminal);
   BecomeAnswerer(const BecomeAnswerer&) = delete;
   BecomeAnswerer& operator=(const BecomeAnswerer&) = delete;
   ~BecomeAnswerer() override;
@@ -127,6 +128,7 @@ class BecomeAnswerer final : public Answerer {
   BecomeSecrets& secrets_;
   const std::string name_, method_;
   const std::uint64_t token_, prompt_;
+  const bool on_terminal_;
   BecomeSecrets::StartId start_ = 0;
   Asker::Id asked_ = 0;  // beside the password
   bool has_asked_ = false, was_given_ = false;

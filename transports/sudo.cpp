@@ -34,17 +34,17 @@ bool is_plain_locale(std::string_view locale) {
   });
 }
 
+}  // namespace
+
 // What is done as the new user before stage 0. sudo keeps the folder it was started in, which may be closed
 // to that user: then home, as after a login. LC_ALL was for sudo's own words and it hands that on, and all of
 // stage 0 as SUDO_COMMAND; with what it was to ask by, where sudoers keeps the environment.
-std::string prelude(const SudoTarget& target) {
+std::string become_prelude(const SudoTarget& target) {
   const std::string locale =
       is_plain_locale(target.locale) ? cat("export LC_ALL=", target.locale) : std::string("unset LC_ALL");
   return cat("cd . 2>/dev/null || cd 2>/dev/null || cd /; unset SUDO_COMMAND OLDPWD SUDO_ASKPASS ",
              kVisitVariable, "; ", locale, "; ");
 }
-
-}  // namespace
 
 std::vector<std::string> sudo_argv(std::string_view user, std::string_view line) {
   ASSERT(!user.empty() && user.front() != '-');
@@ -114,7 +114,7 @@ Recipe sudo(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
   recipe.boot = Recipe::Boot::kStage0;
   recipe.nonce = nonce;
   recipe.architecture = architecture;
-  recipe.argv = sudo_argv(target.user, cat(prelude(target), stage0_command(nonce, architecture)));
+  recipe.argv = sudo_argv(target.user, cat(become_prelude(target), stage0_command(nonce, architecture)));
   recipe.environment.emplace_back("LC_ALL", "C");  // so that its words are those of the table
   recipe.symptoms = sudo_symptoms(target.user);
   recipe.deadlines.until_ready = recipe.deadlines.auth + recipe.deadlines.shell;

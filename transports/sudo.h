@@ -35,6 +35,9 @@ Recipe sudo(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
 // The same, which asks. The recipe still wants its answerer.
 void let_ask(Recipe& recipe, const SudoAsks& asks);
 
+// What is done as the new user before stage 0, by whatever method.
+std::string become_prelude(const SudoTarget& target);
+
 // The argument vector that runs `line` as that user, in /bin/sh.
 std::vector<std::string> sudo_argv(std::string_view user, std::string_view line);
 

@@ -250,17 +250,25 @@ TEST_CASE("the text has a line for each value, and escapes what comes from elsew
 }
 
 TEST_CASE("a plan says what sudo will run, by whom and on which machine") {
-  const Decided here(sudo_step("sudo:postgres", "postgres"));
+  const Decided here(become_step("sudo:postgres", Method::kSudo, "postgres"));
   CHECK(here["method"] == "sudo <- the target");
   CHECK(here["user"] == "postgres <- the target");
   CHECK(here["host"] == " <- this machine");
   CHECK(here["mode"] == "direct <- the target");
-  CHECK(here["command"] == "sudo -n -H -u postgres -- /bin/sh -c ... <- run by our own user");
-  const Decided beneath(sudo_step("sudo", "root", "web1"));
+  CHECK(here["command"] == "sudo -H -u postgres -- /bin/sh -c ... <- run by our own user");
+  const Decided beneath(become_step("sudo", Method::kSudo, "root", "web1"));
   CHECK(beneath["user"] == "root <- the target");
   CHECK(beneath["host"] == " <- the machine of web1");
   CHECK(beneath["mode"].starts_with("relay <- web1 "));
-  CHECK(beneath["command"] == "sudo -n -H -u root -- /bin/sh -c ... <- run by the user of web1");
+  CHECK(here["password"] == "of who runs it <- if sudo wants one: asked for then, or before all with -K");
+  const Decided by_su(become_step("su:db", Method::kSu, "db", "web1", "-b"));
+  CHECK(by_su["method"] == "su <- -b");
+  CHECK(by_su["user"] == "db <- -b");
+  CHECK(by_su["command"] == "su -s /bin/sh -c ... db <- run by the user of web1");
+  CHECK(by_su["password"].starts_with("of db <- "));
+  const Decided by_doas(become_step("doas", Method::kDoas, "root"));
+  CHECK(by_doas["command"] == "doas -u root /bin/sh -c ... <- run by our own user");
+  CHECK(beneath["command"] == "sudo -H -u root -- /bin/sh -c ... <- run by the user of web1");
 }
 
 TEST_CASE(

@@ -87,6 +87,14 @@ TEST_CASE("a name is taken apart into user, host and port") {
       {"sudo:ann@corp.example", Method::kSudo, "ann@corp.example", "", 0},
       {"sudo:sudo", Method::kSudo, "sudo", "", 0},
       {"sudo", Method::kSudo, "root", "", 0},
+      {"su:postgres", Method::kSu, "postgres", "", 0},
+      {"su", Method::kSu, "root", "", 0},
+      {"doas:postgres", Method::kDoas, "postgres", "", 0},
+      {"doas", Method::kDoas, "root", "", 0},
+      {"su1", Method::kSsh, "", "su1", 0},
+      {"sus", Method::kSsh, "", "sus", 0},
+      {"ssh:su", Method::kSsh, "", "su", 0},
+      {"ssh:doas:22", Method::kSsh, "", "doas", 22},
       {"sudo1", Method::kSsh, "", "sudo1", 0},
       {"sudoers", Method::kSsh, "", "sudoers", 0},
       {"ann@sudo", Method::kSsh, "ann", "sudo", 0},
@@ -171,6 +179,8 @@ TEST_CASE("a user to become is on the allow-list, and is no number") {
       {"web1/sudo:;reboot", "user '"},
       {"web1/sudo:", "user '"},
       {"sudo:22", "ssh:sudo:22"},
+      {"su:22", "ssh:su:22"},
+      {"doas:-C", "user '"},
       {"web1/sudo:0", "a user's name"},
   };
   for (const auto& row : table) {
@@ -190,6 +200,7 @@ TEST_CASE("-x leaves out who one becomes by name, however it is written, and wha
   CHECK(names("ssh:web1,root@web1,ssh:root@web2,web3", "web[1-2]") == "web3");
   CHECK(names("web1:22,ssh:web2", "ssh:web1:22") == "ssh:web2");
   CHECK(names("ssh:sudo,sudo", "sudo") == "ssh:sudo");
+  CHECK(names("su,sudo,su:root,doas", "su") == "sudo doas");
   CHECK(names("ssh:local,local", "local") == "ssh:local");
   CHECK(parse_targets("sudo,web1", "sudo:root,sudo:app").not_excluded ==
         std::vector<std::string>{"sudo:app"});
@@ -393,4 +404,21 @@ TEST_CASE("a complaint shows the name without its control characters") {
   CHECK(complaint("we\x1b]52;c;x\x07"
                   "b")
             .find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("to become another user everywhere is to be one beneath each target, under its name") {
+  TargetSet set = parse_targets("ann@web1:22,local,gw/db1");
+  become_everywhere(set, Method::kDoas, "app");
+  REQUIRE(set.targets.size() == 3);
+  const Target& first = set.targets[0];
+  CHECK(first.name == "ann@web1:22/doas:app");
+  CHECK(shown_name(first) == "ann@web1:22");
+  CHECK(last_name(first) == "doas:app");
+  CHECK(first.method == Method::kDoas);
+  CHECK(first.user == "app");
+  CHECK(*first.hop == parse_targets("ann@web1:22").targets[0]);
+  CHECK(shown_name(*first.hop) == "ann@web1:22");
+  CHECK(set.targets[2].name == "gw/db1/doas:app");
+  for (const char* user : {"", "-u", "0", "a b", "$(id)"})
+    CHECK_THROWS_AS(become_everywhere(set, Method::kSu, user), UsageError);
 }

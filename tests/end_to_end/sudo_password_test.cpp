@@ -4,59 +4,11 @@
 // one that is another.
 #include <nlohmann/json.hpp>
 
-#include "tests/end_to_end/other_users.h"
+#include "tests/end_to_end/passwords.h"
 #include "tests/end_to_end/person.h"
 
 using namespace banyan::test;
 using banyan::cat;
-
-namespace {
-
-constexpr const char* kWants = "Defaults env_reset, use_pty\nann ALL=(ALL) ALL\n";
-const Words kPerson = {"SSH_ASKPASS=/mnt/person", "SSH_ASKPASS_REQUIRE=force"};
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() { REQUIRE(::mkdtemp(path_.data()) != nullptr); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_ = "/tmp/banyan-tried-XXXXXX";
-};
-
-// Where sudo wants ann's password, which the person says. What PAM is given is in "tried", in that folder.
-struct Scene {
-  TemporaryFolder folder;
-  World world;
-  Scene() {
-    world.sudoers = kWants;
-    world.have_passwords = true;
-    world.answer = kBecomePassword;
-    world.auth =
-        "auth optional pam_exec.so expose_authtok quiet seteuid /mnt/note\nauth required pam_unix.so "
-        "try_first_pass\n";
-    world.setup = cat("printf '#!/bin/sh\\ntr -d \"\\\\0\" >>", folder.path(), "/tried; echo >>",
-                      folder.path(), "/tried\\n' >/mnt/note\nchmod 755 /mnt/note\n");
-  }
-  Finished run(const Words& arguments, const Words& environment = kPerson) const {
-    return run_in(world, arguments, {}, environment);
-  }
-  std::vector<std::string> tried() const { return lines_of(read_file(folder.path() + "/tried")); }
-};
-
-// A `sudo` that says what it likes, first in PATH.
-void stand_in(World& world, const std::string& script) {
-  world.setup += cat("mkdir /mnt/first\ncat >/mnt/first/sudo <<'END'\n#!/bin/sh\n", script,
-                     "\nEND\nchmod 755 /mnt/first/sudo\n");
-  world.path = cat("/mnt/first:", std::string_view(std::getenv("PATH")));
-}
-// What is left of its arguments is what sudo is to run.
-constexpr const char* kSkipOptions = "while [ \"$1\" != -- ]; do shift; done; shift\n";
-
-}  // namespace
 
 TEST_CASE("a sudo that wants a password is given it, once, here and beneath a hop") {
   if (!can_test()) return;

@@ -1,0 +1,133 @@
+#include "transports/su.h"
+
+#include <utility>
+
+#include "core/text.h"
+#include "parent/api/stage0.h"
+#include "parent/transport_terminal.h"
+
+namespace banyan {
+namespace {
+
+constexpr std::string_view kAccount = "see about the account, on that machine: chage -l USER";
+constexpr std::string_view kPassword = "check the password, by hand, on that machine";
+constexpr std::string_view kInstallation =
+    "on that machine it must belong to root, be setuid, and lie on a file system that allows that";
+
+struct Row {
+  std::string_view text;
+  ErrorClass error_class;
+  std::string_view remedy;
+};
+
+template <std::size_t N>
+std::vector<Symptom> symptoms(const Row (&rows)[N]) {
+  std::vector<Symptom> made;
+  for (const Row& row : rows)
+    made.push_back({std::string(row.text), Phase::kBecome, row.error_class, std::string(row.remedy)});
+  return made;
+}
+
+Recipe begin(std::string_view method, const SudoTarget& target, std::uint64_t nonce,
+             std::string_view architecture, Nanos connect_timeout) {
+  Recipe recipe;
+  recipe.name = target.name;
+  recipe.method = method;
+  recipe.boot = Recipe::Boot::kStage0;
+  recipe.nonce = nonce;
+  recipe.architecture = architecture;
+  recipe.environment.emplace_back("LC_ALL", "C");  // so that its words are those of the table
+  recipe.deadlines.until_ready = recipe.deadlines.auth + recipe.deadlines.shell;
+  recipe.deadlines.total = connect_timeout;
+  return recipe;
+}
+
+}  // namespace
+
+std::vector<std::string> su_argv(std::string_view user, std::string_view line) {
+  ASSERT(!user.empty() && user.front() != '-');
+  return {"su", "-s", "/bin/sh", "-c", std::string(line), std::string(user)};
+}
+
+std::vector<std::string> doas_argv(std::string_view user, std::string_view line) {
+  ASSERT(!user.empty() && user.front() != '-');
+  return {"doas", "-n", "-u", std::string(user), "/bin/sh", "-c", std::string(line)};
+}
+
+Recipe su(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
+          Nanos connect_timeout) {
+  Recipe recipe = begin("su", target, nonce, architecture, connect_timeout);
+  recipe.argv = su_argv(target.user, cat("exec <&", kLinkDescriptor, " ", kLinkDescriptor, "<&-; ",
+                                         become_prelude(target), stage0_command(nonce, architecture)));
+  recipe.terminal = Recipe::Terminal::kInput;
+  const std::string name = cat("check the name, on that machine: getent passwd ", target.user);
+  const Row rows[] = {
+      {"does not exist", ErrorClass::kRefused, name},
+      {"Unknown id", ErrorClass::kRefused, name},
+      {"account has expired", ErrorClass::kAuth, kAccount},
+      {"account expired", ErrorClass::kAuth, kAccount},
+      {"uthentication token", ErrorClass::kAuth, kAccount},
+      {"uthentication failure", ErrorClass::kAuth, kPassword},
+      {"ncorrect password", ErrorClass::kAuth, kPassword},
+      {"must be run from a terminal", ErrorClass::kRefused,
+       "PAM on that machine wants another terminal for su"},
+      {"ermission denied", ErrorClass::kRefused,
+       "PAM on that machine does not let this user do that (pam_wheel?)"},
+      {"must be suid", ErrorClass::kBootstrap, kInstallation},
+      {"annot set groups", ErrorClass::kBootstrap, kInstallation},
+      {"banyan: cannot start", ErrorClass::kBootstrap,
+       "install su on that machine, or see that it is in PATH"},
+  };
+  recipe.symptoms = symptoms(rows);
+  return recipe;
+}
+
+Recipe doas(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
+            Nanos connect_timeout) {
+  Recipe recipe = begin("doas", target, nonce, architecture, connect_timeout);
+  recipe.argv = doas_argv(target.user, cat(become_prelude(target), stage0_command(nonce, architecture)));
+  const std::string allow =
+      cat("allow it in doas.conf on that machine: permit nopass LOGIN as ", target.user);
+  const std::string ask = cat("start it where somebody can be asked, or ", allow);
+  const Row rows[] = {
+      {"unknown user", ErrorClass::kRefused, "check the name, on that machine"},
+      {"Operation not permitted", ErrorClass::kRefused, allow},
+      {"not enabled", ErrorClass::kRefused, allow},
+      {"uthentication required", ErrorClass::kAuth, ask},
+      {"uthorization required", ErrorClass::kAuth, ask},
+      {"tty is required", ErrorClass::kAuth, ask},
+      {"uthentication failed", ErrorClass::kAuth, kPassword},
+      {"uthorization failed", ErrorClass::kAuth, kPassword},
+      {"not installed setuid", ErrorClass::kBootstrap, kInstallation},
+      {"banyan: cannot start", ErrorClass::kBootstrap,
+       "install doas on that machine, or see that it is in PATH"},
+  };
+  recipe.symptoms = symptoms(rows);
+  return recipe;
+}
+
+void let_doas_ask(Recipe& recipe) {
+  ASSERT(recipe.argv.at(1) == "-n");
+  recipe.argv.erase(recipe.argv.begin() + 1);
+  recipe.terminal = Recipe::Terminal::kControlling;
+}
+
+Error error_of_su(Error error, std::string_view method, std::string_view user) {
+  // What has no phase of its own before the shell answers.
+  if (error.phase < Phase::kShell) error.phase = Phase::kBecome;
+  if (error.system_error == ENOENT)
+    error.remedy = cat("install ", method, " on that machine, or see that it is in PATH");
+  // Other words than those of the table: another version's, or another language's.
+  if (error.phase == Phase::kShell &&
+      error.text.find(cat("last words: ", method, ": ")) != std::string::npos) {
+    error.phase = Phase::kBecome;
+    error.error_class = ErrorClass::kRefused;
+    error.remedy.clear();
+  }
+  if (error.phase == Phase::kBecome && error.remedy.empty() && error.error_class != ErrorClass::kCancelled)
+    error.remedy = cat("see what it says by hand, on that machine: ",
+                       method == "su" ? cat("su ", user, " -c true") : cat("doas -u ", user, " true"));
+  return error;
+}
+
+}  // namespace banyan
