@@ -150,7 +150,7 @@ TEST_CASE("on a terminal whatever is asked unseen is the password, once") {
 }
 
 TEST_CASE("a person who says no ends it for all who are asked the same") {
-  World world({});
+  World world{std::deque<std::string>()};
   Start one(world), two(world, "web2");
   CHECK(one.answer() == "");
   CHECK(two.answer() == "");
