@@ -4,7 +4,7 @@
 // sealed memory (parent/entry.h): nothing of the container is run for that, so it needs neither a shell nor a
 // file system that can be written to. Else the engine's own exec runs stage 0 in there, as sudo does. Whoever
 // starts one tries the first; an error with `wrong_guess` says that nothing has happened and the second is
-// to be tried. See docs/design/007-containers.md.
+// to be tried. See docs/design/008-containers.md.
 #pragma once
 
 #include <cstdint>

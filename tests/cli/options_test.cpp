@@ -273,7 +273,7 @@ TEST_CASE("a slip is an error that says what to write") {
       {{"run", "web1", "--bogus", "--", "x"}, "--bogus is not known to this version"},
       {{"run", "local", "uname", "-a"}, "not expected: uname -a;"},
       {{"put", "web1", "./a", "/tmp"}, "'put' is not a verb"},
-      {{"run", "-b", "web1", "--", "x"}, "-b is not known"},
+      {{"run", "-B", "web1", "--", "x"}, "-B is not known"},
       {{"run", "-i", "inv", "web1", "--", "x"}, "-i is not known"},
       {{"run", "web1", "--limit", "a", "--", "x"}, "--limit is not known"},
       {{"run", "web1", "-p", "22", "--", "x"}, "write --port"},
