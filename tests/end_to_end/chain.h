@@ -25,7 +25,6 @@ class TestedChain : public Chain {
     for (const std::string& left : leftovers()) FAIL_CHECK("left in the chain: " << left);
   }
 
- private:
   static Options with_programs(Options options) {
     options.server = find_server("sshd");
     const std::string program = BANYAN_PROGRAM;

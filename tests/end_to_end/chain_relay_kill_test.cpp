@@ -97,7 +97,7 @@ TEST_CASE("when the command at the end of a chain of hops is killed its signal i
   TestedChain chain;
   RunAtHome run(chain,
                 {"run", "-F", Chain::kRelay, "A/B/C/D", "--json", "-n", "--sh", "echo up; exec sleep 600"});
-  run.signal(chain['D'].the("sleep"), SIGKILL);
+  run.signal(chain['D'].wait_for("sleep"), SIGKILL);
   const Finished got = run.program.finish();
   CAPTURE(got.out, got.err);
   CHECK(got.code == 128 + SIGKILL);

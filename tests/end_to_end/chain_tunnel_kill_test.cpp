@@ -81,7 +81,7 @@ TEST_CASE("when the command at the end of a chain is killed its signal is told")
   if (!has_chain()) return;
   TestedChain chain;
   RunAtHome run(chain, to_the_end("exec sleep 600"));
-  run.signal(chain['D'].the("sleep"), SIGKILL);
+  run.signal(chain['D'].wait_for("sleep"), SIGKILL);
   const Finished got = run.program.finish();
   CAPTURE(got.out, got.err);
   CHECK(got.code == 128 + SIGKILL);

@@ -40,6 +40,19 @@ TEST_CASE("what is left on a machine of a chain is seen: a process, a file, one 
 }
 
 TEST_CASE(
+    "a chain ends at once whatever still runs in it, also what was left behind by who brought it there") {
+  if (!has_chain()) return;
+  const Stopwatch since;
+  {
+    Chain chain(TestedChain::with_programs({.length = 1}));
+    Program program({"run", "local", "--sh", "echo up; sleep 600"}, Program::Shape::kPipes, {},
+                    at_home(chain));
+    REQUIRE(program.wait_for("up"));
+  }
+  CHECK(since.seconds() < 5 + kSlack);
+}
+
+TEST_CASE(
     "a command at the end of a chain of jump hosts is given its input, and its code and outputs come back") {
   if (!has_chain()) return;
   TestedChain chain;

@@ -255,10 +255,29 @@ Machine::Machine(std::string name, std::string address, const Plan& plan)
   change_host_key();
 }
 
+// Of those that were brought to a machine: whoever brought one and has ended leaves it to us.
+static void reap_adopted() {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    const pid_t pid = std::atoi(entry.path().filename().c_str());
+    if (pid <= 0 || parent_of(pid) != ::getpid() || is_running(pid)) continue;
+    // Its numbers, here and there; a machine's first process is 1 there.
+    const std::string status = read_file(entry.path() / "status");
+    const std::size_t at = status.find(cat("\nNSpid:\t", pid, "\t"));
+    if (at == status.npos) continue;
+    const std::string numbers = status.substr(at + 1, status.find('\n', at + 1) - at - 1);
+    if (!numbers.ends_with("\t1")) ::waitpid(pid, nullptr, WNOHANG);
+  }
+}
+
+// The kernel ends it when nobody is left there, so neither may wait for the other.
 Machine::First::~First() {
   if (pid <= 0) return;
   ::kill(pid, SIGKILL);
-  retry([&] { return ::waitpid(pid, nullptr, 0); });
+  while (retry([&] { return ::waitpid(pid, nullptr, WNOHANG); }) == 0) {
+    reap_adopted();
+    ::poll(nullptr, 0, 1);
+  }
 }
 
 std::string Machine::outside(const std::string& path) const {
