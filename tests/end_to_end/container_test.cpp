@@ -177,10 +177,11 @@ class Room {
 // A cgroup of its own for the leader of a room; "" as id where none can be made.
 class Cgroup {
  public:
-  explicit Cgroup(pid_t pid) {
+  explicit Cgroup(pid_t pid) : pid_(pid) {
     for (const char* base : {"/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
       if (!std::filesystem::exists(cat(base, "/cgroup.procs"))) continue;
       id_ = cat("banyan", pid, "c0ffee");
+      base_ = base;
       folder_ = cat(base, "/docker-", id_);
       if (::mkdir(folder_.c_str(), 0755) == 0) {
         std::ofstream procs(cat(folder_, "/cgroup.procs"));
@@ -193,12 +194,18 @@ class Cgroup {
     not_tested("cgroups", "no cgroup can be made here");
   }
   ~Cgroup() {
-    if (!id_.empty()) ::rmdir(folder_.c_str());
+    if (id_.empty()) return;
+    // The leader is still in it, and what was killed in there may be for a moment.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    std::ofstream(cat(base_, "/cgroup.procs")) << pid_ << std::flush;
+    while (::rmdir(folder_.c_str()) != 0 && std::chrono::steady_clock::now() < end) ::poll(nullptr, 0, 5);
+    CHECK(::access(folder_.c_str(), F_OK) != 0);
   }
   const std::string& id() const { return id_; }
 
  private:
-  std::string id_, folder_;
+  const pid_t pid_;
+  std::string id_, base_, folder_;
 };
 
 bool can_test() {
