@@ -24,9 +24,11 @@ BecomeScope become_scope(const Target& target, const std::string& ssh_user) {
   BecomeScope scope;
   scope.method = method_name(target.method);
   scope.whose = target.method == Method::kSu ? target.user : user_at(target.hop.get(), ssh_user);
-  // The same name is somebody else on another machine.
-  const bool is_here = first_of(target).method != Method::kSsh;
-  scope.key = cat(scope.method, is_here ? " here " : " there ", scope.whose);
+  // The same name is somebody else on another machine, and in a container, which is not to have our password.
+  std::string_view place = first_of(target).method == Method::kSsh ? " there " : " here ";
+  for (const Target* at = target.hop.get(); at != nullptr; at = at->hop.get())
+    if (at->method == Method::kContainer) place = " inside ";
+  scope.key = cat(scope.method, place, scope.whose);
   return scope;
 }
 
