@@ -25,9 +25,14 @@ BecomeScope become_scope(const Target& target, const std::string& ssh_user) {
   scope.method = method_name(target.method);
   scope.whose = target.method == Method::kSu ? target.user : user_at(target.hop.get(), ssh_user);
   // The same name is somebody else on another machine, and in a container, which is not to have our password.
-  std::string_view place = first_of(target).method == Method::kSsh ? " there " : " here ";
-  for (const Target* at = target.hop.get(); at != nullptr; at = at->hop.get())
-    if (at->method == Method::kContainer) place = " inside ";
+  std::string place = " here ";
+  for (const Target* at = target.hop.get(); at != nullptr; at = at->hop.get()) {
+    if (at->method == Method::kSsh) place = " there ";
+    if (at->method != Method::kContainer) continue;
+    place = cat(" inside ", at->name, " ");  // and not that of another container
+    break;
+  }
+  if (first_of(target).method == Method::kSsh && place == " here ") place = " there ";
   scope.key = cat(scope.method, place, scope.whose);
   return scope;
 }

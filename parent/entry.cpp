@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,8 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "core/bytes.h"
@@ -124,8 +127,11 @@ std::string_view field(std::string_view status, std::string_view name) {
   return {};
 }
 
+constexpr std::size_t kIdDigitsMax = 10;  // of 32 bits
+
 bool take_id(std::string_view& text, std::uint32_t& id) {
-  if (text.empty() || !is_digit(text.front()) || text.size() > 21) return false;
+  if (text.empty() || std::min(text.find_first_not_of("0123456789"), text.size()) - 1 >= kIdDigitsMax)
+    return false;
   const std::uint64_t number = take_number(text);
   id = std::uint32_t(number);
   return number < UINT32_MAX;
@@ -134,10 +140,20 @@ bool take_id(std::string_view& text, std::uint32_t& id) {
 // "UID" or "UID:GID"
 bool parse_ids(std::string_view text, Leader& leader) {
   if (!take_id(text, leader.uid)) return false;
+  leader.lacks_group = text.empty() && leader.uid != 0;
   if (text.empty()) return true;
   if (text.front() != ':') return false;
   text.remove_prefix(1);
   return take_id(text, leader.gid) && text.empty();
+}
+
+// The group of a user who is named by a number alone: the first process's, if it is that user's. In a user
+// namespace the numbers are others.
+bool take_group(std::string_view status, bool has_user, Leader& leader) {
+  std::string_view user = field(status, "Uid:"), group = field(status, "Gid:");
+  if (has_user || take_number(user) != leader.uid) return false;
+  leader.gid = std::uint32_t(take_number(group));
+  return true;
 }
 
 // Asks the engine. What it says besides goes to our own standard error.
@@ -268,6 +284,24 @@ bool parse_leader(std::string_view said, Leader& leader) {
   return has_pid;
 }
 
+bool is_marked(std::string_view cgroups, std::string_view mark) {
+  if (mark.size() < kMarkMin || mark.find('/') != mark.npos) return false;
+  while (!cgroups.empty()) {
+    std::string_view path = take_line(cgroups);
+    while (!path.empty()) {
+      const std::size_t slash = path.rfind('/');
+      const std::string_view folder = slash == path.npos ? std::string_view() : path.substr(slash + 1);
+      const std::size_t at = folder.find(mark);
+      // "ID", "docker-ID.scope", "machine-m.scope"
+      const bool begins = at == 0 || (at != folder.npos && folder[at - 1] == '-');
+      const std::size_t end = at == folder.npos ? at : at + mark.size();
+      if (begins && (end == folder.size() || folder[end] == '.')) return true;
+      path = path.substr(0, slash == path.npos ? 0 : slash);
+    }
+  }
+  return false;
+}
+
 bool next_foreign_cgroup(std::string_view ours, std::string_view& theirs, std::string_view& line) {
   while (!theirs.empty()) {
     line = take_line(theirs);
@@ -306,7 +340,7 @@ void enter_namespaces(char* nonce, char** words) {
   const int folder = ::open(cat("/proc/", leader.pid).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0 && leader.mark.empty()) say_and_end(cat(leader.pid, ": ", kNoProcess), 1);
   const std::string cgroups = read_at(folder, "cgroup");
-  if (folder < 0 || cgroups.find(leader.mark) == cgroups.npos)
+  if (folder < 0 || (!leader.mark.empty() && !is_marked(cgroups, leader.mark)))
     refuse("its first process is not one of this machine, or not marked as the engine's");
   if (read_at(AT_FDCWD, "/proc/self/attr/current") != read_at(folder, "attr/current"))
     refuse("a security module (AppArmor, SELinux) confines it, and would not us");
@@ -320,6 +354,10 @@ void enter_namespaces(char* nonce, char** words) {
                         {"ns/pid", CLONE_NEWPID},   {"ns/mnt", CLONE_NEWNS}};
   open_namespaces(folder, std::begin(spaces), std::end(spaces));
   const bool has_user = spaces[0].theirs >= 0, has_pid = spaces[6].theirs >= 0;
+  // An engine's container has files of its own; a process without is the machine's, whoever says what.
+  if (!leader.mark.empty() && spaces[7].theirs < 0) refuse("the process that it names is not in a container");
+  if (leader.lacks_group && !take_group(status, has_user, leader))
+    refuse("the group of that user is known to the engine alone");
   const int root = ::openat(folder, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
   must(root, kLook);
   const std::vector<int> joined = open_cgroups(cgroups);
@@ -335,26 +373,31 @@ void enter_namespaces(char* nonce, char** words) {
   const int image = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), seals = ::fcntl(image, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_WRITE) == 0) refuse("this program does not run from sealed memory");
 
-  // Until the image is executed anew, nobody in there may look into this process: it holds descriptors of
-  // what lies outside.
+  // Until the image is executed anew, nobody in there may look into this process. Who may trace whatever is
+  // there may do so all the same: so before it is there (the fork) it has no right that they have not, and
+  // nothing of the outside open but its link and the image.
   ::prctl(PR_SET_DUMPABLE, 0);
+  // Not of a process in there; and in a user namespace it may be forbidden.
+  ::syscall(SYS_SETGROUPS, 0, nullptr);
+  for (const int one : joined) {
+    must(::write(one, "0", 1), "joining its cgroup");
+    ::close(one);
+  }
   // From more rights to fewer the user namespace comes last, from fewer to more first: whichever it is.
   for (Namespace* one = spaces + 1; one != std::end(spaces); ++one)
-    if (one->theirs >= 0 && ::setns(one->theirs, one->type) == 0) one->theirs = -1;
-  for (const Namespace& one : spaces)
-    if (one.theirs >= 0) must(::setns(one.theirs, one.type), one.file);
+    if (one->theirs >= 0 && ::setns(one->theirs, one->type) == 0) ::close(std::exchange(one->theirs, -1));
+  for (const Namespace& one : spaces) {
+    if (one.theirs < 0) continue;
+    must(::setns(one.theirs, one.type), one.file);
+    ::close(one.theirs);
+  }
   must(::syscall(SYS_fchdir, root), kRoot);
   must(::chroot("."), kRoot);
-  // A change of rights has forgotten that.
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);
-
-  if (has_pid) {
-    const pid_t inside = ::fork();
-    must(inside, "fork");
-    if (inside > 0) stand_by(inside);
-  }
-  for (const int one : joined) must(::write(one, "0", 1), "joining its cgroup");
+  ::close(root);
+  ::close(folder);
+  // The keys that ours holds are not for those in there.
+  if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS && errno != EPERM)
+    must(-1, "a keyring of its own");
   for (int capability = 0; capability < kCapabilitiesMax; ++capability) {
     // The last ones there are not.
     if ((bounds >> capability & 1) == 0 && ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 &&
@@ -363,7 +406,7 @@ void enter_namespaces(char* nonce, char** words) {
   }
   // Without it only who still has all rights may; then it has to let the next steps pass, as with any engine.
   if (!has_no_new_privileges) install(filters);
-  // Where a user namespace forbids it, the groups are those of whoever owns that.
+  // Where a user namespace forbids it there are none left but what it maps.
   if (::syscall(SYS_SETGROUPS, 0, nullptr) != 0 && !has_user) must(-1, "its groups");
   must(::syscall(SYS_SETRESGID, leader.gid, leader.gid, leader.gid), "its group");
   must(::syscall(SYS_SETRESUID, leader.uid, leader.uid, leader.uid), "its user");
@@ -377,9 +420,19 @@ void enter_namespaces(char* nonce, char** words) {
     rights[i].inheritable = 0;
   }
   must(::syscall(SYS_capset, &header, rights), kRights);
+  // A change of rights has forgotten both.
+  ::prctl(PR_SET_DUMPABLE, 0);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
   if (has_no_new_privileges) {
     must(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), kRights);
     install(filters);
+  }
+
+  if (has_pid) {
+    const pid_t inside = ::fork();
+    must(inside, "fork");
+    if (inside > 0) stand_by(inside);
   }
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::umask(022);

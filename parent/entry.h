@@ -32,10 +32,15 @@ struct Leader {
   int pid = 0;       // 0: it does not run
   std::string mark;  // stands in the names of its cgroups; empty: not known
   std::uint32_t uid = 0, gid = 0;
+  bool lacks_group = false;  // a user was named, and no group
 };
 
 // What an engine printed: a number, the mark, and after both "", "UID" or "UID:GID". False: something else.
 bool parse_leader(std::string_view said, Leader& leader);
+
+// Whether a folder of these cgroups is called so, as engines call them. A mark of a few characters is none.
+constexpr std::size_t kMarkMin = 8;
+bool is_marked(std::string_view cgroups, std::string_view mark);
 
 // Whether the second of the texts of /proc/PID/cgroup has a line that the first has not; it is left in `line`
 // and taken off `theirs`.

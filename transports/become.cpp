@@ -170,6 +170,8 @@ void BecomeSecrets::refused(StartId id) {
   const auto found = starts_.find(id);
   if (found == starts_.end() || !std::exchange(found->second.was_given, false)) return;
   Scope& scope = scopes_.at(found->second.key);
+  // It was right elsewhere: one host has another, or is an enemy, and the others keep theirs.
+  if (scope.is_accepted) return;
   if (!scope.given_up)
     scope.given_up =
         become_error(cat("the password was refused for ", found->second.name, ", so it is not tried here"),

@@ -46,4 +46,11 @@ TEST_CASE("what is in a container is not given a password of the machine around 
   const std::string us = local_user().name, inside = cat("docker:", us, "@app/sudo:db");
   CHECK(scope_of(inside.c_str()).key != scope_of("sudo:db").key);
   CHECK(scope_of("ann@web1/docker:ann@app/sudo:db").key != scope_of("ann@web1/sudo:db").key);
+  CHECK(scope_of("docker:ann@app/sudo:db").key != scope_of("docker:ann@other/sudo:db").key);
+}
+
+TEST_CASE("a host beneath this machine is another machine") {
+  const std::string us = local_user().name, at_web = cat("local/", us, "@web1/sudo:db");
+  CHECK(scope_of(at_web.c_str()).key != scope_of("local/sudo:db").key);
+  CHECK(scope_of("local/ann@web1/sudo:db").key == scope_of("ann@web2/sudo:db").key);
 }

@@ -76,3 +76,30 @@ TEST_CASE("a line of /proc/PID/cgroup has one folder, and none outside of what w
     CHECK(cgroup_folder(row.line, row.has_unified) == row.folder);
   }
 }
+
+TEST_CASE("a process is an engine's if a folder of its cgroups is called so, and not by chance") {
+  const std::string id(64, 'a');
+  CHECK(is_marked("4:memory:/docker/" + id + "\n", id));
+  CHECK(is_marked("0::/\n1:name=systemd:/system.slice/docker-" + id + ".scope\n", id));
+  CHECK(is_marked("0::/system.slice/docker-" + id + ".scope/init\n", id));
+  CHECK(is_marked("0::/machine.slice/systemd-nspawn@m.service\n", "systemd-nspawn@m.service"));
+  CHECK_FALSE(is_marked("0::/docker/x" + id + "\n", id));
+  CHECK_FALSE(is_marked("0::/docker/" + id + "a\n", id));
+  CHECK_FALSE(is_marked("0::/user.slice\n", "/"));
+  CHECK_FALSE(is_marked("0::/user.slice\n", "s"));
+  CHECK_FALSE(is_marked("0::/user.slice\n", ""));
+  CHECK_FALSE(is_marked("", id));
+}
+
+TEST_CASE("a user without a group, and numbers that are none, are told apart") {
+  Leader leader;
+  REQUIRE(parse_leader("42 9f86d081884c 1000", leader));
+  CHECK(leader.lacks_group);
+  leader = {};
+  REQUIRE(parse_leader("42 9f86d081884c 1000:50", leader));
+  CHECK_FALSE(leader.lacks_group);
+  leader = {};
+  REQUIRE(parse_leader("42 9f86d081884c", leader));
+  CHECK_FALSE(leader.lacks_group);
+  CHECK_FALSE(parse_leader("42 9f86d081884c 18446744073709551616", leader));  // 2^64 is not 0
+}
