@@ -50,15 +50,17 @@ void Becoming::expect(const std::vector<Target>& targets) {
       }
 }
 
-std::shared_ptr<BecomeAnswerer> Becoming::let_ask(const Target& target, Recipe& recipe) {
+std::shared_ptr<BecomeAnswerer> Becoming::let_ask(const Target& target, Recipe& recipe, bool on_terminal) {
   const BecomeScope scope = become_scope(target, ssh_user_);
+  const bool has_terminal = target.method != Method::kSudo || on_terminal;
+  if (target.method == Method::kSudo && on_terminal) put_on_terminal(recipe, secrets_.can_answer(scope.key));
   // su cannot be told to ask nothing: then it hears at once that nobody answers.
   if (!secrets_.can_answer(scope.key) && target.method != Method::kSu) return nullptr;
   auto answerer = std::make_shared<BecomeAnswerer>(secrets_, scope, shown_name(target), loop_.random(),
-                                                   loop_.random(), target.method != Method::kSudo);
+                                                   loop_.random(), has_terminal);
   recipe.answerer = answerer;
   if (target.method == Method::kDoas) let_doas_ask(recipe);
-  if (target.method != Method::kSudo) return answerer;
+  if (has_terminal) return answerer;
   // A root that holds a secret is closed to sudo, in /proc; a hop has no other name.
   const std::string program = target.hop ? std::string(kProgramPlace) : program_;
   banyan::let_ask(recipe, SudoAsks{program, answerer->token(), answerer->prompt()});

@@ -28,7 +28,8 @@ class Becoming {
 
   // Has the start ask, which `recipe` begins so far without a question. Who answers: null where nobody can be
   // asked. REQUIRES: the target becomes another user.
-  std::shared_ptr<BecomeAnswerer> let_ask(const Target& target, Recipe& recipe);
+  // `on_terminal`: by sudo as well, which then has one.
+  std::shared_ptr<BecomeAnswerer> let_ask(const Target& target, Recipe& recipe, bool on_terminal);
 
  private:
   Loop& loop_;

@@ -6,6 +6,7 @@
 #include "cli/recipes.h"
 #include "core/text.h"
 #include "transports/relayed_ssh.h"
+#include "transports/sudo.h"
 
 namespace banyan::cli {
 namespace {
@@ -125,7 +126,7 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   }
   Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left, node.not_entered);
   recipe.kind = kind_of(node.target);
-  if (is_become(node.target)) node.answerer = becoming_.let_ask(node.target, recipe);
+  if (is_become(node.target)) node.answerer = becoming_.let_ask(node.target, recipe, node.on_terminal);
   node.start = remote_.start(at, std::move(recipe), std::move(up), std::move(lost));
 }
 
@@ -163,6 +164,9 @@ void Paths::on_up(NodeId id, const Result<Child>& child) {
       if (node.target.method == Method::kContainer) node.not_entered = told.text;
       return start_at(id, node.at, {});
     }
+    if (node.at != 0 && node.target.method == Method::kSudo && wants_terminal(told) && !node.is_cancelled &&
+        !std::exchange(node.on_terminal, true))
+      return start_at(id, node.at, {});
     const Error error = error_of_start(node.target, told, node.not_entered);
     const bool by_hop = node.at != 0 && !router_.way_to(node.at);
     if (!by_hop) return fail(id, error);
@@ -242,7 +246,7 @@ void Paths::cancel(Id id) {
   if (node.way != 0) return reach_.cancel(node.way);
   if (node.at == 0) return cancel(node.hop);
   if (node.relay != 0) return relay_.cancel(node.relay);
-  node.no_second_try = true;
+  node.no_second_try = node.is_cancelled = true;
   remote_.cancel(node.start);
 }
 

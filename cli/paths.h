@@ -71,7 +71,8 @@ class Paths {
     std::optional<Error> failed;  // waits for the hop to say why
     Loop::TimerId timer = 0;
     std::string not_entered;  // why a container's namespaces are not; empty: nobody has tried yet
-    bool is_lost = false;
+    bool is_lost = false, is_cancelled = false;
+    bool on_terminal = false;    // of a sudo: it did not do without
     bool no_second_try = false;  // of a wrong guess: it was made, or is not wanted any more
   };
   struct User {

@@ -232,7 +232,7 @@ void Reach::try_now(Id id, bool may_guess) {
   } else if (is_become(target)) {
     recipe = recipe_to_become(target, {target.name, target.user, own_locale()}, nonce, way.guess,
                               options.connect_timeout);
-    way.answerer = becoming_.let_ask(target, recipe);
+    way.answerer = becoming_.let_ask(target, recipe, way.on_terminal);
   } else if (target.method == Method::kContainer) {
     recipe = container_recipe(target, nonce, options.connect_timeout, way.not_entered);
   } else if (way.session) {
@@ -297,6 +297,9 @@ void Reach::on_up(Id id, Result<Child> child) {
       child = answerer->ended(child.error());
     }
   }
+  if (!child && way.target.method == Method::kSudo && !way.cancelled && wants_terminal(child.error()) &&
+      !std::exchange(way.on_terminal, true))
+    return try_now(id, true);
   if (!child) tell_accepted(way);
   if (!child && child.error().wrong_guess && !way.cancelled && has_second_try(way.target)) {
     if (way.target.method == Method::kContainer) way.not_entered = child.error().text;

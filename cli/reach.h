@@ -102,6 +102,7 @@ class Reach {
     Nanos tcp_timeout = 0;   // as ConnectTimeout says
     bool has_jumps = false;  // of ProxyJump
     bool is_behind_jump = false, is_silent = false, lost_before = false, cancelled = false;
+    bool on_terminal = false;  // of a sudo: it did not do without
     WayRecord* record = nullptr;
     std::shared_ptr<BecomeAnswerer> answerer;  // of the start; may be null
     std::shared_ptr<StartJournal> journal;

@@ -150,4 +150,14 @@ Error error_of_sudo(Error error, std::string_view user) {
   return error;
 }
 
+bool wants_terminal(const Error& error) {
+  return error.error_class == ErrorClass::kRefused && error.text.find("must have a tty") != std::string::npos;
+}
+
+void put_on_terminal(Recipe& recipe, bool may_ask) {
+  ASSERT(recipe.argv.at(1) == "-n");
+  if (may_ask) recipe.argv.erase(recipe.argv.begin() + 1);
+  recipe.terminal = Recipe::Terminal::kControlling;
+}
+
 }  // namespace banyan

@@ -47,4 +47,9 @@ std::vector<Symptom> sudo_symptoms(std::string_view user);
 // An error of a start by sudo, as whoever started it saw it, said of sudo.
 Error error_of_sudo(Error error, std::string_view user);
 
+// It runs for nobody without a terminal (requiretty): start it anew, with one.
+bool wants_terminal(const Error& error);
+// `recipe` as sudo() made it: on a terminal of its own, where it asks, if somebody answers (`may_ask`).
+void put_on_terminal(Recipe& recipe, bool may_ask);
+
 }  // namespace banyan

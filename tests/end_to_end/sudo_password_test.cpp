@@ -272,3 +272,29 @@ TEST_CASE("where /proc hides others' processes sudo still finds who answers") {
     CHECK(got.out == "db\n");
   }
 }
+
+TEST_CASE(
+    "a sudo that wants a terminal is given the password there, once; so is one that cannot run who asks") {
+  if (!can_test()) return;
+  for (const char* target : {"sudo:db", "local/sudo:db"}) {
+    CAPTURE(target);
+    Scene scene;
+    scene.world.sudoers = cat("Defaults requiretty\n", scene.world.sudoers);
+    const Finished got = scene.run({"run", target, "--", "id", "-un"});
+    CAPTURE(got.err);
+    CHECK(got.code == 0);
+    CHECK(got.out == "db\n");
+    CHECK(count_of(got.err, "asked: ") == 1);
+    CHECK(scene.tried() == std::vector<std::string>{kBecomePassword});
+
+    Scene wrong;
+    wrong.world.sudoers = cat("Defaults requiretty\n", wrong.world.sudoers);
+    wrong.world.answer = "falsch";
+    const Finished refused = wrong.run({"run", target, "--", "true"});
+    CHECK(contains(refused.err, "the password was refused"));
+    CHECK(wrong.tried() == std::vector<std::string>{"falsch"});
+    const Finished unasked = wrong.run({"run", target, "--no-ask", "--", "true"});
+    CHECK(contains(unasked.err, "become: sudo: a password is required"));
+  }
+  CHECK(nobody_is_left());
+}

@@ -215,8 +215,6 @@ TEST_CASE("where sudo says no, that is told in phase become with what to do") {
       {"another program", sudoers("Defaults !authenticate\nann ALL=(ALL) NOPASSWD: /bin/ls\n"), "sudo",
        "refused", "is not allowed to execute /bin/sh as root", "LOGIN ALL=(root) NOPASSWD: ALL"},
       {"unknown user", World(), "sudo:nosuch", "refused", "unknown user", "getent passwd nosuch"},
-      {"requiretty", sudoers("Defaults requiretty\nann ALL=(ALL) NOPASSWD: ALL\n"), "sudo:db", "refused",
-       "must have a tty", "!requiretty"},
       {"no new privileges", changed([](World& world) { world.setpriv = "--no-new-privs"; }), "sudo:db",
        "bootstrap", "no new privileges", "NoNewPrivileges"},
       {"not setuid", changed([](World& world) {
@@ -308,4 +306,21 @@ TEST_CASE("a plan says what sudo would run, and runs nothing") {
   CHECK(step.at("method") == "sudo");
   CHECK(step.at("user") == "db");
   CHECK(step.at("command") == "sudo -H -u db -- /bin/sh -c ...");
+}
+
+TEST_CASE("a sudo that wants a terminal has one, and the link is not on it") {
+  if (!can_test()) return;
+  World world;
+  world.sudoers = "Defaults requiretty\nann ALL=(ALL) NOPASSWD: ALL\n";
+  for (const char* target : {"sudo:db", "local/sudo:db"}) {
+    for (const char* more : {"", "Defaults use_pty\n"}) {
+      CAPTURE(target, more);
+      world.sudoers = cat("Defaults requiretty\n", more, "ann ALL=(ALL) NOPASSWD: ALL\n");
+      const Finished got =
+          run_in(world, {"run", target, "--", "sh", "-c", "id -un; head -c 1000000 /dev/zero | cksum"});
+      CAPTURE(got.err);
+      CHECK(got.code == 0);
+      CHECK(got.out == "db\n1345294785 1000000\n");
+    }
+  }
 }
