@@ -273,8 +273,7 @@ TEST_CASE("where /proc hides others' processes sudo still finds who answers") {
   }
 }
 
-TEST_CASE(
-    "a sudo that wants a terminal is given the password there, once; so is one that cannot run who asks") {
+TEST_CASE("a sudo that wants a terminal has one, and is given the password there, once") {
   if (!can_test()) return;
   for (const char* target : {"sudo:db", "local/sudo:db"}) {
     CAPTURE(target);

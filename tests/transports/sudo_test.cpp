@@ -152,3 +152,19 @@ TEST_CASE("of the command that sudo refused only the program is told") {
   const Error told = error_of_sudo({ErrorClass::kRefused, Phase::kBecome, line, "r"}, "postgres");
   CHECK(told.text == "Sorry, user ann is not allowed to execute /bin/sh as postgres on web1.");
 }
+
+TEST_CASE("a sudo that wants a terminal is told from one that refuses, and asks there if somebody answers") {
+  const Error tty{ErrorClass::kRefused, Phase::kBecome, "sudo: sorry, you must have a tty to run sudo", ""};
+  CHECK(wants_terminal(tty));
+  CHECK_FALSE(
+      wants_terminal(Error{ErrorClass::kRefused, Phase::kBecome, "ann is not in the sudoers file", ""}));
+  Error cancelled = tty;
+  cancelled.error_class = ErrorClass::kCancelled;
+  CHECK_FALSE(wants_terminal(cancelled));
+  Recipe asks = sudo({"", "db", ""}, 7, ""), silent = asks;
+  put_on_terminal(asks, true);
+  put_on_terminal(silent, false);
+  CHECK((asks.terminal == Recipe::Terminal::kControlling));
+  CHECK(asks.argv.at(1) != "-n");
+  CHECK(silent.argv.at(1) == "-n");
+}
