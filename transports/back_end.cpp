@@ -245,6 +245,7 @@ Error refused_back_end(const BackEndChoice& choice) {
 
 std::vector<BackEndChoice> choose_back_ends(const std::vector<BackEndStep>& way, BackEndWish wish) {
   std::vector<BackEndChoice> choices;
+  choices.reserve(way.size());
   for (const BackEndStep& step : way) choices.push_back(choose_back_end(step.facts, wish));
   if (wish == BackEndWish::kOpenssh) return choices;
   const auto decides = std::ranges::find(choices, BackEnd::kOpenssh, &BackEndChoice::back_end);
