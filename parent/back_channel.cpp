@@ -238,7 +238,8 @@ void BackChannel::show_out(std::uint32_t number) {
   if (at == visitors_.end()) return;
   const std::unique_ptr<Visitor> visitor = std::move(*at);
   visitors_.erase(at);
-  ::explicit_bzero(visitor->out.data(), visitor->out.size());  // unsent, it may be a secret
+  // Unsent, it may be a secret.
+  if (!visitor->out.empty()) ::explicit_bzero(visitor->out.data(), visitor->out.size());
   loop_.unwatch(visitor->watch);
   loop_.close(visitor->socket.release());
   if (visitor->waits) note_waiting(-1);

@@ -43,6 +43,7 @@ class Client final : private Way::Owner {
   }
   ~Client() {
     way_.reset();
+    run_until([this] { return resolver_.is_idle(); });  // its thread tells the loop
     libssh2_exit();
   }
 

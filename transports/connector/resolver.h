@@ -36,6 +36,8 @@ class Resolver {
 
   // Never an empty list. Addresses are in the order in which they should be tried.
   void resolve(const std::string& host, std::uint16_t port, AddressFamily family, OnResolved on_resolved);
+  // No thread is at work: then it, and the loop, may be destroyed.
+  bool is_idle() const { return asked_.empty(); }
 
  private:
   struct Question {
