@@ -58,7 +58,7 @@ std::shared_ptr<BecomeAnswerer> Becoming::let_ask(const Target& target, Recipe& 
   if (!secrets_.can_answer(scope.key) && target.method != Method::kSu) return nullptr;
   auto answerer = std::make_shared<BecomeAnswerer>(secrets_, scope, shown_name(target), loop_.random(),
                                                    loop_.random(), has_terminal);
-  recipe.answerer = answerer;
+  recipe.extra().answerer = answerer;
   if (target.method == Method::kDoas) let_doas_ask(recipe);
   if (has_terminal) return answerer;
   // A root that holds a secret is closed to sudo, in /proc; a hop has no other name.

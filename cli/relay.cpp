@@ -134,7 +134,7 @@ void Relay::try_now(Id id, bool may_guess) {
   Recipe recipe = relayed_ssh({last_name(*way.target), *way.settings, defaults, way.known_hosts},
                               loop_.random(), way.guess, left);
   recipe.kind = way.kind;
-  recipe.answerer = way.signer;
+  recipe.extra().answerer = way.signer;
   way.start = remote_.start(
       way.at, std::move(recipe),
       [this, alive = alive_, id](const Result<Child>& child) {

@@ -88,13 +88,22 @@ struct Recipe {
   std::uint64_t nonce = 0;                                       // kStage0: the one its command text carries
   std::string architecture;  // kStage0: as uname -m says; empty: not known, wait for stage 0 to tell
   ImageKind kind = ImageKind::kAgent;
-  // What the transport's processes read as a file, which has no name in any folder (parent/back_channel.h).
-  std::string file;
-  // Answers what they ask; null: nobody does. Over a link goes where it is asked instead; 0: nowhere.
-  std::shared_ptr<Answerer> answerer;
-  ContextId answered_by = 0;
-  Handle answered_at = 0;
-  Terminal terminal = Terminal::kNone;
+  // What few transports want. Apart, and by a pointer, since an agent carries recipes as well, without any.
+  struct Extras {
+    // What the transport's processes read as a file, which has no name in any folder (parent/back_channel.h).
+    std::string file = {};
+    // Answers what they ask; null: nobody does. Over a link goes where it is asked instead; 0: nowhere.
+    std::shared_ptr<Answerer> answerer = nullptr;
+    ContextId answered_by = 0;
+    Handle answered_at = 0;
+    Terminal terminal = Terminal::kNone;
+  };
+  std::shared_ptr<Extras> extras;  // null: none. A copy of the recipe shares them
+  Extras& extra() {
+    if (!extras) extras = std::make_shared<Extras>();
+    return *extras;
+  }
+  Extras extra() const { return extras ? *extras : Extras(); }
   std::vector<Symptom> symptoms;
   std::shared_ptr<CarrierSource> source;  // null: a process of ours
   Deadlines deadlines;

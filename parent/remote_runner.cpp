@@ -35,12 +35,11 @@ RemoteRunner::StartId RemoteRunner::start(ContextId at, Recipe recipe, OnUp on_u
   start.on_lost = std::move(on_lost);
   start.lost =
       router_.add_handler(Access::only(at), [this, id](Incoming& message) { this->on_lost(id, message); });
-  if (recipe.answerer) {
-    start.answerer = recipe.answerer;
+  if (start.answerer = std::as_const(recipe).extra().answerer; start.answerer) {
     start.asked =
         router_.add_handler(Access::only(at), [this, id](Incoming& request) { on_question(id, request); });
-    recipe.answered_by = router_.id();
-    recipe.answered_at = start.asked;
+    recipe.extra().answered_by = router_.id();
+    recipe.extra().answered_at = start.asked;
   }
   start.timer = router_.loop().after(longest(recipe.deadlines), [this, id, at] {
     Error why{ErrorClass::kTimeout, Phase::kHello, "the hop has not said what became of it", {}};

@@ -73,7 +73,7 @@ Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_process(Fd far_end)
   if (terminal_) {
     // Who is started there may not look us up by our number: a root that holds a secret is closed to it.
     argv.insert(argv.begin(), "/proc/self/exe");
-    const bool is_input = recipe_.terminal == Recipe::Terminal::kInput;
+    const bool is_input = extra_.terminal == Recipe::Terminal::kInput;
     environment.emplace_back(kTerminalVariable, cat(terminal_->path(), is_input ? " in" : ""));
   }
   const SpawnPlan plan(argv, ProcessCarrier::options(std::move(environment)));
@@ -85,15 +85,15 @@ Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_process(Fd far_end)
 }
 
 Result<Done> Runner::TransportJob::open_back_channel() {
-  if (!recipe_.file.empty()) {
-    Result<PrivateFile> file = make_private_file(recipe_.file);
+  if (!extra_.file.empty()) {
+    Result<PrivateFile> file = make_private_file(extra_.file);
     if (!file) return file.error();
     file_ = std::move(*file);
   }
-  if (!recipe_.answerer && recipe_.answered_at != 0)
-    elsewhere_ = std::make_unique<RemoteAnswerer>(runner_.router_, recipe_.answered_by, recipe_.answered_at);
-  Answerer* answerer = recipe_.answerer ? recipe_.answerer.get() : elsewhere_.get();
-  if (recipe_.terminal != Recipe::Terminal::kNone) {
+  if (!extra_.answerer && extra_.answered_at != 0)
+    elsewhere_ = std::make_unique<RemoteAnswerer>(runner_.router_, extra_.answered_by, extra_.answered_at);
+  Answerer* answerer = extra_.answerer ? extra_.answerer.get() : elsewhere_.get();
+  if (extra_.terminal != Recipe::Terminal::kNone) {
     auto terminal =
         TransportTerminal::open(runner_.loop_, answerer, [this](bool asks) { on_carrier_asks(asks); });
     if (!terminal) return terminal.error();

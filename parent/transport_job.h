@@ -48,7 +48,8 @@ class Runner::TransportJob final : public Runner::Job {
   std::size_t uploaded_ = 0;
   bool waiting_for_room_ = false;
   bool channel_ended_ = false;
-  bool is_obtaining_ = false;            // the image
+  bool is_obtaining_ = false;  // the image
+  const Recipe::Extras extra_{recipe_.extra()};
   std::unique_ptr<Answerer> elsewhere_;  // answers what the transport's processes ask, if that is not ours
   std::unique_ptr<BackChannel> back_channel_;
   std::unique_ptr<TransportTerminal> terminal_;

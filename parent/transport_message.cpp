@@ -25,6 +25,7 @@ std::uint32_t take_array(Unpacker& in, std::uint32_t max) {
 
 void pack_transport(Packer& out, const Recipe& recipe) {
   ASSERT(!recipe.source);
+  const Recipe::Extras extra = recipe.extra();
   out.array(kFields).array(std::uint32_t(recipe.argv.size()));
   for (const std::string& word : recipe.argv) out.bytes(as_bytes(word));
   out.array(std::uint32_t(2 * recipe.environment.size()));
@@ -37,8 +38,8 @@ void pack_transport(Packer& out, const Recipe& recipe) {
   }
   out.array(kDeadlineCount);
   for (const auto deadline : kDeadlines) pack_duration(out, recipe.deadlines.*deadline);
-  out.bytes(as_bytes(recipe.asides)).bytes(as_bytes(recipe.file));
-  out.number(recipe.answered_by).number(recipe.answered_at).number(std::uint8_t(recipe.terminal));
+  out.bytes(as_bytes(recipe.asides)).bytes(as_bytes(extra.file));
+  out.number(extra.answered_by).number(extra.answered_at).number(std::uint8_t(extra.terminal));
   out.boolean(recipe.boot == Recipe::Boot::kNamespaces);
 }
 
@@ -64,12 +65,13 @@ bool take_transport(Unpacker& in, Recipe& recipe) {
   if (in.array() != kDeadlineCount) return false;
   for (const auto deadline : kDeadlines) recipe.deadlines.*deadline = take_duration(in);
   recipe.asides = take_string(in);
-  recipe.file = take_string(in);
-  recipe.answered_by = ContextId(in.number(UINT32_MAX));
-  recipe.answered_at = in.number();
-  recipe.terminal = Recipe::Terminal(in.number(std::uint64_t(Recipe::Terminal::kInput)));
+  Recipe::Extras& extra = recipe.extra();
+  extra.file = take_string(in);
+  extra.answered_by = ContextId(in.number(UINT32_MAX));
+  extra.answered_at = in.number();
+  extra.terminal = Recipe::Terminal(in.number(std::uint64_t(Recipe::Terminal::kInput)));
   recipe.boot = in.boolean() ? Recipe::Boot::kNamespaces : Recipe::Boot::kStage0;
-  return !recipe.argv.empty() && recipe.file.size() <= kRecipeFileMax;
+  return !recipe.argv.empty() && extra.file.size() <= kRecipeFileMax;
 }
 
 }  // namespace banyan

@@ -120,7 +120,7 @@ Recipe relayed_ssh(const RelayedSshTarget& target, std::uint64_t nonce, std::str
   recipe.architecture = architecture;
   recipe.argv = relayed_ssh_argv(target.settings, target.defaults, stage0_command(nonce, architecture));
   recipe.environment = {{"SSH_AUTH_SOCK", std::string(kSocketPlace)}};
-  recipe.file = target.known_hosts;
+  recipe.extra().file = target.known_hosts;
   recipe.symptoms = openssh_symptoms();
   if (const Nanos tcp = Nanos(target.settings.connect_timeout) * kSecond; tcp > kConnectSeconds * kSecond)
     recipe.deadlines.until_ready += tcp - kConnectSeconds * kSecond;

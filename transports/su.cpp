@@ -59,7 +59,7 @@ Recipe su(const SudoTarget& target, std::uint64_t nonce, std::string_view archit
   Recipe recipe = begin("su", target, nonce, architecture, connect_timeout);
   recipe.argv = su_argv(target.user, cat("exec <&", kLinkDescriptor, " ", kLinkDescriptor, "<&-; ",
                                          become_prelude(target), stage0_command(nonce, architecture)));
-  recipe.terminal = Recipe::Terminal::kInput;
+  recipe.extra().terminal = Recipe::Terminal::kInput;
   const std::string name = cat("check the name, on that machine: getent passwd ", target.user);
   const Row rows[] = {
       {"does not exist", ErrorClass::kRefused, name},
@@ -109,7 +109,7 @@ Recipe doas(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
 void let_doas_ask(Recipe& recipe) {
   ASSERT(recipe.argv.at(1) == "-n");
   recipe.argv.erase(recipe.argv.begin() + 1);
-  recipe.terminal = Recipe::Terminal::kControlling;
+  recipe.extra().terminal = Recipe::Terminal::kControlling;
 }
 
 Error error_of_su(Error error, std::string_view method, std::string_view user) {

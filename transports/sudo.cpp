@@ -157,7 +157,7 @@ bool wants_terminal(const Error& error) {
 void put_on_terminal(Recipe& recipe, bool may_ask) {
   ASSERT(recipe.argv.at(1) == "-n");
   if (may_ask) recipe.argv.erase(recipe.argv.begin() + 1);
-  recipe.terminal = Recipe::Terminal::kControlling;
+  recipe.extra().terminal = Recipe::Terminal::kControlling;
 }
 
 }  // namespace banyan

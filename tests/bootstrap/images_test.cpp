@@ -20,7 +20,7 @@ namespace {
 
 // Of loader and agent as sent. Other machines' instructions take more room than x86-64's.
 constexpr std::size_t kBudget = 64 * 1024, kBudgetElsewhere = 66 * 1024;
-constexpr std::size_t kHopMore = 20 * 1024;  // what transports may cost: docs/design/006-hops.md
+constexpr std::size_t kHopMore = 21 * 1024;  // what transports may cost: docs/design/006-hops.md
 constexpr std::size_t kAim = 40 * 1024;
 
 // The store keeps this descriptor, so it is opened before any test can seem to leave it behind.

@@ -26,9 +26,9 @@ TEST_CASE("a recipe for a transport arrives as it was sent") {
   sent.deadlines.shell = 7 * kSecond;
   sent.deadlines.total = 9 * kSecond + 1;
   sent.asides = "debug1:";
-  sent.file = "web1 ssh-ed25519 AAAA\n";
-  sent.answered_by = 0xffff'fffe;
-  sent.answered_at = 0x8000'0000'0000'0002;
+  sent.extra().file = "web1 ssh-ed25519 AAAA\n";
+  sent.extra().answered_by = 0xffff'fffe;
+  sent.extra().answered_at = 0x8000'0000'0000'0002;
 
   const Result<StartRequest> got =
       StartRequest::decode(StartRequest{sent, 1'234}.encode(), &Runner::kTransports);
@@ -54,9 +54,9 @@ TEST_CASE("a recipe for a transport arrives as it was sent") {
   CHECK(recipe.deadlines.connect == sent.deadlines.connect);
   CHECK(recipe.deadlines.total == 9 * kSecond + kMillisecond);
   CHECK(recipe.asides == "debug1:");
-  CHECK(recipe.file == sent.file);
-  CHECK(recipe.answered_by == sent.answered_by);
-  CHECK(recipe.answered_at == sent.answered_at);
+  CHECK(recipe.extra().file == sent.extra().file);
+  CHECK(recipe.extra().answered_by == sent.extra().answered_by);
+  CHECK(recipe.extra().answered_at == sent.extra().answered_at);
 }
 
 TEST_CASE("a recipe that enters namespaces arrives as one") {
@@ -87,9 +87,9 @@ TEST_CASE("a recipe without a program, with too much of anything, or cut short, 
   recipe.symptoms.resize(kSymptomsMax + 1);
   CHECK_FALSE(is_taken());
   recipe.symptoms.clear();
-  recipe.file.resize(kRecipeFileMax + 1);
+  recipe.extra().file.resize(kRecipeFileMax + 1);
   CHECK_FALSE(is_taken());
-  recipe.file.clear();
+  recipe.extra().file.clear();
 
   const Buffer whole = StartRequest{recipe, 1}.encode();
   for (std::size_t length = 0; length < whole.size(); ++length)

@@ -81,7 +81,7 @@ TEST_CASE("the recipe carries what is known of the host, and where keys are aske
   const SshSettings settings = settings_of("connecttimeout 30\n");
   const Recipe recipe = relayed_ssh({"db1", settings, nullptr, "db1 ssh-ed25519 AAAA\n"}, 7, "", 5 * kSecond);
   CHECK(recipe.method == "ssh");
-  CHECK(recipe.file == "db1 ssh-ed25519 AAAA\n");
+  CHECK(recipe.extra().file == "db1 ssh-ed25519 AAAA\n");
   REQUIRE(recipe.environment.size() == 1);
   CHECK(recipe.environment[0].first == "SSH_AUTH_SOCK");
   CHECK(recipe.environment[0].second == kSocketPlace);

@@ -164,7 +164,7 @@ TEST_CASE("a sudo that wants a terminal is told from one that refuses, and asks 
   Recipe asks = sudo({"", "db", ""}, 7, ""), silent = asks;
   put_on_terminal(asks, true);
   put_on_terminal(silent, false);
-  CHECK((asks.terminal == Recipe::Terminal::kControlling));
+  CHECK((asks.extra().terminal == Recipe::Terminal::kControlling));
   CHECK(asks.argv.at(1) != "-n");
   CHECK(silent.argv.at(1) == "-n");
 }
