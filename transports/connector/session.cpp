@@ -62,7 +62,8 @@ Session::~Session() {
     tunnel_.reset();
     libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
     // What would wait for the server fails from here on. Else libssh2 frees nothing as long as it waits.
-    if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+    for (const Fd* socket : {&socket_, &leg_.through})
+      if (*socket) ::shutdown(socket->get(), SHUT_RDWR);
     for (int i = 0; i < kFreeTries && libssh2_session_free(session_) == LIBSSH2_ERROR_EAGAIN; ++i) {
     }
   }
