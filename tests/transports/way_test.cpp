@@ -169,6 +169,18 @@ TEST_CASE("a tunnel that ends, and one that leads to no sshd, are the fault of w
   }
 }
 
+TEST_CASE("a tunnel out of which comes no end of lines that say nothing ends the way") {
+  HostileServer server(let_in, [](HostileServer& peer) {
+    const std::string line(8 * 1024 - 1, 'x');
+    while (peer.send(data_of(peer, line + "\n"))) {
+    }
+  });
+  Client client(server);
+  const Error error = client.error();
+  CAPTURE(error.text);
+  CHECK(error.error_class == ErrorClass::kProtocol);
+}
+
 TEST_CASE("a way that is stopped wherever it has come leaves nothing") {
   for (const Phase where : {Phase::kResolve, Phase::kConnect, Phase::kKex, Phase::kAuth}) {
     HostileServer server(let_in, [](HostileServer& peer) { peer.wait(); });

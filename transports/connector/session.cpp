@@ -61,9 +61,10 @@ Session::~Session() {
     command_.reset();
     tunnel_.reset();
     libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
-    // What would wait for the server fails from here on. Else libssh2 frees nothing as long as it waits.
-    for (const Fd* socket : {&socket_, &leg_.through})
-      if (*socket) ::shutdown(socket->get(), SHUT_RDWR);
+    // What would wait for the server fails from here on, also what would wait for its turn to read. Else
+    // libssh2 frees nothing as long as it waits.
+    if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+    library_.is_overfull = true;
     for (int i = 0; i < kFreeTries && libssh2_session_free(session_) == LIBSSH2_ERROR_EAGAIN; ++i) {
     }
   }
