@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "cli/options.h"
 #include "core/text.h"
 #include "transports/libssh2.h"
 #include "transports/relayed_ssh.h"
@@ -105,7 +104,7 @@ void Relay::prepare(Id id) {
   if (const auto cannot =
           cannot_relay(*way.settings, way.known_hosts, way.target->host, by_hand(*way.target, parts_.ssh)))
     return conclude(id, *cannot);
-  if (!has_connector())
+  if (!parts_.has_connector)
     return conclude(
         id, Error{ErrorClass::kRefused, Phase::kAuth, "banyan-connector, which signs for hops, is not there",
                   "install it beside banyan"});

@@ -29,6 +29,7 @@ struct RelayParts {
   SshQuestions& questions;
   SshFacts& facts;
   const SshOptions& ssh;
+  bool has_connector = false;
   bool trusts_hops = false;  // --trust-hop
 };
 
