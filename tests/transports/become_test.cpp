@@ -114,6 +114,17 @@ TEST_CASE("a second question gets no answer, and nobody has that password any mo
   CHECK(world.person.asked.size() == 1);
 }
 
+TEST_CASE("a password that was right for one is not taken from the others when a host refuses it") {
+  World world;
+  Start one(world), two(world, "web2"), three(world, "web3");
+  CHECK(one.answer() == "geheim");
+  one.answerer.came_through();
+  CHECK(two.answer() == "geheim");
+  CHECK(two.answer() == "");
+  CHECK(two.answerer.ended(failed()).text == "the password was refused");
+  CHECK(three.answer() == "geheim");
+}
+
 TEST_CASE("a start that fails with a word on the password has it refused; with another word it has not") {
   for (const char* text : {"sudo: 1 incorrect password attempt", "sudo: account validation failure"}) {
     World world;
