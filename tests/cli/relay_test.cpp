@@ -4,7 +4,6 @@
 #include "cli/relay.h"
 
 #include <catch2/catch.hpp>
-#include <fstream>
 
 #include "cli/targets.h"
 #include "parent/start_message.h"
