@@ -35,7 +35,7 @@ show() {
   "$@" </dev/null
 }
 
-# --- what there is before, to compare with afterwards --------------------------------------------------------
+# --- what may be left ----------------------------------------------------------------------------------------
 
 # Files we could leave: in the folders that an image is sent to.
 files() {
@@ -45,18 +45,21 @@ files() {
   done | sort -u
 }
 
-# Processes that run our program, or an image of ours in memory.
+# Processes that run our program, or an image of ours in memory, for this show: others may be at work here too.
 processes() {
   local exe
   for exe in /proc/[0-9]*/exe; do
     case $(readlink "$exe" 2>/dev/null) in
-      "$program"* | '/memfd:banyan'*) echo "$(basename "$(dirname "$exe")") $(tr '\0' ' ' <"${exe%/exe}/cmdline")" ;;
+      "$program"* | '/memfd:banyan'*)
+        grep -qz -e "^BANYAN_CACHE=$demo/" -e "^SSH_CONNECTION=.* $port\$" "${exe%/exe}/environ" 2>/dev/null &&
+          echo "$(basename "$(dirname "$exe")") $(tr '\0' ' ' <"${exe%/exe}/cmdline")"
+        ;;
     esac
   done
 }
 
 demo=$(mktemp -d)
-server=''
+server='' port=''
 run_folder=''
 finish() {
   [[ -z $server ]] || { kill "$server" && wait "$server"; } 2>/dev/null || true
@@ -66,12 +69,11 @@ finish() {
 trap finish EXIT
 export BANYAN_CACHE=$demo/cache # what it learns about hosts; usually under ~/.cache
 touch "$demo/started"
-mapfile -t before < <(processes)
 
 # --- a throw-away SSH server ---------------------------------------------------------------------------------
 
 start_server() {
-  local attempt port pam=no
+  local attempt pam=no
   ssh-keygen -q -t ed25519 -N '' -f "$demo/host_key"
   ssh-keygen -q -t ed25519 -N '' -f "$demo/user_key"
   cp "$demo/user_key.pub" "$demo/authorized_keys"
@@ -108,7 +110,7 @@ CONFIG
   [[ $server ]] || { cat "$demo/log" >&2; echo "demo: could not start an SSH server" >&2; exit 1; }
   echo "[127.0.0.1]:$port $(cut -d' ' -f1,2 "$demo/host_key.pub")" >"$demo/known_hosts"
   cat >"$demo/ssh_config" <<CONFIG
-Host web
+Host web db
   HostName 127.0.0.1
   Port $port
   User $me
@@ -142,23 +144,28 @@ say "Local contexts and the SSH host at once, and the tree they make."
 show banyan run -F ssh_config 'local[1-2],web' -- id -un
 show banyan tree -F ssh_config 'local[1-2],web'
 
+say "A host behind a host: db is reached by web's own ssh, with a key that never leaves here (db is the same server again)."
+# shellcheck disable=SC2016  # as above
+show banyan run -F ssh_config web/db --sh 'echo "logged in from ${SSH_CLIENT%% *}; key agent there: ${SSH_AUTH_SOCK-none}"'
+show banyan tree -F ssh_config 'web/db,web/db/local'
+
 kill "$server" && { wait "$server" || true; } 2>/dev/null
 server=''
 
 say "And what is left of all that?"
-mapfile -t after < <(comm -13 <(printf '%s\n' "${before[@]}" | sort) <(processes | sort) | grep .)
+mapfile -t after < <(processes)
 mapfile -t left < <(files)
 bad=0
 if [[ ${#after[@]} -eq 0 ]]; then
   echo "processes: none"
 else
-  printf '%sprocess: %s%s\n' "$red" "${after[@]/%/"$plain"}"
+  for process in "${after[@]}"; do echo "${red}process: $process$plain"; done
   bad=1
 fi
 if [[ ${#left[@]} -eq 0 ]]; then
   echo "files:     none"
 else
-  printf '%sfile: %s%s\n' "$red" "${left[@]/%/"$plain"}"
+  for file in "${left[@]}"; do echo "${red}file: $file$plain"; done
   bad=1
 fi
 [[ $code -eq 7 && $bad -eq 0 ]] || { printf '\n%sdemo: not as it should be%s\n' "$red" "$plain"; exit 1; }
