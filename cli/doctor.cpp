@@ -1,5 +1,7 @@
 #include "cli/doctor.h"
 
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "core/text.h"
@@ -21,8 +23,12 @@ Doctor::Doctor(const Machinery& machinery, OnOver on_over)
     works_[i].seen.user = target(i).user;
     works_[i].seen.container = target(i).container;
     works_[i].seen.engine = target(i).engine;
+    if (target(i).hop) works_[i].seen.hop = target(i).hop->name;
     works_[i].seen.way = &works_[i].way;
   }
+  std::set<std::string_view> hops;
+  for (const Work& work : works_) hops.insert(work.seen.hop);
+  for (Work& work : works_) work.seen.is_hop = hops.contains(work.seen.target);
 }
 
 Doctor::~Doctor() {

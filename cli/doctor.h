@@ -1,5 +1,6 @@
 // cli/doctor.h -- the verb `doctor`: walks every step of the way to each target, says which one fails, and
-// what to do. What it found is told in the order of the targets: of each when those before it are over.
+// what to do. Hops are targets of their own (add_hops()), and shared with what lies beneath them. What it
+// found is told in the order of the targets: of each when those before it are over.
 //
 // Thread: the loop's.
 #pragma once

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/paths.h"
 #include "core/frame.h"
 #include "core/text.h"
 #include "transports/openssh_log.h"
@@ -18,6 +19,7 @@ struct StepInfo {
   std::string_view name, remedy;
 };
 constexpr StepInfo kSteps[] = {
+    {"hop", "see the steps of that hop"},
     {"settings", "see what ssh -G says about this host, and what banyan plan does"},
     {"resolve",
      "check how the name is written, and that this machine knows it (DNS, /etc/hosts, ssh's configuration)"},
@@ -108,6 +110,10 @@ class Maker {
     return "";
   }
   bool has_step(std::string_view name) const {
+    if (name == "hop") return !seen_.hop.empty();
+    if (name == "shutdown" && seen_.is_hop) return false;
+    // Of what a hop starts, it tells the step that fails, and not what stage 0 reports there.
+    if (name == "stage0" && is_started_by_hop()) return false;
     const bool is_everywhere =
         name == "settings" || name == "execute" || name == "hello" || name == "call" || name == "shutdown";
     switch (seen_.method) {
@@ -124,8 +130,10 @@ class Maker {
     }
     return true;
   }
+  bool is_started_by_hop() const { return !seen_.hop.empty() && journal_ == nullptr; }
+  bool has_report() const { return journal_ != nullptr && !journal_->report.empty(); }
   // Of a container: nobody has entered it, or it is not known yet whether somebody can.
-  bool is_by_exec() const { return journal_ != nullptr && !journal_->report.empty(); }
+  bool is_by_exec() const { return has_report(); }
   bool is_openssh() const { return way_.choice && way_.choice->back_end == BackEnd::kOpenssh; }
 
   // Empty: none.
@@ -133,7 +141,8 @@ class Maker {
     if (!seen_.error) return "";
     const Error& error = *seen_.error;
     if (seen_.child) return seen_.farewell && !seen_.left.empty() ? "shutdown" : "call";
-    if (journal_ == nullptr) return "settings";
+    if (!seen_.hop.empty() && blames_hop(error)) return "hop";
+    if (was_not_started()) return "settings";
     Phase phase = error.phase;
     // openssh's phases are one to the runner; its own words tell them apart.
     const Phase told = log_.progress().phase();
@@ -144,7 +153,7 @@ class Maker {
     if (error.error_class == ErrorClass::kCancelled) phase = furthest();
     if (seen_.method != Method::kSsh && seen_.method != Method::kLocal &&
         (phase < Phase::kUpload || phase == Phase::kBecome))
-      return journal_->report.empty() ? "become" : "stage0";
+      return has_report() ? "stage0" : "become";
     const bool is_local = seen_.method == Method::kLocal;
     switch (phase) {
       case Phase::kResolve:
@@ -156,7 +165,7 @@ class Maker {
       case Phase::kAuth:
         return "auth";
       case Phase::kShell:
-        return journal_->report.empty() ? "shell" : "stage0";
+        return has_report() ? "stage0" : "shell";
       case Phase::kUpload:
         if (is_local || error.text.find("(exec ") != std::string::npos) return "execute";
         return "upload";
@@ -167,7 +176,14 @@ class Maker {
     }
   }
 
+  // It was not to be had what to start, or it must not be.
+  bool was_not_started() const {
+    if (!is_started_by_hop()) return journal_ == nullptr;
+    return seen_.method == Method::kSsh && way_.attempts == 0;
+  }
+
   Phase furthest() const {
+    if (journal_ == nullptr) return seen_.error->phase;
     if (is_openssh() && journal_->reported == 0) return log_.progress().phase();
     return journal_->phases.empty() ? Phase::kResolve : journal_->phases.back().phase;
   }
@@ -208,6 +224,7 @@ class Maker {
   Nanos end_of_way() const { return seen_.child ? 0 : way_.began + seen_.took; }
 
   void fill(LadderStep& step) {
+    if (step.name == "hop") step.found = seen_.hop;
     if (step.name == "settings") settings(step);
     if (step.name == "resolve") step.took = time_of(Phase::kResolve, Phase::kConnect);
     if (step.name == "resolve") resolve(step);
@@ -226,7 +243,7 @@ class Maker {
 
   void settings(LadderStep& step) const {
     if (seen_.method != Method::kSsh) {
-      step.found = "this machine, over a pipe";
+      step.found = seen_.hop.empty() ? "this machine, over a pipe" : "the same machine, over a pipe";
       return;
     }
     step.took = between(way_.began, way_.answered);
@@ -235,6 +252,7 @@ class Maker {
     step.found = cat(settings.user, "@", settings.hostname, " port ", settings.port);
     step.facts = {
         {"host", settings.hostname}, {"user", settings.user}, {"port", std::int64_t{settings.port}}};
+    if (is_started_by_hop()) step.found += cat(", by the ssh of ", seen_.hop);
     if (!way_.choice) return;
     const BackEndChoice& choice = *way_.choice;
     const std::string because = cat(choice.setting, choice.setting.empty() ? "" : ": ", choice.because);
@@ -300,15 +318,19 @@ class Maker {
   }
 
   void become(LadderStep& step) const {
-    step.took = between(journal_->began, journal_->reported != 0 ? journal_->reported
-                                         : seen_.child           ? entered(Phase::kLink)
-                                                                 : end_of_way());
+    if (journal_ != nullptr)
+      step.took = between(journal_->began, journal_->reported != 0 ? journal_->reported
+                                           : seen_.child           ? entered(Phase::kLink)
+                                                                   : end_of_way());
     if (seen_.method == Method::kContainer) {
       const std::string_view engine = banyan::name_of(seen_.engine);
-      step.found = cat("into ", seen_.container, seen_.user.empty() ? "" : cat(" as ", seen_.user), ", by ",
-                       is_by_exec() ? cat("the exec of ", engine) : std::string("its namespaces"));
-      step.facts = {{"container", seen_.container},
-                    {"way", std::string(is_by_exec() ? "exec" : "namespaces")}};
+      step.found = cat("into ", seen_.container, seen_.user.empty() ? "" : cat(" as ", seen_.user));
+      step.facts = {{"container", seen_.container}};
+      if (!is_started_by_hop()) {
+        step.found +=
+            cat(", by ", is_by_exec() ? cat("the exec of ", engine) : std::string("its namespaces"));
+        step.facts.emplace_back("way", std::string(is_by_exec() ? "exec" : "namespaces"));
+      }
       if (!seen_.user.empty()) step.facts.emplace_back("user", seen_.user);
       return;
     }
@@ -317,6 +339,7 @@ class Maker {
   }
 
   void shell(LadderStep& step) const {
+    if (journal_ == nullptr) return;
     const Nanos began = entered(Phase::kShell);
     step.took = between(began, journal_->reported != 0 ? journal_->reported : end_of_way());
     std::string noise = journal_->noise;
@@ -357,6 +380,7 @@ class Maker {
   }
 
   void upload(LadderStep& step) const {
+    if (journal_ == nullptr) return;
     step.took =
         between(journal_->reported, entered(Phase::kHello) != 0 ? entered(Phase::kHello) : end_of_way());
     step.found = cat(journal_->bytes_sent, " bytes");

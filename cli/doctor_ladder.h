@@ -8,8 +8,10 @@
 
 #include "cli/doctor_look.h"
 #include "cli/doctor_text.h"
-#include "cli/reach.h"
+#include "cli/targets.h"
+#include "cli/way_record.h"
 #include "core/info.h"
+#include "parent/runner.h"
 
 namespace banyan::cli {
 
@@ -19,6 +21,8 @@ struct Seen {
   std::string user;            // kSudo: who it becomes
   std::string container = {};  // kContainer: which
   Engine engine = Engine::kDocker;
+  std::string hop = {};            // what it lies beneath; empty: we reach it ourselves
+  bool is_hop = false;             // others lie beneath it, and it ends with the last of them
   const WayRecord* way = nullptr;  // not null
   std::optional<Child> child;      // it came up
   std::optional<ContextInfo> info;

@@ -64,9 +64,9 @@ Exit code: 0; where ssh's configuration cannot be read, 255 for one target, 4 fo
 
 constexpr std::string_view kDoctor = R"(banyan doctor TARGETS [OPTIONS]
 
-Walks every step of the way to each target: settings, name, connection, host key, login, shell, the program that is
-sent, its first word, one question, its end. A line a step: ok, FAILED or not reached, the time it took, and what was
-found; below it, what to do about the step that fails. Nothing is left there.
+Walks every step of the way to each target, and to each hop before it: settings, name, connection, host key, login,
+shell, the program that is sent, its first word, one question, its end. A line a step: ok, FAILED or not reached, the
+time it took, and what was found; below it, what to do about the step that fails. Nothing is left there.
 
 Exit code: 0 all is well; 255 for one target that is not, 4 for one of many.
 )";

@@ -162,14 +162,6 @@ bool has_connector() {
 
 namespace {
 
-// Its ladder is that of one connection.
-void refuse_paths(const TargetSet& set) {
-  for (const Target& target : set.targets)
-    if (target.hop)
-      throw UsageError(cat("doctor: '", target.name, "' lies beneath a hop: name the hop, ",
-                           first_of(target).name, "; `tree` shows what is beneath"));
-}
-
 // -b, and how.
 void become(const CommandLine& line, TargetSet& targets) {
   for (const char* how : {"--become-user", "--become-method"})
@@ -200,7 +192,7 @@ Options options_of(const CommandLine& line) {
   options.targets =
       parse_targets(line.targets().empty() ? line.value("-w") : line.targets(), line.value("-x"));
   become(line, options.targets);
-  if (options.verb == Verb::kDoctor) refuse_paths(options.targets);
+  if (options.verb == Verb::kDoctor) add_hops(options.targets);  // a ladder for each context
   if (is_run) take_command(line, options);
   options.fan_out = number(line, "-f", kFanOutMax).value_or(options.fan_out);
   options.timeout = duration(line, "--timeout");

@@ -22,12 +22,16 @@ Error cancelled() {
 
 // Names the hop that is to blame, which may be further up.
 Error blame(const Target& hop, Error error, bool is_itself) {
-  if (!is_itself && error.error_class != ErrorClass::kCancelled && !error.text.starts_with(kHopIs))
+  if (!is_itself && error.error_class != ErrorClass::kCancelled && !blames_hop(error))
     error.text = cat(kHopIs, hop.name, ": ", error.text);
   return error;
 }
 
 }  // namespace
+
+bool blames_hop(const Error& error) {
+  return error.text.starts_with(kHopIs);
+}
 
 Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Becoming& becoming,
              const RelayParts& relay)
@@ -86,6 +90,8 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
   Node& node = nodes_[id];
   node.target = target;
   node.began = loop_.now();
+  node.record = record;
+  if (record != nullptr) record->began = node.began;
   const auto lost = [this, alive = alive_, id](ContextId, const Error& error) {
     if (*alive) on_lost(id, error);
   };
@@ -112,6 +118,7 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
 void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   Node& node = nodes_.at(id);
   node.at = at;
+  if (node.record != nullptr) node.record->began = loop_.now();
   Nanos left = connect_timeout_;
   if (left > 0) left = std::max(left - (loop_.now() - node.began), Nanos(kMillisecond));
   Runner::OnUp up = [this, alive = alive_, id](const Result<Child>& child) {
@@ -121,7 +128,8 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
     if (*alive) on_lost(id, error);
   };
   if (node.target.method == Method::kSsh) {
-    node.relay = relay_.start(at, node.target, kind_of(node.target), left, std::move(up), std::move(lost));
+    node.relay = relay_.start(at, node.target, kind_of(node.target), left, std::move(up), std::move(lost),
+                              node.record);
     return;
   }
   Recipe recipe = recipe_beneath(node.target, loop_.random(), architecture, left, node.not_entered);
@@ -145,7 +153,7 @@ bool Paths::start_tunnel(NodeId id) {
       [this, alive = alive_, id](ContextId, const Error& error) {
         if (*alive) on_lost(id, error);
       },
-      nullptr, *jumps);
+      node.record, *jumps);
   leave(hop, kFarewell, [] {});
   return true;
 }

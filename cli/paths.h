@@ -21,6 +21,9 @@
 
 namespace banyan::cli {
 
+// It says that a hop before the target has failed or is lost.
+bool blames_hop(const Error& error);
+
 class Paths {
  public:
   using Id = std::uint64_t;  // of one who uses a context
@@ -36,7 +39,7 @@ class Paths {
   // the image that can. Before the first start().
   void expect(const std::vector<Target>& targets);
 
-  // As Reach::start. The context may be there already, for somebody else.
+  // As Reach::start. The context may be there already, for somebody else: then `record` stays empty.
   Id start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record = nullptr);
   // On its way: ends it as far as nobody else needs it, and on_up hears kCancelled. Otherwise no effect.
   void cancel(Id id);
@@ -60,6 +63,7 @@ class Paths {
   struct Node {  // one context
     Target target;
     Id hop = 0;  // our use of the one above; 0: that is the root
+    WayRecord* record = nullptr;
     std::list<Id> users;
     Nanos began = 0;
     Reach::Id way = 0;  // beneath the root

@@ -19,6 +19,7 @@
 #include "cli/becoming.h"
 #include "cli/route.h"
 #include "cli/targets.h"
+#include "cli/way_record.h"
 #include "parent/runner.h"
 #include "transports/admission.h"
 #include "transports/arch_cache.h"
@@ -30,16 +31,6 @@
 #include "transports/ssh_question.h"
 
 namespace banyan::cli {
-
-// What a way went through, for `doctor`. Filled in as it happens; of several tries it has the last.
-struct WayRecord {
-  Nanos began = 0, answered = 0;                // answered: ssh has told its settings; 0: not, or not asked
-  std::shared_ptr<const SshSettings> settings;  // null for a target without ssh
-  std::optional<BackEndChoice> choice;
-  std::vector<KnownHostKey> known_keys;   // of the host, in known_hosts
-  std::uint32_t attempts = 0;             // at a server that dropped some; 0: none
-  std::shared_ptr<StartJournal> journal;  // null: nothing was started
-};
 
 class Reach {
  public:

@@ -53,7 +53,7 @@ Relay::~Relay() {
 }
 
 Relay::Id Relay::start(ContextId at, const Target& target, ImageKind kind, Nanos left, Runner::OnUp on_up,
-                       Runner::OnLost on_lost) {
+                       Runner::OnLost on_lost, WayRecord* record) {
   const Id id = next_++;
   Way& way = ways_[id];
   way.at = at;
@@ -63,6 +63,7 @@ Relay::Id Relay::start(ContextId at, const Target& target, ImageKind kind, Nanos
   way.left = left;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
+  way.record = record;
   if (!asked_defaults_) {
     asked_defaults_ = true;
     SshOptions none;
@@ -86,6 +87,11 @@ void Relay::on_settings(Id id, const SshQuestions::Answer& answer) {
   if (way.cancelled) return conclude(id, cancelled());
   if (!answer) return conclude(id, answer.error());
   way.settings = *answer;
+  if (way.record != nullptr) {
+    way.record->answered = loop_.now();
+    way.record->settings = way.settings;
+    way.record->known_keys = parts_.facts.about(*way.settings).known;
+  }
   if (defaults_) prepare(id);
 }
 
@@ -126,6 +132,7 @@ void Relay::try_now(Id id, bool may_guess) {
   if (!signer) return conclude(id, signer.error());
   way.signer = std::move(*signer);
   ++way.attempts;
+  if (way.record != nullptr) way.record->attempts = way.attempts;
   Nanos left = way.left;
   if (left > 0) left = std::max(left - (loop_.now() - way.began), Nanos(kMillisecond));
   way.guess = may_guess ? parts_.cache.find(cache_key(*way.target)) : "";

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "cli/targets.h"
+#include "cli/way_record.h"
 #include "parent/remote_runner.h"
 #include "transports/admission.h"
 #include "transports/arch_cache.h"
@@ -46,9 +47,10 @@ class Relay {
   ~Relay();
 
   // As RemoteRunner::start, at the context of target.hop. `left` of the time in all; 0: the usual deadlines.
-  // REQUIRES: the target is reached by ssh and lies beneath a hop; it outlives the way.
+  // `record` may be null: what is decided here of the way.
+  // REQUIRES: the target is reached by ssh and lies beneath a hop; it and the record outlive the way.
   Id start(ContextId at, const Target& target, ImageKind kind, Nanos left, Runner::OnUp on_up,
-           Runner::OnLost on_lost);
+           Runner::OnLost on_lost, WayRecord* record = nullptr);
   // On its way: ends it, and on_up hears kCancelled, unless it was quicker. Otherwise no effect.
   void cancel(Id id);
   // It waits for its turn at a crowded server.
@@ -64,6 +66,7 @@ class Relay {
     Nanos began = 0, left = 0;
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of each try
+    WayRecord* record = nullptr;
     std::shared_ptr<const SshSettings> settings;
     std::string known_hosts, server;
     std::optional<Admission::Ticket> ticket;

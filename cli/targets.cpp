@@ -286,6 +286,23 @@ void become_everywhere(TargetSet& set, Method method, std::string_view user) {
   }
 }
 
+void add_hops(TargetSet& set) {
+  std::vector<Target> all;
+  std::unordered_set<std::string> names;
+  for (Target& target : set.targets) {
+    std::vector<const Target*> path;
+    for (const Target* at = &target; at != nullptr; at = at->hop.get()) path.push_back(at);
+    for (auto at = path.rbegin(); at != path.rend(); ++at) {
+      if (!names.insert((*at)->name).second) continue;
+      if (all.size() == kTargetsMax)
+        throw UsageError(cat("with the hops before them these are more than ", kTargetsMax, " targets"));
+      all.push_back(**at);
+      all.back().shown.clear();
+    }
+  }
+  set.targets = std::move(all);
+}
+
 std::string last_name(const Target& target) {
   return target.hop ? target.name.substr(target.hop->name.size() + 1) : target.name;
 }

@@ -82,6 +82,10 @@ TargetSet parse_targets(std::string_view expression, std::string_view exclude = 
 // What -b means: each is that user beneath what was named, and is called as that. Throws UsageError.
 void become_everywhere(TargetSet& set, Method method, std::string_view user);
 
+// Each hop becomes a target of its own, once, before the first that lies beneath it; each goes by its name.
+// Throws UsageError.
+void add_hops(TargetSet& set);
+
 // "sudo". REQUIRES: it becomes another user.
 std::string_view method_name(Method method);
 

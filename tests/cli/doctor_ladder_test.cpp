@@ -138,6 +138,51 @@ TEST_CASE("keys that were offered are named once where none let in") {
   CHECK(found("denied; refused: /id") == "denied; refused: /id");
 }
 
+TEST_CASE("of what a hop starts each phase that fails is its own step, after that of the hop") {
+  using C = ErrorClass;
+  const auto beneath = [](C error_class, Phase phase, std::string_view text = "it broke") {
+    Case at_hop;
+    at_hop.way.journal = nullptr;
+    at_hop.way.attempts = 1;
+    at_hop.seen.hop = "gw";
+    at_hop.fails(error_class, phase, text);
+    return at_hop;
+  };
+  CHECK(beneath(C::kLost, Phase::kAuth, "hop gw: lost").failed() == "hop");
+  CHECK(beneath(C::kUnreachable, Phase::kResolve).failed() == "resolve");
+  CHECK(beneath(C::kUnreachable, Phase::kConnect).failed() == "connect");
+  CHECK(beneath(C::kHostKey, Phase::kKex).failed() == "kex");
+  CHECK(beneath(C::kAuth, Phase::kAuth).failed() == "auth");
+  CHECK(beneath(C::kBootstrap, Phase::kShell).failed() == "shell");
+  CHECK(beneath(C::kBootstrap, Phase::kUpload).failed() == "upload");
+  CHECK(beneath(C::kTimeout, Phase::kHello).failed() == "hello");
+  CHECK(beneath(C::kCancelled, Phase::kAuth).failed() == "auth");
+  Case not_asked = beneath(C::kHostKey, Phase::kKex, "no key of it is known here");
+  not_asked.way.attempts = 0;
+  CHECK(not_asked.failed() == "settings");
+  for (const Method method : {Method::kSudo, Method::kSu, Method::kDoas, Method::kContainer}) {
+    Case become = beneath(C::kAuth, Phase::kBecome);
+    become.seen.method = method;
+    CHECK(become.failed() == "become");
+  }
+
+  const Case denied = beneath(C::kAuth, Phase::kAuth);
+  const DoctorReport report = make_ladder(denied.seen);
+  CHECK(step(report, "hop").found == "gw");
+  CHECK(step(report, "settings").found == "deploy@web1.example.com port 22, by the ssh of gw");
+  CHECK(step(report, "kex").state == LadderStep::State::kOk);
+  CHECK(std::ranges::count(report.steps, "stage0", &LadderStep::name) == 0);
+}
+
+TEST_CASE("a hop with others beneath it has no end in its ladder, since it ends with the last of them") {
+  Case up;
+  up.came_up();
+  up.seen.is_hop = true;
+  const DoctorReport report = make_ladder(up.seen);
+  CHECK(report.failed().empty());
+  CHECK(report.steps.back().name == "call");
+}
+
 TEST_CASE("what was reached before the failure is well, what comes after it is not reached") {
   const DoctorReport report =
       make_ladder(Case().reported().fails(ErrorClass::kBootstrap, Phase::kUpload).seen);

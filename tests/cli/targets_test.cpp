@@ -4,6 +4,9 @@
 
 #include <catch2/catch.hpp>
 
+#include "core/text.h"
+
+using banyan::cat;
 using namespace banyan::cli;
 using banyan::Engine;
 
@@ -421,4 +424,21 @@ TEST_CASE("to become another user everywhere is to be one beneath each target, u
   CHECK(set.targets[2].name == "gw/db1/doas:app");
   for (const char* user : {"", "-u", "0", "a b", "$(id)"})
     CHECK_THROWS_AS(become_everywhere(set, Method::kSu, user), UsageError);
+}
+
+TEST_CASE("each hop becomes a target of its own, once, before the first beneath it, and goes by its name") {
+  const auto with_hops = [](TargetSet set) {
+    add_hops(set);
+    std::string names;
+    for (const Target& target : set.targets) names += cat(shown_name(target), " ");
+    return names;
+  };
+  CHECK(with_hops(parse_targets("web1,local")) == "web1 local ");
+  CHECK(with_hops(parse_targets("gw/db[1-2]/local,gw,web1")) ==
+        "gw gw/db1 gw/db1/local gw/db2 gw/db2/local web1 ");
+  TargetSet become = parse_targets("web1");
+  become_everywhere(become, Method::kSudo, "root");
+  CHECK(with_hops(become) == "web1 web1/sudo:root ");
+  TargetSet many = parse_targets("local[1-60000]/local");
+  CHECK_THROWS_AS(add_hops(many), UsageError);
 }

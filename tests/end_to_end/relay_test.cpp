@@ -215,3 +215,28 @@ TEST_CASE("a hostile hop gets no signature that nobody ordered, and what it aske
   CHECK_FALSE(contains(fail["error"].get<std::string>(), "leaked"));
   CHECK_FALSE(contains(hops.inner.log(), "Connection from"));
 }
+
+TEST_CASE("the doctor walks on where a hop's ssh does, and names the step that fails there") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  const auto failed_step = [&](const std::string& target) {
+    const Finished got = run_program({"doctor", "-F", hops.config, "--json", target});
+    CAPTURE(got.out, got.err);
+    const std::vector<nlohmann::json> reports = events_of(got.out);
+    REQUIRE(reports.size() == 3);
+    CHECK(reports[0].at("target") == "web");
+    CHECK(reports[0].at("well") == true);
+    CHECK(reports[1].at("target") == target);
+    CHECK(got.code == (reports[1].at("well") == true ? 0 : 255));
+    return reports[1].at("failed").is_null() ? std::string() : reports[1].at("failed").get<std::string>();
+  };
+  CHECK(failed_step("web/deep") == "");
+  CHECK(failed_step("web/nobody@deep") == "auth");
+  CHECK(failed_step("web/deep:1") == "settings");  // no key of it is known here
+  std::ofstream(hops.inner.known_hosts(), std::ios::app) << "[127.0.0.1]:1 " << hops.inner.host_key() << "\n";
+  CHECK(failed_step("web/deep:1") == "connect");
+  std::ofstream(hops.inner.known_hosts())
+      << "[127.0.0.1]:" << hops.inner.port() << " " << hops.gateway.host_key() << "\n";
+  CHECK(failed_step("web/deep") == "kex");
+  CHECK(hops.gateway.leftovers().empty());
+}

@@ -210,6 +210,10 @@ TEST_CASE("-b makes every target another user, under its own name") {
   const OtherScene by_su;
   CHECK(by_su.run({"run", "local", "-b", "--become-user", "db", "--become-method", "su", "--", "id", "-un"})
             .out == "db\n");
+  const Finished doctor =
+      by_su.run({"doctor", "local", "-b", "--become-user", "db", "--become-method", "su"});
+  CHECK(contains(doctor.out, "local: all is well"));
+  CHECK(contains(doctor.out, "local/su:db: all is well"));
 
   const Finished plan = run_program({"plan", "web1", "-F", "none", "-b", "--json"});
   const nlohmann::json planned = nlohmann::json::parse(lines_of(plan.out).at(0));
@@ -220,8 +224,7 @@ TEST_CASE("-b makes every target another user, under its own name") {
   for (const Words& wrong : {Words{"run", "local", "--become-user", "db", "--", "true"},
                              Words{"run", "local", "-b", "--become-user", "-x", "--", "true"},
                              Words{"run", "local", "-b", "--become-user", "0", "--", "true"},
-                             Words{"run", "local", "-b", "--become-method", "pfexec", "--", "true"},
-                             Words{"doctor", "local", "-b"}})
+                             Words{"run", "local", "-b", "--become-method", "pfexec", "--", "true"}})
     CHECK(run_program(wrong).code == 2);
   CHECK(nobody_is_left());
 }
