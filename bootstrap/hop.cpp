@@ -1,13 +1,11 @@
 // bootstrap/hop.cpp -- the agent that is shipped to hops: it starts children through transports too, with
 // images that it asks its parent for, and hands on; and in the namespaces of other processes, out of its own
 // image. It is also what those transports run to ask a person.
-#include <cstdlib>
 #include <optional>
 
 #include "bootstrap/agent.h"
 #include "parent/entry.h"
 #include "parent/image_service.h"
-#include "parent/transport_terminal.h"
 #include "parent/visitor.h"
 
 namespace {
@@ -28,9 +26,6 @@ struct Images {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Started in the place of a su, to become it.
-  if (const char* terminal = ::getenv(banyan::kTerminalVariable); terminal != nullptr && argc > 1)
-    return banyan::take_terminal(terminal, argv);
   // Started by a sudo that a hop has started, which is this very program.
   if (const char* where = banyan::visits(argc, argv)) return banyan::visit(where, argv[1]);
   // Whoever started us wants a context in there, and becomes it.

@@ -27,7 +27,6 @@
 #include "parent/api/asio_loop.h"
 #include "parent/image_service.h"
 #include "parent/log_sink.h"
-#include "parent/transport_terminal.h"
 #include "parent/visitor.h"
 #include "transports/jump.h"
 #include "transports/remedies.h"
@@ -283,9 +282,6 @@ int run_program(int argc, char** argv) {
 }  // namespace banyan::cli
 
 int main(int argc, char** argv) {
-  // Started in the place of a su, to become it.
-  if (const char* terminal = std::getenv(banyan::kTerminalVariable); terminal != nullptr && argc > 1)
-    return banyan::take_terminal(terminal, argv);
   // Started by an ssh or a sudo that we started, with its question; a command line of ours has more words, or
   // begins with a dash.
   const char* socket = std::getenv(banyan::kAskpassVariable);

@@ -70,12 +70,8 @@ Result<std::unique_ptr<Carrier>> Runner::TransportJob::start_process(Fd far_end)
   for (const std::string& word : recipe_.argv) argv.push_back(in_place(word));
   std::vector<std::pair<std::string, std::string>> environment;
   for (const auto& [name, value] : recipe_.environment) environment.emplace_back(name, in_place(value));
-  if (terminal_) {
-    // Who is started there may not look us up by our number: a root that holds a secret is closed to it.
-    argv.insert(argv.begin(), "/proc/self/exe");
-    const bool is_input = extra_.terminal == Recipe::Terminal::kInput;
-    environment.emplace_back(kTerminalVariable, cat(terminal_->path(), is_input ? " in" : ""));
-  }
+  if (terminal_)
+    argv = argv_on_terminal(std::move(argv), terminal_->path(), extra_.terminal == Recipe::Terminal::kInput);
   const SpawnPlan plan(argv, ProcessCarrier::options(std::move(environment)));
   pid_t pid = 0;
   auto carrier =

@@ -1,7 +1,6 @@
 #include "parent/transport_terminal.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
@@ -109,21 +108,13 @@ void TransportTerminal::on_answer(Bytes answer) {
   if (result.status != IoResult::Status::kOk || result.bytes != line.size()) hang_up();
 }
 
-int take_terminal(const char* terminal, char** argv) {
-  const char* blank = std::strchr(terminal, ' ');
-  const std::string path(terminal, blank == nullptr ? std::strlen(terminal) : std::size_t(blank - terminal));
-  ::unsetenv(kTerminalVariable);
-  // In a session without one this makes it ours. Not where the link is to be.
-  const Fd opened(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-  const int fd = opened ? ::fcntl(opened.get(), F_DUPFD_CLOEXEC, kLinkDescriptor + 1) : -1;
-  const bool is_ours = fd >= 0 && ::ioctl(fd, TIOCSCTTY, 0) == 0;
-  if (is_ours &&
-      (blank == nullptr || (::dup2(STDIN_FILENO, kLinkDescriptor) >= 0 && ::dup2(fd, STDIN_FILENO) >= 0)))
-    ::execvp(argv[1], argv + 1);
-  const std::string said = cat("banyan: cannot start ", argv[1], is_ours ? "" : " on a terminal", ": ",
-                               static_cast<const char*>(std::strerror(errno)), "\n");
-  (void)!::write(STDERR_FILENO, said.data(), said.size());
-  return 127;
+std::vector<std::string> argv_on_terminal(std::vector<std::string> argv, std::string_view path,
+                                          bool is_input) {
+  // As part of the last exec: what a shell opens for itself it may keep from its programs.
+  const std::string line =
+      is_input ? cat("exec \"$@\" ", kLinkDescriptor, "<&0 <>", path) : cat(": <>", path, "; exec \"$@\"");
+  argv.insert(argv.begin(), {"/bin/sh", "-c", line, "sh"});
+  return argv;
 }
 
 }  // namespace banyan

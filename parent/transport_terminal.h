@@ -6,14 +6,17 @@
 // none. The terminal is drained as long as the transport lives, so that nobody waits for room in it, and it
 // must not be hung up before.
 //
-// A process gets it as its controlling terminal through our own program (take_terminal()), which is started
-// in the transport's place: a new session has none, and only who is in it can take one.
+// A new session has no terminal, and the first that its leader opens is its controlling one. So a shell is
+// started in the transport's place, opens it, and becomes the transport (argv_on_terminal()). Our own program
+// could do that too, where there is a /proc to find it in.
 //
 // Thread: the loop's. Lifetime: the loop and the answerer outlive it, the latter until mute().
 #pragma once
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/alive.h"
 #include "core/fd.h"
@@ -57,13 +60,11 @@ class TransportTerminal {
   Alive alive_;
 };
 
-// In the environment of our own program: the terminal to take, then a blank and "in" where it is to be
-// standard input, and what was that becomes kLinkDescriptor.
-constexpr const char* kTerminalVariable = "BANYAN_TERMINAL";
-constexpr int kLinkDescriptor = 3;
+constexpr int kLinkDescriptor = 3;  // where the terminal is standard input
 
-// What main() does then: takes the terminal and becomes the program that its arguments name. Returns only
-// where that fails: the exit code.
-int take_terminal(const char* terminal, char** argv);
+// What starts `argv` on the terminal `path`, in a new session. `is_input`: it is standard input as well, and
+// what was that is kLinkDescriptor.
+std::vector<std::string> argv_on_terminal(std::vector<std::string> argv, std::string_view path,
+                                          bool is_input);
 
 }  // namespace banyan

@@ -75,7 +75,7 @@ Recipe su(const SudoTarget& target, std::uint64_t nonce, std::string_view archit
        "PAM on that machine does not let this user do that (pam_wheel?)"},
       {"must be suid", ErrorClass::kBootstrap, kInstallation},
       {"annot set groups", ErrorClass::kBootstrap, kInstallation},
-      {"banyan: cannot start", ErrorClass::kBootstrap,
+      {"su: not found", ErrorClass::kBootstrap,  // as a shell says it
        "install su on that machine, or see that it is in PATH"},
   };
   recipe.symptoms = symptoms(rows);
@@ -99,7 +99,7 @@ Recipe doas(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
       {"uthentication failed", ErrorClass::kAuth, kPassword},
       {"uthorization failed", ErrorClass::kAuth, kPassword},
       {"not installed setuid", ErrorClass::kBootstrap, kInstallation},
-      {"banyan: cannot start", ErrorClass::kBootstrap,
+      {"doas: not found", ErrorClass::kBootstrap,  // as a shell says it
        "install doas on that machine, or see that it is in PATH"},
   };
   recipe.symptoms = symptoms(rows);
