@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <initializer_list>
 
 #include "core/text.h"
 #include "parent/api/stage0.h"
@@ -23,6 +24,11 @@ constexpr std::string_view kForbidden =
 constexpr std::string_view kLastWords = "last words: ";  // as parent/runner_job.cpp begins them
 // sudo names what it would have run, and that is all of stage 0.
 constexpr std::string_view kCommandBegins = "'/bin/sh ", kCommandEnds = "' as ";
+// It runs for nobody without a terminal (requiretty).
+constexpr std::string_view kMustHaveTerminal = "must have a tty";
+// It could not run the program that was to ask. The first is sudo's; the second sudo's where the program has
+// no path, and sudo-rs's in both cases.
+constexpr std::string_view kCannotRunAsker = "unable to run /", kNoAsker = "askpass program";
 // A warning, and never why it failed.
 constexpr std::string_view kNoHostName = "unable to resolve host";
 
@@ -81,7 +87,9 @@ std::vector<Symptom> sudo_symptoms(std::string_view user) {
       {"unknown user", C::kRefused, name},
       {"sudo: user '", C::kRefused, name},  // 'x' not found
       {"you do not exist in", C::kRefused, kAccount},
-      {"must have a tty", C::kRefused, kTerminal},
+      {kMustHaveTerminal, C::kRefused, kTerminal},
+      {kCannotRunAsker, C::kBootstrap, program},
+      {kNoAsker, C::kBootstrap, program},
       {"ccount validation failure", C::kAuth, kAccount},
       {"ccount or password is expired", C::kAuth, kAccount},
       {"assword expired", C::kAuth, kAccount},
@@ -92,8 +100,6 @@ std::vector<Symptom> sudo_symptoms(std::string_view user) {
       {"I'm afraid I can't do that", C::kRefused, allow},
       {"incorrect password attempt", C::kAuth, wrong},
       {"incorrect authentication attempt", C::kAuth, wrong},
-      {"unable to run /", C::kBootstrap, program},
-      {"no askpass program", C::kBootstrap, program},
       {"password is required", C::kAuth, password},
       {"uthentication is required", C::kAuth, password},
       {"uthentication required", C::kAuth, password},
@@ -151,7 +157,10 @@ Error error_of_sudo(Error error, std::string_view user) {
 }
 
 bool wants_terminal(const Error& error) {
-  return error.error_class == ErrorClass::kRefused && error.text.find("must have a tty") != std::string::npos;
+  if (error.phase != Phase::kBecome || error.error_class == ErrorClass::kCancelled) return false;
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{kMustHaveTerminal, kCannotRunAsker, kNoAsker},
+      [&](std::string_view words) { return error.text.find(words) != std::string::npos; });
 }
 
 void put_on_terminal(Recipe& recipe, bool may_ask) {

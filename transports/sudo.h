@@ -3,7 +3,8 @@
 // sudo is a transport as ssh is: our channel is its standard input and output, and what it runs is stage 0.
 // It has no terminal. Where somebody answers it asks through its askpass program, which is ours (-A), and
 // only if it wants a password at all; else it is told to ask nothing (-n), and where it wants one the start
-// fails, in phase become, with what to do.
+// fails, in phase become, with what to do. Where it wants a terminal, or cannot run that program, it is
+// started once more, and asks on a terminal as su does.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,7 @@ std::vector<Symptom> sudo_symptoms(std::string_view user);
 // An error of a start by sudo, as whoever started it saw it, said of sudo.
 Error error_of_sudo(Error error, std::string_view user);
 
-// It runs for nobody without a terminal (requiretty): start it anew, with one.
+// It runs for nobody without a terminal, or has no other way to ask: start it anew, with one.
 bool wants_terminal(const Error& error);
 // `recipe` as sudo() made it: on a terminal of its own, where it asks, if somebody answers (`may_ask`).
 void put_on_terminal(Recipe& recipe, bool may_ask);

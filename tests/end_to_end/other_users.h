@@ -40,11 +40,12 @@ struct World {
   std::string auth = "auth required pam_unix.so\n";  // how PAM lets somebody in
   std::string account = "pam_unix.so";               // what it asks whether the accounts are good
   bool have_passwords = false;                       // ann and db: kBecomePassword
-  std::string answer = {};   // of a person who is asked; what she is asked is on standard error
-  std::string setup = {};    // shell lines, as root, with $sudo
-  std::string folder = "/";  // where it is run
-  std::string setpriv = {};  // more options of that program
-  std::string path = {};     // PATH of the program; empty: ours
+  std::string answer = {};         // of a person who is asked; what she is asked is on standard error
+  std::string setup = {};          // shell lines, as root, with $sudo
+  std::string folder = "/";        // where it is run
+  std::string inherited = "-all";  // capabilities, as setpriv takes them
+  std::string setpriv = {};        // more options of that program
+  std::string path = {};           // PATH of the program; empty: ours
 
   // Words that run what follows them there.
   Words starter() const {
@@ -81,7 +82,7 @@ struct World {
     if (user != "root") script += "export HOME=/mnt/ann USER=ann LOGNAME=ann\n";
     const std::string by = user == "root" ? "" : "--reuid=$ann --regid=$ann --clear-groups ";
     const std::string with = path.empty() ? "" : cat("env PATH=", path, " ");
-    script += cat("exec setpriv --inh-caps=-all ", by, setpriv, " ", with, "$program \"$@\"\n");
+    script += cat("exec setpriv --inh-caps=", inherited, " ", by, setpriv, " ", with, "$program \"$@\"\n");
     return {"unshare", "-m", "sh", "-ec", script, "sh", find_sudo()};
   }
 };

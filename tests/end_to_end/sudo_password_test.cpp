@@ -297,3 +297,38 @@ TEST_CASE("a sudo that wants a terminal has one, and is given the password there
   }
   CHECK(nobody_is_left());
 }
+
+TEST_CASE("a sudo that cannot run what is to ask for its password asks on a terminal, once") {
+  if (!can_test()) return;
+  struct Row {
+    const char* target;
+    bool has_proc;
+  };
+  const Row table[] = {
+      {"sudo:db", false},
+      {"local/sudo:db", false},
+      {"local/sudo:db", true},
+  };
+  for (const Row& row : table) {
+    for (const char* answer : {kBecomePassword, "falsch"}) {
+      CAPTURE(row.target, row.has_proc, answer);
+      Scene scene;
+      scene.world.answer = answer;
+      if (row.has_proc) {
+        // The hop has a right that what ann's sudo runs has not, and so is closed to that.
+        scene.world.inherited += ",+net_raw";
+        scene.world.setpriv = "--ambient-caps=+net_raw";
+      } else {
+        scene.world.setup += "mount -t tmpfs none /proc\n";
+      }
+      const Finished got = scene.run({"run", row.target, "--", "id", "-un"});
+      CAPTURE(got.err);
+      CHECK(count_of(got.err, "asked: ") == 1);
+      CHECK(scene.tried() == std::vector<std::string>{answer});
+      const bool is_right = answer == std::string_view(kBecomePassword);
+      CHECK(got.out == (is_right ? "db\n" : ""));
+      CHECK(contains(got.err, "the password was refused") == !is_right);
+    }
+  }
+  CHECK(nobody_is_left());
+}

@@ -168,3 +168,26 @@ TEST_CASE("a sudo that wants a terminal is told from one that refuses, and asks 
   CHECK(asks.argv.at(1) != "-n");
   CHECK(silent.argv.at(1) == "-n");
 }
+
+TEST_CASE(
+    "a sudo that cannot run what is to ask for its password is told from one that was given a wrong one") {
+  const std::vector<Symptom> symptoms = sudo_symptoms("db");
+  for (const char* said : {
+           "sudo: unable to run /proc/12/exe: Permission denied\nsudo: no password was provided\n"
+           "sudo: a password is required",
+           "sudo: no askpass program specified, try setting SUDO_ASKPASS",
+           "sudo-rs: Failed to run askpass program /proc/12/exe: No such file or directory\n"
+           "sudo-rs: Incorrect authentication attempt",
+           "sudo-rs: No askpass program specified in SUDO_ASKPASS",
+       }) {
+    CAPTURE(said);
+    const Symptom* symptom = find_symptom(symptoms, said);
+    REQUIRE(symptom != nullptr);
+    CHECK(symptom->error_class == ErrorClass::kBootstrap);
+    CHECK(wants_terminal(Error{symptom->error_class, symptom->phase, said, symptom->remedy}));
+  }
+  const char* wrong = "sudo: 1 incorrect password attempt";
+  const Symptom* symptom = find_symptom(symptoms, wrong);
+  REQUIRE(symptom != nullptr);
+  CHECK_FALSE(wants_terminal(Error{symptom->error_class, symptom->phase, wrong, symptom->remedy}));
+}
