@@ -2,6 +2,7 @@
 // nobody else is given it, and nothing is left. Method: the real program and the real sudo, with accounts,
 // sudoers and PAM of their own; PAM writes down what it was given. Stand-ins for a sudo that lies, and for
 // one that is another.
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/passwords.h"
@@ -9,6 +10,39 @@
 
 using namespace banyan::test;
 using banyan::cat;
+
+namespace {
+
+// 0: there is none.
+pid_t hop_of(pid_t root) {
+  for (const pid_t pid : descendants_of(root))
+    if (parent_of(pid) == root && read_file(cat("/proc/", pid, "/comm")) == "banyan-agent\n") return pid;
+  return 0;
+}
+
+struct Mapping {
+  std::uint64_t from = 0, to = 0;
+  bool is_left_out_of_cores = false;
+};
+
+// Where a process's memory holds the text.
+std::vector<Mapping> places_of(std::string_view text, pid_t pid) {
+  std::vector<Mapping> places;
+  const banyan::Fd memory(::open(cat("/proc/", pid, "/mem").c_str(), O_RDONLY | O_CLOEXEC));
+  Mapping mapping;
+  for (const std::string& line : lines_of(read_file(cat("/proc/", pid, "/smaps")))) {
+    std::uint64_t from = 0, to = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &from, &to) == 2) mapping = {from, to};
+    if (!line.starts_with("VmFlags:")) continue;
+    mapping.is_left_out_of_cores = contains(line, " dd");
+    std::string bytes(mapping.to - mapping.from, '\0');
+    const ssize_t got = ::pread(memory.get(), bytes.data(), bytes.size(), off_t(mapping.from));
+    if (got > 0 && contains(bytes, text)) places.push_back(mapping);
+  }
+  return places;
+}
+
+}  // namespace
 
 TEST_CASE("a sudo that wants a password is given it, once, here and beneath a hop") {
   if (!can_test()) return;
@@ -329,6 +363,46 @@ TEST_CASE("a sudo that cannot run what is to ask for its password asks on a term
       CHECK(got.out == (is_right ? "db\n" : ""));
       CHECK(contains(got.err, "the password was refused") == !is_right);
     }
+  }
+  CHECK(nobody_is_left());
+}
+
+// Attack A16.
+TEST_CASE("a password is in no core file of the hop that it passed through") {
+  if (!can_test()) return;
+  const std::string pattern = read_file("/proc/sys/kernel/core_pattern");
+  // Of what is longer than what comes later some is left in memory that was given back.
+  const std::string piece = "Kanarienvogel ";
+  const bool is_found = pattern.find_first_of("/|@") == pattern.npos;
+  for (const char* defaults : {"", "Defaults requiretty\n"}) {
+    CAPTURE(defaults);
+    const TemporaryFolder cores;
+    std::filesystem::permissions(cores.path(), std::filesystem::perms::all);
+    Scene scene;
+    scene.world.sudoers += defaults;
+    scene.world.setup += "ulimit -c unlimited\n";
+    scene.world.auth = "auth required pam_exec.so expose_authtok quiet /bin/true\n";  // whatever it is
+    scene.world.answer.clear();
+    for (int i = 0; i < 20; ++i) scene.world.answer += piece;
+    scene.world.folder = cores.path();
+    Program program({"run", "local/sudo:db", "--sh", "echo begun; exec sleep 1000"}, Program::Shape::kPipes,
+                    kPerson, scene.world.starter());
+    REQUIRE(program.wait_for("begun"));
+    const pid_t hop = hop_of(program.pid());
+    REQUIRE(hop > 0);
+    CHECK_FALSE(places_of(piece, hop).empty());
+    for (const Mapping& place : places_of(piece, hop)) CHECK(place.is_left_out_of_cores);
+
+    REQUIRE(::kill(hop, SIGSEGV) == 0);
+    CHECK(program.finish().code != 0);
+    if (!is_found) {
+      not_tested("core", "core files go elsewhere (kernel.core_pattern)");
+      continue;
+    }
+    std::string core;
+    for (const auto& file : std::filesystem::directory_iterator(cores.path())) core += read_file(file.path());
+    CHECK(contains(core, "banyan-agent"));  // there is one, and its stack is in it
+    CHECK_FALSE(contains(core, piece));
   }
   CHECK(nobody_is_left());
 }
