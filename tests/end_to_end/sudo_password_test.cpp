@@ -396,7 +396,7 @@ TEST_CASE("a password is in no core file of the hop that it passed through") {
     REQUIRE(::kill(hop, SIGSEGV) == 0);
     CHECK(program.finish().code != 0);
     if (!is_found) {
-      not_tested("core", "core files go elsewhere (kernel.core_pattern)");
+      not_tested("core-pattern", "core files go elsewhere (kernel.core_pattern)");
       continue;
     }
     std::string core;
