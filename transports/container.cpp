@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "parent/api/stage0.h"
 #include "parent/entry.h"
+#include "transports/stage0_recipe.h"
 
 namespace banyan {
 namespace {
@@ -73,14 +74,10 @@ std::string joined(const std::vector<std::string>& words) {
   return line;
 }
 
+// Whose machine it is, and so its architecture, nobody has said.
 Recipe begin_recipe(const ContainerTarget& target, std::uint64_t nonce, Nanos connect_timeout) {
-  Recipe recipe;
-  recipe.name = target.name;
-  recipe.method = name_of(target.engine);
-  recipe.nonce = nonce;
-  recipe.environment.emplace_back("LC_ALL", "C");  // so that the engine's words are those of the table
+  Recipe recipe = become_recipe(target.name, name_of(target.engine), nonce, {}, connect_timeout);
   recipe.symptoms = container_symptoms(target);
-  recipe.deadlines.total = connect_timeout;
   return recipe;
 }
 
@@ -200,13 +197,8 @@ std::vector<Symptom> container_symptoms(const ContainerTarget& target) {
           "container's machine: .../sudo/",
           target.name);
   const std::string unpause = cat(engine, " unpause ", target.container);
-  struct Row {
-    std::string_view text;
-    C error_class;
-    std::string_view remedy;
-  };
   // The first that is found counts. Of each engine's words as much as has stayed the same over its versions.
-  const Row rows[] = {
+  const Complaint complaints[] = {
       {kNotInstalled, C::kBootstrap, "install it there, or see that it is in PATH"},
       // the clients' ways to their engines
       {"permission denied while trying to connect", C::kRefused, rights},
@@ -264,10 +256,7 @@ std::vector<Symptom> container_symptoms(const ContainerTarget& target) {
       {"No machine '", C::kRefused, name},
       {"o such machine", C::kRefused, name},
   };
-  std::vector<Symptom> made;
-  for (const Row& row : rows)
-    made.push_back({std::string(row.text), Phase::kBecome, row.error_class, std::string(row.remedy)});
-  return made;
+  return become_symptoms(complaints);
 }
 
 Recipe enter_container(const ContainerTarget& target, std::uint64_t nonce, Nanos connect_timeout) {
@@ -280,10 +269,7 @@ Recipe enter_container(const ContainerTarget& target, std::uint64_t nonce, Nanos
 
 Recipe exec_in_container(const ContainerTarget& target, std::uint64_t nonce, Nanos connect_timeout) {
   Recipe recipe = begin_recipe(target, nonce, connect_timeout);
-  recipe.boot = Recipe::Boot::kStage0;
-  // Whose machine it is nobody has said.
   recipe.argv = exec_words(target, stage0_command(nonce, {}));
-  recipe.deadlines.until_ready = recipe.deadlines.auth + recipe.deadlines.shell;
   return recipe;
 }
 

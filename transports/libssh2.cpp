@@ -10,6 +10,7 @@
 #include "transports/back_end.h"
 #include "transports/openssh.h"
 #include "transports/openssh_log.h"
+#include "transports/stage0_recipe.h"
 
 namespace banyan {
 namespace {
@@ -112,15 +113,10 @@ std::uint32_t receive_window(std::size_t sessions) {
   return std::uint32_t(std::clamp(kAllMax / std::max<std::size_t>(sessions, 1), kOneMin, kOneMax));
 }
 
-Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptions& options,
+Recipe libssh2(std::string_view name, const SessionSettings& settings, const SshOptions& options,
                std::uint64_t nonce, std::string_view architecture, Connectors& connectors,
                Secrets::LoginId login) {
-  Recipe recipe;
-  recipe.name = std::move(name);
-  recipe.method = "ssh";
-  recipe.boot = Recipe::Boot::kStage0;
-  recipe.nonce = nonce;
-  recipe.architecture = architecture;
+  Recipe recipe = stage0_recipe(name, "ssh", nonce, architecture, options.connect_timeout);
   recipe.source = std::make_shared<SessionSource>(connectors, settings,
                                                   std::string(stage0_command(nonce, architecture)), login);
   recipe.symptoms = account_symptoms();
@@ -130,7 +126,6 @@ Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptio
     recipe.deadlines.connect = options.tcp_timeout;
     recipe.deadlines.kex = std::max(recipe.deadlines.kex, options.tcp_timeout);
   }
-  recipe.deadlines.total = options.connect_timeout;
   return recipe;
 }
 

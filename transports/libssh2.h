@@ -29,7 +29,7 @@ std::uint32_t receive_window(std::size_t sessions);
 // `architecture` may be empty: not known. `nonce` is fresh for each start. Of the options
 // only the two limits of time count. `login`: who it is that asks; 0: it may not. The connectors outlive the
 // child.
-Recipe libssh2(std::string name, const SessionSettings& settings, const SshOptions& options,
+Recipe libssh2(std::string_view name, const SessionSettings& settings, const SshOptions& options,
                std::uint64_t nonce, std::string_view architecture, Connectors& connectors,
                Secrets::LoginId login = 0);
 

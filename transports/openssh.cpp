@@ -8,6 +8,7 @@
 #include "transports/jump.h"
 #include "transports/openssh_log.h"
 #include "transports/remedies.h"
+#include "transports/stage0_recipe.h"
 
 namespace banyan {
 namespace {
@@ -257,12 +258,7 @@ const std::vector<Symptom>& openssh_symptoms() {
 
 Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t nonce,
                std::string_view architecture) {
-  Recipe recipe;
-  recipe.name = target.name;
-  recipe.method = "ssh";
-  recipe.boot = Recipe::Boot::kStage0;
-  recipe.nonce = nonce;
-  recipe.architecture = architecture;
+  Recipe recipe = stage0_recipe(target.name, "ssh", nonce, architecture, options.connect_timeout);
   recipe.argv = openssh_argv(target, options, stage0_command(nonce, architecture));
   if (!options.jump_program.empty()) {
     recipe.argv.front() = options.jump_program;
@@ -272,7 +268,6 @@ Recipe openssh(const SshTarget& target, const SshOptions& options, std::uint64_t
   }
   recipe.symptoms = openssh_symptoms();
   recipe.deadlines.until_ready += std::max(options.tcp_timeout, kConnectDeadline) - kConnectDeadline;
-  recipe.deadlines.total = options.connect_timeout;
   if (options.tells_phases) recipe.asides = kStepMark;
   return recipe;
 }

@@ -8,6 +8,7 @@
 #include "parent/api/stage0.h"
 #include "parent/back_channel.h"
 #include "transports/openssh.h"
+#include "transports/stage0_recipe.h"
 
 namespace banyan {
 namespace {
@@ -112,19 +113,13 @@ std::vector<std::string> relayed_ssh_argv(const SshSettings& settings, const Ssh
 
 Recipe relayed_ssh(const RelayedSshTarget& target, std::uint64_t nonce, std::string_view architecture,
                    Nanos connect_timeout) {
-  Recipe recipe;
-  recipe.name = target.name;
-  recipe.method = "ssh";
-  recipe.boot = Recipe::Boot::kStage0;
-  recipe.nonce = nonce;
-  recipe.architecture = architecture;
+  Recipe recipe = stage0_recipe(target.name, "ssh", nonce, architecture, connect_timeout);
   recipe.argv = relayed_ssh_argv(target.settings, target.defaults, stage0_command(nonce, architecture));
   recipe.environment = {{"SSH_AUTH_SOCK", std::string(kSocketPlace)}};
   recipe.extra().file = target.known_hosts;
   recipe.symptoms = openssh_symptoms();
   if (const Nanos tcp = Nanos(target.settings.connect_timeout) * kSecond; tcp > kConnectSeconds * kSecond)
     recipe.deadlines.until_ready += tcp - kConnectSeconds * kSecond;
-  recipe.deadlines.total = connect_timeout;
   return recipe;
 }
 

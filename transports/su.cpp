@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "parent/api/stage0.h"
 #include "parent/transport_terminal.h"
+#include "transports/stage0_recipe.h"
 
 namespace banyan {
 namespace {
@@ -13,34 +14,6 @@ constexpr std::string_view kAccount = "see about the account, on that machine: c
 constexpr std::string_view kPassword = "check the password, by hand, on that machine";
 constexpr std::string_view kInstallation =
     "on that machine it must belong to root, be setuid, and lie on a file system that allows that";
-
-struct Row {
-  std::string_view text;
-  ErrorClass error_class;
-  std::string_view remedy;
-};
-
-template <std::size_t N>
-std::vector<Symptom> symptoms(const Row (&rows)[N]) {
-  std::vector<Symptom> made;
-  for (const Row& row : rows)
-    made.push_back({std::string(row.text), Phase::kBecome, row.error_class, std::string(row.remedy)});
-  return made;
-}
-
-Recipe begin(std::string_view method, const SudoTarget& target, std::uint64_t nonce,
-             std::string_view architecture, Nanos connect_timeout) {
-  Recipe recipe;
-  recipe.name = target.name;
-  recipe.method = method;
-  recipe.boot = Recipe::Boot::kStage0;
-  recipe.nonce = nonce;
-  recipe.architecture = architecture;
-  recipe.environment.emplace_back("LC_ALL", "C");  // so that its words are those of the table
-  recipe.deadlines.until_ready = recipe.deadlines.auth + recipe.deadlines.shell;
-  recipe.deadlines.total = connect_timeout;
-  return recipe;
-}
 
 }  // namespace
 
@@ -56,12 +29,12 @@ std::vector<std::string> doas_argv(std::string_view user, std::string_view line)
 
 Recipe su(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
           Nanos connect_timeout) {
-  Recipe recipe = begin("su", target, nonce, architecture, connect_timeout);
+  Recipe recipe = become_recipe(target.name, "su", nonce, architecture, connect_timeout);
   recipe.argv = su_argv(target.user, cat("exec <&", kLinkDescriptor, " ", kLinkDescriptor, "<&-; ",
                                          become_prelude(target), stage0_command(nonce, architecture)));
   recipe.extra().terminal = Recipe::Terminal::kInput;
   const std::string name = cat("check the name, on that machine: getent passwd ", target.user);
-  const Row rows[] = {
+  const Complaint complaints[] = {
       {"does not exist", ErrorClass::kRefused, name},
       {"Unknown id", ErrorClass::kRefused, name},
       {"account has expired", ErrorClass::kAuth, kAccount},
@@ -78,18 +51,18 @@ Recipe su(const SudoTarget& target, std::uint64_t nonce, std::string_view archit
       {"su: not found", ErrorClass::kBootstrap,  // as a shell says it
        "install su on that machine, or see that it is in PATH"},
   };
-  recipe.symptoms = symptoms(rows);
+  recipe.symptoms = become_symptoms(complaints);
   return recipe;
 }
 
 Recipe doas(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
             Nanos connect_timeout) {
-  Recipe recipe = begin("doas", target, nonce, architecture, connect_timeout);
+  Recipe recipe = become_recipe(target.name, "doas", nonce, architecture, connect_timeout);
   recipe.argv = doas_argv(target.user, cat(become_prelude(target), stage0_command(nonce, architecture)));
   const std::string allow =
       cat("allow it in doas.conf on that machine: permit nopass LOGIN as ", target.user);
   const std::string ask = cat("start it where somebody can be asked, or ", allow);
-  const Row rows[] = {
+  const Complaint complaints[] = {
       {"unknown user", ErrorClass::kRefused, "check the name, on that machine"},
       {"Operation not permitted", ErrorClass::kRefused, allow},
       {"not enabled", ErrorClass::kRefused, allow},
@@ -102,7 +75,7 @@ Recipe doas(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
       {"doas: not found", ErrorClass::kBootstrap,  // as a shell says it
        "install doas on that machine, or see that it is in PATH"},
   };
-  recipe.symptoms = symptoms(rows);
+  recipe.symptoms = become_symptoms(complaints);
   return recipe;
 }
 

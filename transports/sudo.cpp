@@ -8,6 +8,7 @@
 #include "parent/api/stage0.h"
 #include "parent/back_channel.h"
 #include "parent/visitor.h"
+#include "transports/stage0_recipe.h"
 
 namespace banyan {
 namespace {
@@ -68,14 +69,9 @@ std::vector<Symptom> sudo_symptoms(std::string_view user) {
       cat("sudo there could not run what was to ask for its password: mount /proc, or allow it without one, ",
           rule);
   const std::string name = cat("check the name, on that machine: getent passwd ", user);
-  struct Row {
-    std::string_view text;
-    C error_class;
-    std::string_view remedy;
-  };
   // Of sudo, and of sudo-rs where that has other words. The first that is found counts: after its verdict on
   // an account sudo complains about the password as well.
-  const Row rows[] = {
+  const Complaint complaints[] = {
       {"no new privileges", C::kBootstrap, kForbidden},
       {"effective uid is not 0", C::kBootstrap, kInstallation},
       {"have the setuid bit set", C::kBootstrap, kInstallation},
@@ -106,25 +102,14 @@ std::vector<Symptom> sudo_symptoms(std::string_view user) {
       {"terminal is required", C::kAuth, password},
       {"nteraction is required", C::kAuth, password},
   };
-  std::vector<Symptom> made;
-  for (const Row& row : rows)
-    made.push_back({std::string(row.text), Phase::kBecome, row.error_class, std::string(row.remedy)});
-  return made;
+  return become_symptoms(complaints);
 }
 
 Recipe sudo(const SudoTarget& target, std::uint64_t nonce, std::string_view architecture,
             Nanos connect_timeout) {
-  Recipe recipe;
-  recipe.name = target.name;
-  recipe.method = "sudo";
-  recipe.boot = Recipe::Boot::kStage0;
-  recipe.nonce = nonce;
-  recipe.architecture = architecture;
+  Recipe recipe = become_recipe(target.name, "sudo", nonce, architecture, connect_timeout);
   recipe.argv = sudo_argv(target.user, cat(become_prelude(target), stage0_command(nonce, architecture)));
-  recipe.environment.emplace_back("LC_ALL", "C");  // so that its words are those of the table
   recipe.symptoms = sudo_symptoms(target.user);
-  recipe.deadlines.until_ready = recipe.deadlines.auth + recipe.deadlines.shell;
-  recipe.deadlines.total = connect_timeout;
   return recipe;
 }
 
