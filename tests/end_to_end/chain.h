@@ -85,4 +85,47 @@ inline nlohmann::json failure_in(const Finished& got) {
   return failure;
 }
 
+inline void check_clean(const Chain& chain) {
+  CHECK(chain.is_quiet());
+  CHECK(chain.leftovers() == std::vector<std::string>{});
+}
+
+// In seconds: when who waits is told of a loss.
+struct Told {
+  double from, to;
+};
+constexpr Told kAtOnce{0, 2 + kSlack}, kAfterSilence{9, 20 + kSmallSlack};
+
+// Takes the end of a run that lost its command while that ran, and what was told of it. `seconds`: after how
+// many of them; 0: when the run has ended.
+inline nlohmann::json check_lost(RunAtHome& run, Told bound, double seconds = 0) {
+  const Finished got = run.program.finish();
+  if (seconds == 0) seconds = run.since.seconds();
+  CAPTURE(got.out, got.err, seconds);
+  CHECK(got.code == 255);
+  CHECK(seconds >= bound.from);
+  CHECK(seconds < bound.to);
+  nlohmann::json fail = failure_in(got);
+  REQUIRE(fail.is_object());
+  CHECK(fail["phase"] == "link");
+  CHECK(contains("dead lost", fail["class"].get<std::string>()));
+  CHECK(contains("yes unknown", fail["started"].get<std::string>()));
+  return fail;
+}
+
+// Agents and commands on all machines end behind a wire that is cut, though nobody tells them. What of ssh
+// and sshd waits there for its peer does so for as long as TCP would have it.
+inline bool is_over_behind_a_cut(Chain& chain) {
+  const Stopwatch since;
+  const auto runs = [&] {
+    for (std::size_t i = 0; i < chain.length(); ++i)
+      for (const Machine::Process& process : chain[char('A' + i)].processes())
+        if (process.name != "sshd" && process.name != "ssh") return true;
+    return false;
+  };
+  while (runs() && since.seconds() < 10 + kSmallSlack) ::poll(nullptr, 0, 20);
+  return !runs();
+}
+constexpr int kWireComesBackIn = 60;  // where the kernel waits as long again as it has waited
+
 }  // namespace banyan::test

@@ -10,23 +10,10 @@ namespace {
 
 const Words kRun = {"run", "-F", Chain::kRelay, "A/B/C/D", "--json", "-n", "--sh", "echo up; sleep 600"};
 
-void check_clean(const Chain& chain) {
-  CHECK(chain.is_quiet());
-  CHECK(chain.leftovers() == std::vector<std::string>{});
-}
-
 // `hop`: whose end it is, said in the error; empty: of nobody in between.
-void check_lost(RunAtHome& run, const std::string& hop) {
-  const Finished got = run.program.finish();
-  const double seconds = run.since.seconds();
-  CAPTURE(got.out, got.err);
-  CHECK(got.code == 255);
-  CHECK(seconds < 2 + kSlack);
-  const nlohmann::json fail = failure_in(got);
-  REQUIRE(fail.is_object());
-  CHECK(fail["phase"] == "link");
-  CHECK(contains("dead lost", fail["class"].get<std::string>()));
-  CHECK(contains("yes unknown", fail["started"].get<std::string>()));
+void check_lost_with(const std::string& hop, RunAtHome& run) {
+  const nlohmann::json fail = check_lost(run, kAtOnce);
+  CAPTURE(fail);
   if (!hop.empty()) CHECK(contains(fail["error"].get<std::string>(), cat("hop ", hop, ":")));
   check_clean(run.chain);
 }
@@ -59,7 +46,7 @@ TEST_CASE("when who speaks SSH to the first hop is killed all beneath it is lost
     REQUIRE_FALSE(found.empty());
     run.signal(found[0], SIGKILL);
     for (const pid_t pid : found) ::kill(pid, SIGKILL);  // of the others some end by themselves
-    check_lost(run, "A");
+    check_lost_with("A", run);
   }
 }
 
@@ -76,7 +63,7 @@ TEST_CASE(
       RunAtHome run(chain, kRun);
       run.signal(chain[name].the(role), SIGKILL);
       // Its ssh is the way to the next one.
-      check_lost(run, paths[std::size_t(name - 'A') + (std::string_view(role) == "ssh" ? 1 : 0)]);
+      check_lost_with(paths[std::size_t(name - 'A') + (std::string_view(role) == "ssh" ? 1 : 0)], run);
     }
   }
 }
@@ -88,7 +75,7 @@ TEST_CASE("where a tunnel leads to the first hop, whoever is killed of it takes 
     CAPTURE(name, role);
     RunAtHome run(chain, {"run", "-F", Chain::kMixed, "B/C/D", "--json", "-n", "--sh", "echo up; sleep 600"});
     run.signal(chain[name].the(role), SIGKILL);
-    check_lost(run, "B");
+    check_lost_with("B", run);
   }
 }
 

@@ -6,7 +6,6 @@
 #include "tests/end_to_end/chain.h"
 
 using namespace banyan::test;
-using banyan::cat;
 
 namespace {
 
@@ -14,35 +13,7 @@ Words to_the_end(const std::string& line) {
   return {"run", "-F", Chain::kRelay, "A/B/C/D", "--json", "-n", "--sh", "echo up; " + line};
 }
 
-void check_lost(RunAtHome& run, double seconds) {
-  const Finished got = run.program.finish();
-  CAPTURE(got.out, got.err, seconds);
-  CHECK(got.code == 255);
-  CHECK(seconds > 9);
-  CHECK(seconds < 20 + kSmallSlack);
-  const nlohmann::json fail = failure_in(got);
-  REQUIRE(fail.is_object());
-  CHECK(fail["phase"] == "link");
-  CHECK(contains("dead lost", fail["class"].get<std::string>()));
-  CHECK(contains("yes unknown", fail["started"].get<std::string>()));
-}
-
-// Agents and commands on all machines, though nobody tells them. What of ssh and sshd waits for its peer does
-// so for as long as TCP would have it.
-bool is_over(Chain& chain) {
-  const Stopwatch since;
-  const auto runs = [&] {
-    for (char name = 'A'; name <= 'D'; ++name)
-      for (const Machine::Process& process : chain[name].processes())
-        if (process.name != "sshd" && process.name != "ssh") return true;
-    return false;
-  };
-  while (runs() && since.seconds() < 10 + kSmallSlack) ::poll(nullptr, 0, 20);
-  return !runs();
-}
-
 constexpr int kShortMs = 6'000;
-constexpr int kWireComesBackIn = 60;  // where the kernel waits as long again as it has waited
 
 }  // namespace
 
@@ -68,8 +39,8 @@ TEST_CASE(
   }
   for (std::size_t i = 0; i < 4; ++i) {
     CAPTURE(i);
-    check_lost(*runs[i], seconds[i]);
-    CHECK(is_over(chains[i]));
+    check_lost(*runs[i], kAfterSilence, seconds[i]);
+    CHECK(is_over_behind_a_cut(chains[i]));
     chains[i].mend(char('A' + i));
   }
   for (const TestedChain& chain : chains) CHECK(chain.is_quiet(kWireComesBackIn));
@@ -96,7 +67,7 @@ TEST_CASE("a hop that stands still is lost after its silence; a pause of one, or
   }
 
   REQUIRE(at_stopped.program.wait_for("summary"));
-  check_lost(at_stopped, at_stopped.since.seconds());
+  check_lost(at_stopped, kAfterSilence);
   // What is stopped cannot end; once it may go on, it does.
   ::kill(still, SIGCONT);
   CHECK(stopped.is_quiet(20));

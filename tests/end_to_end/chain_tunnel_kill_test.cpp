@@ -4,7 +4,6 @@
 #include "tests/end_to_end/chain.h"
 
 using namespace banyan::test;
-using banyan::cat;
 
 namespace {
 
@@ -12,22 +11,8 @@ Words to_the_end(const std::string& line) {
   return {"run", "--ssh", "openssh", "-F", Chain::kTunnel, "D", "--json", "-n", "--sh", "echo up; " + line};
 }
 
-void check_clean(const Chain& chain) {
-  CHECK(chain.is_quiet());
-  CHECK(chain.leftovers() == std::vector<std::string>{});
-}
-
-void check_lost(RunAtHome& run) {
-  const Finished got = run.program.finish();
-  const double seconds = run.since.seconds();
-  CAPTURE(got.out, got.err);
-  CHECK(got.code == 255);
-  CHECK(seconds < 2 + kSlack);
-  const nlohmann::json fail = failure_in(got);
-  REQUIRE(fail.is_object());
-  CHECK(fail["phase"] == "link");
-  CHECK(contains("dead lost", fail["class"].get<std::string>()));
-  CHECK(fail["started"] == "yes");
+void check_lost_and_clean(RunAtHome& run) {
+  CHECK(check_lost(run, kAtOnce)["started"] == "yes");
   check_clean(run.chain);
 }
 
@@ -58,7 +43,7 @@ TEST_CASE("when an ssh of the root is killed, and be it to a host on the way, th
     }
     REQUIRE(found.size() == kSshs);
     run.signal(found[i], SIGKILL);
-    check_lost(run);
+    check_lost_and_clean(run);
   }
 }
 
@@ -69,7 +54,7 @@ TEST_CASE("when the server's session at any host of a chain is killed the last o
     CAPTURE(name);
     RunAtHome run(chain, to_the_end("sleep 600"));
     run.signal(chain[name].the("sshd"), SIGKILL);
-    check_lost(run);
+    check_lost_and_clean(run);
   }
 }
 
@@ -78,7 +63,7 @@ TEST_CASE("when the agent at the end of a chain is killed that is said, and its 
   TestedChain chain;
   RunAtHome run(chain, to_the_end("sleep 600"));
   run.signal(chain['D'].the("banyan-agent"), SIGKILL);
-  check_lost(run);
+  check_lost_and_clean(run);
 }
 
 TEST_CASE("when the command at the end of a chain is killed its signal is told") {

@@ -5,7 +5,6 @@
 #include "tests/end_to_end/chain.h"
 
 using namespace banyan::test;
-using banyan::cat;
 
 namespace {
 
@@ -13,34 +12,7 @@ Words to_the_end(const std::string& line) {
   return {"run", "-F", Chain::kTunnel, "D", "--json", "-n", "--sh", "echo up; " + line};
 }
 
-void check_lost(RunAtHome& run) {
-  const Finished got = run.program.finish();
-  const double seconds = run.since.seconds();
-  CAPTURE(got.out, got.err, seconds);
-  CHECK(got.code == 255);
-  CHECK(seconds > 9);
-  CHECK(seconds < 20 + kSmallSlack);
-  const nlohmann::json fail = failure_in(got);
-  REQUIRE(fail.is_object());
-  CHECK(fail["phase"] == "link");
-  CHECK(fail["class"] == "lost");
-  CHECK(fail["started"] == "yes");
-}
-
-// The agent at the end and its command, though nothing tells them.
-bool is_over_at_the_end(Chain& chain) {
-  const Stopwatch since;
-  const auto runs = [&] {
-    for (const Machine::Process& process : chain.last().processes())
-      if (process.name != "sshd") return true;
-    return false;
-  };
-  while (runs() && since.seconds() < 10 + kSmallSlack) ::poll(nullptr, 0, 20);
-  return !runs();
-}
-
 constexpr int kShortCutMs = 6'000;
-constexpr int kWireComesBackIn = 60;  // where the kernel waits as long again as it has waited
 
 }  // namespace
 
@@ -63,13 +35,12 @@ TEST_CASE("a wire that is cut, or a host that stands still, is lost after its si
   CHECK(kept.code == 0);
   CHECK(contains(kept.out, "done"));
 
-  check_lost(at_near);
-  check_lost(at_middle);
-  check_lost(at_stopped);
-  // Nobody can tell them, and what of sshd waits there for its peer does so for as long as TCP would have it.
-  CHECK(is_over_at_the_end(near));
-  CHECK(is_over_at_the_end(middle));
-  CHECK(is_over_at_the_end(stopped));
+  for (RunAtHome* run : {&at_near, &at_middle, &at_stopped}) {
+    const nlohmann::json fail = check_lost(*run, kAfterSilence);
+    CHECK(fail["class"] == "lost");
+    CHECK(fail["started"] == "yes");
+    CHECK(is_over_behind_a_cut(run->chain));
+  }
   near.mend('A');
   middle.mend('C');
   ::kill(session, SIGCONT);
