@@ -61,7 +61,9 @@ struct RunAtHome {
 
   RunAtHome(Chain& a_chain, const Words& arguments, const Words& environment = {})
       : chain(a_chain), program(arguments, Program::Shape::kPipes, {}, at_home(a_chain, environment)) {
-    REQUIRE(program.wait_for("up"));
+    const bool is_up = program.wait_for("up") && program.has_said("up");
+    INFO(program.err());
+    REQUIRE(is_up);
   }
   void signal(pid_t pid, int number) {
     REQUIRE(pid > 0);
@@ -70,11 +72,15 @@ struct RunAtHome {
   }
 };
 
-// On that machine `ssh` is this shell script; the real one is /opt/ssh. What is in /opt is not looked at.
+// On that machine the program of that name is this shell script; the real one is in /opt. What is in there is
+// not looked at.
+inline void replace(Machine& machine, const std::string& program, const std::string& script) {
+  machine.run(cat("cp -p /usr/bin/", program, " /opt/", program));
+  machine.write(cat("/opt/other_", program), "#!/bin/sh\n" + script, 0755);
+  machine.run(cat("mount --bind /opt/other_", program, " /usr/bin/", program));
+}
 inline void replace_ssh(Machine& machine, const std::string& script) {
-  machine.run("cp /usr/bin/ssh /opt/ssh");
-  machine.write("/opt/other_ssh", "#!/bin/sh\n" + script, 0755);
-  machine.run("mount --bind /opt/other_ssh /usr/bin/ssh");
+  replace(machine, "ssh", script);
 }
 
 // Of the last failure that was told. Null: there was none.
