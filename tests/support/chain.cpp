@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -303,6 +304,13 @@ void Machine::write(const std::string& path, const std::string& content, mode_t 
   must(::chmod(outside(path).c_str(), mode) == 0, path);
 }
 
+std::uint64_t Machine::bytes_received() const {
+  const std::string wires = read_file(cat("/proc/", first_.pid, "/net/dev")), name = "before:";
+  const std::size_t at = wires.find(name);
+  must(at != wires.npos, cat(name_, " has no wire"));
+  return std::strtoull(wires.c_str() + at + name.size(), nullptr, 10);
+}
+
 std::vector<Machine::Process> Machine::processes() const {
   std::vector<Process> found;
   const std::string ours = link_of(first_.pid, "pid");
@@ -398,34 +406,42 @@ void Machine::start_server() {
   must(server_ > 0, cat(name_, ": ", read_file(outside(kServerLog))));
 }
 
-Chain::Chain(const Options& options) {
+Chain::Chain(const Options& options) : length_(options.length) {
   const Machine::Plan plan = {options};
   machines_.emplace_back(new Machine("home", "", plan));
-  for (std::size_t i = 0; i < options.length; ++i) {
-    machines_.emplace_back(new Machine(std::string(1, char('A' + i)), address_of(i, 2), plan));
-    const Machine &before = *machines_[i], &behind = *machines_[i + 1];
-    const auto ip = [](const Machine& machine, const std::string& line) {
-      // The numbers of processes are ours, so that is all we enter.
-      const Said said = run_in(machine.first(), CLONE_NEWNET, {"sh", "-ec", line});
-      must(said.status == 0, said.text);
-    };
-    ip(before, cat("ip link add behind type veth peer name before netns ", behind.first(),
-                   "; ip address add ", address_of(i, 1), "/30 dev behind; ip link set behind up"));
-    ip(behind, cat("ip address add ", address_of(i, 2), "/30 dev before; ip link set before up"));
-    const std::string hosts = read_file(before.outside("/etc/hosts"));
-    before.write("/etc/hosts", cat(hosts, behind.address(), " ", behind.name(), "\n"), 0644);
-  }
+  for (std::size_t i = 0; i < options.length; ++i) add(std::string(1, char('A' + i)), plan);
+  for (std::size_t i = 1; i <= options.leaves; ++i) add(cat("h", i), plan);
   write_configurations(options);
   remember_files();
 }
 
+// And wires it to the one before it.
+void Chain::add(const std::string& name, const Machine::Plan& plan) {
+  const std::size_t number = machines_.size() - 1;
+  const Machine& behind = *machines_.emplace_back(new Machine(name, address_of(number, 2), plan));
+  const Machine& before = this->before(number + 1);
+  const auto ip = [](const Machine& machine, const std::string& line) {
+    // The numbers of processes are ours, so that is all we enter.
+    const Said said = run_in(machine.first(), CLONE_NEWNET, {"sh", "-ec", line});
+    must(said.status == 0, said.text);
+  };
+  ip(before,
+     cat("ip link add ", name, " type veth peer name before netns ", behind.first(), "; ip address add ",
+         address_of(number, 1), "/30 dev ", name, "; ip link set ", name, " up"));
+  ip(behind, cat("ip address add ", address_of(number, 2), "/30 dev before; ip link set before up"));
+  const std::string hosts = read_file(before.outside("/etc/hosts"));
+  before.write("/etc/hosts", cat(hosts, behind.address(), " ", name, "\n"), 0644);
+}
+
 void Chain::let_hops_in() {
-  for (std::size_t i = 1; i + 1 < machines_.size(); ++i) {
-    const Machine &hop = *machines_[i], &next = *machines_[i + 1];
-    hop.run(cat("exec ssh-keygen -q -t ed25519 -N '' -C '' -f ", kUserKey));
-    hop.write("/root/.ssh/config", "KexAlgorithms curve25519-sha256\n");
-    hop.write(kKnownHosts, cat(next.name(), ",", next.address(), " ", next.host_key(), "\n"));
-    const std::string keys = "/root/.ssh/authorized_keys";
+  for (std::size_t i = 2; i < machines_.size(); ++i) {
+    const Machine &hop = before(i), &next = *machines_[i];
+    const std::string known = read_file(hop.outside(kKnownHosts)), keys = "/root/.ssh/authorized_keys";
+    if (known.empty()) {
+      hop.run(cat("exec ssh-keygen -q -t ed25519 -N '' -C '' -f ", kUserKey));
+      hop.write("/root/.ssh/config", "KexAlgorithms curve25519-sha256\n");
+    }
+    hop.write(kKnownHosts, cat(known, next.name(), ",", next.address(), " ", next.host_key(), "\n"));
     next.write(keys, read_file(next.outside(keys)) + read_file(hop.outside(cat(kUserKey, ".pub"))), 0644);
   }
 }
@@ -455,7 +471,7 @@ void Chain::write_configurations(const Options& options) {
     for (std::size_t way = 0; way < 3; ++way) {
       hosts[way] += cat("Host ", machine.name(), "\nHostName ", machine.address(), "\n");
       if (i > 1 && (way == 0 || (way == 2 && i == 2)))
-        hosts[way] += cat("ProxyJump ", machines_[i - 1]->name(), "\n");
+        hosts[way] += cat("ProxyJump ", before(i).name(), "\n");
     }
   }
   if (options.has_keys_on_hops) let_hops_in();

@@ -1,5 +1,5 @@
 // tests/support/chain.h -- a chain of machines for one test: home - A - B - C - D, each reachable only from
-// the one before it.
+// the one before it; and, if wanted, more of them side by side behind the last: h1, h2, ...
 //
 // A machine is a set of namespaces (network, mounts, processes, host name, IPC) with a root file system of
 // its own: of the real machine it has the programs, read-only, and nothing else. Its first process does
@@ -13,6 +13,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -48,6 +49,9 @@ class Machine {
   std::string run(const std::string& line) const;
   void write(const std::string& path, const std::string& content, mode_t mode = 0600) const;
 
+  // By the wire to the machine before it, since it was made.
+  std::uint64_t bytes_received() const;
+
   // All that run there, but for the first process and the server.
   std::vector<Process> processes() const;
   // The one of that name; -1 when there is none, or more than one.
@@ -82,6 +86,7 @@ class Chain {
  public:
   struct Options {
     std::size_t length = 4;   // machines beside home; at most 26
+    std::size_t leaves = 0;   // behind the last of these, each on a wire of its own
     std::string server = {};  // the program sshd
     // Folders of ours, by where they are on each machine, read-only.
     std::map<std::string, std::string> folders = {};
@@ -106,10 +111,11 @@ class Chain {
   Chain(const Chain&) = delete;
   Chain& operator=(const Chain&) = delete;
 
-  std::size_t length() const { return machines_.size() - 1; }
+  std::size_t length() const { return length_; }
   Machine& home() { return *machines_[0]; }
   Machine& operator[](char name) { return *machines_[std::size_t(name - 'A' + 1)]; }
-  Machine& last() { return *machines_.back(); }
+  Machine& last() { return *machines_[length_]; }
+  Machine& leaf(std::size_t number) { return *machines_[length_ + number]; }  // from 1
 
   // The wire between a machine and the one before it. What is on its way when it is cut is lost, and neither
   // end is told.
@@ -126,9 +132,12 @@ class Chain {
  private:
   static constexpr int kQuietInSeconds = 10;
 
+  void add(const std::string& name, const Machine::Plan& plan);
+  const Machine& before(std::size_t i) const { return *machines_[i <= length_ ? i - 1 : length_]; }
   void write_configurations(const Options& options);
   void let_hops_in();
 
+  const std::size_t length_;
   std::vector<std::unique_ptr<Machine>> machines_;
   std::vector<Machine::Files> files_;
 };
