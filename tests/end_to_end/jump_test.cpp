@@ -38,6 +38,16 @@ struct Way {
     words.insert(words.end(), rest.begin(), rest.end());
     return words;
   }
+  // As a person who is asked for so many passwords, and then for the key's passphrase.
+  void answer(OnTerminal& program, int passwords) const {
+    for (int i = 0; i < passwords; ++i) {
+      REQUIRE(program.wait_for("ann@127.0.0.1's password: "));
+      program.type(cat(kPassword, "\n"));
+    }
+    REQUIRE(program.wait_for(question));
+    program.type("open sesame\n");
+    CHECK(program.finish() == 0);
+  }
 };
 
 }  // namespace
@@ -48,11 +58,7 @@ TEST_CASE("--accept-new reaches a jump host, whose password is asked for once fo
     CAPTURE(back_end);
     const Way way;
     OnTerminal program(way.run(back_end, "db[1-4]", {"--accept-new", "--", "echo", "here"}));
-    REQUIRE(program.wait_for("ann@127.0.0.1's password: "));
-    program.type(cat(kPassword, "\n"));
-    REQUIRE(program.wait_for(way.question));
-    program.type("open sesame\n");
-    CHECK(program.finish() == 0);
+    way.answer(program, 1);
     INFO(program.shown());
     CHECK(contains(program.shown(), "4 ok"));
     CHECK(count_of(program.shown(), "'s password: ") == 1);
@@ -71,13 +77,7 @@ TEST_CASE("a jump host that is behind a jump host is told the same, and is anoth
     CAPTURE(back_end);
     const Way way;
     OnTerminal program(way.run(back_end, "web", {"--accept-new", "--", "echo", "here"}));
-    for (int i = 0; i < 2; ++i) {
-      REQUIRE(program.wait_for("ann@127.0.0.1's password: "));
-      program.type(cat(kPassword, "\n"));
-    }
-    REQUIRE(program.wait_for(way.question));
-    program.type("open sesame\n");
-    CHECK(program.finish() == 0);
+    way.answer(program, 2);
     INFO(program.shown());
     CHECK(contains(program.shown(), "here"));
   }

@@ -100,6 +100,18 @@ struct Channel {
   }
 };
 
+// A transport that asks a question, which is not answered yet, and ends well if it never is.
+struct Unanswered : Channel {
+  const Asking transport{[path = channel->path()] { return ask(connect_to(path), "who").empty(); }};
+
+  Unanswered() {
+    answerer.holds = true;
+    channel->expect(transport.pid);
+    REQUIRE(run_until(loop, [&] { return bool(answerer.held); }));
+    REQUIRE(is_asking);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("what a process of the transport asks is answered, one thing after the other") {
@@ -170,32 +182,21 @@ TEST_CASE("one visit too many is not heard") {
 }
 
 TEST_CASE("an answer that comes when the channel is gone goes nowhere, and the visitor hears its end") {
-  Channel at;
-  at.answerer.holds = true;
-  const std::string path = at.channel->path();
-  const Asking transport([&] { return ask(connect_to(path), "who").empty(); });
-  at.channel->expect(transport.pid);
-  run_until(at.loop, [&] { return bool(at.answerer.held); });
-  CHECK(at.is_asking);
+  Unanswered at;
 
   at.channel.reset();
   at.answerer.held(as_bytes("late"));
 
-  CHECK(at.end_of(transport) == 0);
+  CHECK(at.end_of(at.transport) == 0);
 }
 
 TEST_CASE("an empty answer shows the visitor out") {
-  Channel at;
-  at.answerer.holds = true;
-  const std::string path = at.channel->path();
-  const Asking transport([&] { return ask(connect_to(path), "who").empty(); });
-  at.channel->expect(transport.pid);
-  run_until(at.loop, [&] { return bool(at.answerer.held); });
+  Unanswered at;
 
   at.answerer.held({});
 
   CHECK_FALSE(at.is_asking);
-  CHECK(at.end_of(transport) == 0);
+  CHECK(at.end_of(at.transport) == 0);
 }
 
 TEST_CASE("the socket has no name in any folder") {
