@@ -139,17 +139,19 @@ void Reach::on_settings(Id id, const SshQuestions::Answer& answer) {
     way.tcp_timeout = (*answer)->connect_timeout * kSecond;
     way.has_jumps = !(*answer)->proxy_jump.empty();
     way.is_behind_jump = way.has_jumps || !(*answer)->proxy_command.empty();
-    note_jumps(id, (*answer)->proxy_jump);
+    note_jumps(id, **answer);
     way.knows_session_type = !(*answer)->said("sessiontype").empty();
     way.attempts_wanted = std::min((*answer)->connection_attempts, kAttemptsMax);
   }
-  if (!can_use_libssh2() && way.record == nullptr) return ask_admission(id, Admission::Place::kBack);
+  if (!answer) return ask_admission(id, Admission::Place::kBack);
   const Target& target = way.target;
   const SshTarget asked{target.name, target.user, target.host, target.port};
-  if (can_use_libssh2() && way.has_jumps)
-    return ask_for_route(questions_, asked, way.ssh,
-                         [this, id](const Result<Route>& route) { on_route(id, route); });
-  on_route(id, Route{{.asked = asked, .options = way.ssh, .settings = *answer}});
+  const Route itself{{.asked = asked, .options = way.ssh, .settings = *answer}};
+  if (!way.has_jumps) return on_route(id, itself);
+  ask_for_route(questions_, asked, way.ssh, [this, id, itself](const Result<Route>& route) {
+    // Again, where ssh speaks it will say itself what is wrong with a jump.
+    on_route(id, route || can_use_libssh2() ? route : Result<Route>(itself));
+  });
 }
 
 void Reach::on_route(Id id, const Result<Route>& route) {
@@ -158,6 +160,8 @@ void Reach::on_route(Id id, const Result<Route>& route) {
   Way& way = found->second;
   if (way.cancelled) return conclude(id, cancelled());
   if (!route) return conclude(id, route.error());
+  if (route->size() > 1) note_jumps(id, *route);
+  if (!can_use_libssh2() && way.record == nullptr) return ask_admission(id, Admission::Place::kBack);
   const SshSettings& settings = *route->back().settings;
   const std::vector<BackEndStep> steps = back_end_steps(facts_, *route);
   const BackEndChoice choice = choose_back_ends(steps, wish_).back();
@@ -181,9 +185,17 @@ void Reach::on_route(Id id, const Result<Route>& route) {
   ask_admission(id, Admission::Place::kBack);
 }
 
-void Reach::note_jumps(Id id, std::string_view proxy_jump) {
-  for (const SshJump& jump : parse_proxy_jump(proxy_jump).value_or(std::vector<SshJump>()))
+// As far as the host's own settings tell.
+void Reach::note_jumps(Id id, const SshSettings& settings) {
+  for (const SshJump& jump : parse_proxy_jump(settings.proxy_jump).value_or(std::vector<SshJump>()))
     jumps_[id].push_back(jump.host);
+}
+
+// With those that its jumps are reached through.
+void Reach::note_jumps(Id id, const Route& route) {
+  jumps_[id].clear();
+  for (const RouteStep& step : route)
+    if (step.is_jump) jumps_[id].push_back(step.asked.host);
 }
 
 const std::vector<std::string>& Reach::jumps_of(Id id) const {

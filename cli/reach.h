@@ -59,7 +59,8 @@ class Reach {
   Phase phase_of(Id id) const;
   // It waits for its turn at a crowded server.
   bool is_waiting(Id id) const;
-  // What ssh goes through on its way there: ProxyJump's hosts. Also when it is up, or has failed.
+  // What ssh goes through on its way there: the hosts of -J or ProxyJump, and those that these are reached
+  // through. Also when it is up, or has failed.
   const std::vector<std::string>& jumps_of(Id id) const;
   // It is on its way and costs nothing at the moment: it waits to be admitted, or for a host that is silent.
   bool is_idle(Id id) const;
@@ -102,7 +103,8 @@ class Reach {
   void on_settings(Id id, const SshQuestions::Answer& answer);
   void on_route(Id id, const Result<Route>& route);
   bool can_use_libssh2() const;
-  void note_jumps(Id id, std::string_view proxy_jump);
+  void note_jumps(Id id, const SshSettings& settings);
+  void note_jumps(Id id, const Route& route);
   void ask_admission(Id id, Admission::Place place);
   std::string guess_of(const Way& way) const;
   void try_now(Id id, bool may_guess);

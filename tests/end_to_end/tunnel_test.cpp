@@ -141,6 +141,21 @@ TEST_CASE("tree, plan and doctor go the way that -J says") {
   }
 }
 
+TEST_CASE("the route of an event names each host on the way, those that a jump is reached through as well") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Scene scene("", "", "ProxyJump behind");  // which has a ProxyJump of its own
+  for (const char* back_end : kBackEnds) {
+    CAPTURE(back_end);
+    const Finished got = run_program(scene.words("run", {"--ssh", back_end, "--json", "web", "--", "true"}));
+    CAPTURE(got.out, got.err);
+    CHECK(the_event(got.out, "start")["route"] == json({"gw", "behind", "web"}));
+    const Finished failed =
+        run_program(scene.words("run", {"--ssh", back_end, "--json", "--port", "1", "web", "--", "true"}));
+    CAPTURE(failed.out);
+    CHECK(the_event(failed.out, "fail")["route"] == json({"gw", "behind", "web"}));
+  }
+}
+
 TEST_CASE("many hosts behind one jump all come up, and each fails by itself") {
   if (!has_sshd() || !has_namespaces()) return;
   const Scene scene;
