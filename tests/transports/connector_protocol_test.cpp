@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 using namespace banyan;
@@ -105,14 +106,18 @@ TEST_CASE("an order has so many hops and no more") {
   most.settings.hops.assign(kSessionHopsMax, SessionSettings());
   Buffer message = encode(ToConnector(most));
   REQUIRE(bool(decode_to_connector(message)));
-  // The head of their list: 0xdc and 16 bits.
-  std::size_t heads = 0;
-  for (std::size_t at = 0; at + 2 < message.size(); ++at) {
-    if (message[at] != 0xdc || message[at + 1] != 0 || message[at + 2] != kSessionHopsMax) continue;
-    ++heads;
-    message[at + 2] = kSessionHopsMax + 1;
-  }
-  REQUIRE(heads == 1);
+  most.settings.hops.assign(2, SessionSettings());
+  const std::size_t with_two = encode(ToConnector(most)).size();
+  most.settings.hops.assign(1, SessionSettings());
+  const auto hop_bytes = std::ptrdiff_t(with_two - encode(ToConnector(most)).size());
+  // The head of their list is 0xdc and 16 bits: one more of the same is put behind it.
+  const Buffer head = {0xdc, 0, kSessionHopsMax};
+  const auto list = std::search(message.begin(), message.end(), head.begin(), head.end());
+  REQUIRE(list != message.end());
+  list[2] = kSessionHopsMax + 1;
+  const auto first = list + std::ptrdiff_t(head.size());
+  const Buffer hop(first, first + hop_bytes);
+  message.insert(first, hop.begin(), hop.end());
   CHECK_FALSE(bool(decode_to_connector(message)));
 }
 
