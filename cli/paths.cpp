@@ -40,6 +40,7 @@ Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Becoming&
       runner_(runner),
       reach_(reach),
       becoming_(becoming),
+      secrets_(relay.secrets),
       remote_(router),
       relay_(loop, remote_, relay),
       connect_timeout_(relay.ssh.connect_timeout) {}
@@ -89,9 +90,9 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
   by_name_[target.name] = id;
   Node& node = nodes_[id];
   node.target = target;
-  node.began = loop_.now();
+  node.began = secrets_.machine_time();
   node.record = record;
-  if (record != nullptr) record->began = node.began;
+  if (record != nullptr) record->began = loop_.now();
   const auto lost = [this, alive = alive_, id](ContextId, const Error& error) {
     if (*alive) on_lost(id, error);
   };
@@ -120,7 +121,7 @@ void Paths::start_at(NodeId id, ContextId at, std::string_view architecture) {
   node.at = at;
   if (node.record != nullptr) node.record->began = loop_.now();
   Nanos left = connect_timeout_;
-  if (left > 0) left = std::max(left - (loop_.now() - node.began), Nanos(kMillisecond));
+  if (left > 0) left = std::max(left - (secrets_.machine_time() - node.began), Nanos(kMillisecond));
   Runner::OnUp up = [this, alive = alive_, id](const Result<Child>& child) {
     if (*alive) on_up(id, child);
   };

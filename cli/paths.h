@@ -65,7 +65,7 @@ class Paths {
     Id hop = 0;  // our use of the one above; 0: that is the root
     WayRecord* record = nullptr;
     std::list<Id> users;
-    Nanos began = 0;
+    Nanos began = 0;    // in Secrets::machine_time(): a person's time is nobody's here
     Reach::Id way = 0;  // beneath the root
     ContextId at = 0;   // where it is started; 0: its hop is not up yet
     RemoteRunner::StartId start = 0;
@@ -106,6 +106,7 @@ class Paths {
   Runner& runner_;
   Reach& reach_;
   Becoming& becoming_;
+  const Secrets& secrets_;
   RemoteRunner remote_;
   Relay relay_;
   const Nanos connect_timeout_;  // for each target in all; 0: none

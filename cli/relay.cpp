@@ -59,7 +59,7 @@ Relay::Id Relay::start(ContextId at, const Target& target, ImageKind kind, Nanos
   way.at = at;
   way.target = &target;
   way.kind = kind;
-  way.began = loop_.now();
+  way.began = parts_.secrets.machine_time();
   way.left = left;
   way.on_up = std::move(on_up);
   way.on_lost = std::make_shared<Runner::OnLost>(std::move(on_lost));
@@ -134,7 +134,7 @@ void Relay::try_now(Id id, bool may_guess) {
   ++way.attempts;
   if (way.record != nullptr) way.record->attempts = way.attempts;
   Nanos left = way.left;
-  if (left > 0) left = std::max(left - (loop_.now() - way.began), Nanos(kMillisecond));
+  if (left > 0) left = std::max(left - (parts_.secrets.machine_time() - way.began), Nanos(kMillisecond));
   way.guess = may_guess ? parts_.cache.find(cache_key(*way.target)) : "";
   const SshSettings* defaults = defaults_ && *defaults_ ? (*defaults_)->get() : nullptr;
   Recipe recipe = relayed_ssh({last_name(*way.target), *way.settings, defaults, way.known_hosts},
@@ -173,7 +173,7 @@ void Relay::on_up(Id id, Result<Child> child) {
 // Nothing has begun there, and no key of ours has signed: what a hop says alone makes no second signature.
 bool Relay::try_again(Id id, const Error& error) {
   Way& way = ways_.at(id);
-  const Nanos passed = loop_.now() - way.began;
+  const Nanos passed = parts_.secrets.machine_time() - way.began;
   if (way.signer->has_signed() || (way.left > 0 && passed >= way.left)) return false;
   const bool is_dropped = is_drop(error) && passed < kDroppedMax && way.attempts < kAttemptsMax;
   if (!is_dropped && !(way.signer->is_over() && !std::exchange(way.lost_before, true))) return false;

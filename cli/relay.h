@@ -63,7 +63,8 @@ class Relay {
     ContextId at = 0;
     const Target* target = nullptr;
     ImageKind kind = ImageKind::kAgent;
-    Nanos began = 0, left = 0;
+    Nanos began = 0;  // in Secrets::machine_time()
+    Nanos left = 0;   // of the time in all, when it began
     Runner::OnUp on_up;
     std::shared_ptr<Runner::OnLost> on_lost;  // of each try
     WayRecord* record = nullptr;

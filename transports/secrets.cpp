@@ -47,7 +47,7 @@ Secrets::~Secrets() {
 
 Asker::Id Secrets::put(Question question, Asker::OnAnswer on_answer) {
   if (before_first_) std::exchange(before_first_, nullptr)();
-  ++open_;
+  if (open_++ == 0) open_since_ = loop_.now();
   return asker_.ask(std::move(question),
                     [this, alive = alive_, on_answer = std::move(on_answer)](Asker::Answer answer) {
                       if (*alive) note_question_over();
@@ -62,8 +62,12 @@ void Secrets::take_back(Asker::Id& asked) {
 }
 
 void Secrets::note_question_over() {
-  --open_;
+  if (--open_ == 0) asked_ += loop_.now() - open_since_;
   for (Function<void()>& then : std::exchange(after_answer_, {})) loop_.post(std::move(then));
+}
+
+Nanos Secrets::machine_time() const {
+  return (open_ > 0 ? open_since_ : loop_.now()) - asked_;
 }
 
 void Secrets::after_answer(Function<void()> then) {

@@ -129,6 +129,9 @@ class Secrets {
   Asker::Id put(Question question, Asker::OnAnswer on_answer);
   void take_back(Asker::Id& asked);
 
+  // Time as machines have it: it stands still while a question is before the person, or waits for its turn.
+  Nanos machine_time() const;
+
   // `on_secrets` once, never from within this call, unless cancelled. `login` is open.
   AskId ask(LoginId login, Want want, OnSecrets on_secrets);
   void cancel(AskId id);
@@ -203,6 +206,8 @@ class Secrets {
   std::map<LoginId, Login> logins_;
   std::map<AskId, Ask> asks_;
   std::size_t open_ = 0;  // questions before the person
+  Nanos open_since_ = 0;  // when there were none before
+  Nanos asked_ = 0;       // in all, up to then
   std::vector<Function<void()>> after_answer_;
   std::map<std::string, Key> keys_;
   std::map<std::string, Jump> jumps_;  // by how it is reached, and its question

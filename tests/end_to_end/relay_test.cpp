@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/end_to_end/person.h"
+#include "tests/end_to_end/questions.h"
 #include "tests/end_to_end/ssh.h"
 #include "tests/support/fake_server.h"
 #include "tests/support/key_agent.h"
@@ -104,6 +106,23 @@ TEST_CASE("without a key for it the host beneath says so, and the hop's own keys
   check_failed(run_program(hops.run("web/deep", {"--json", "--", "true"})),
                {.phases = "auth", .classes = "auth", .said = "there is no key for it", .remedy = "ssh-add"});
   CHECK(contains(hops.inner.log(), "Connection closed by authenticating user"));
+}
+
+TEST_CASE(
+    "what a person takes to open the key of a hop is not taken from --connect-timeout of what lies beneath") {
+  if (!has_sshd()) return;
+  const Hops hops;
+  const std::string key = make_key(hops.gateway, "locked", "-t ed25519", "open sesame");
+  let_in(hops.gateway, key);
+  hops.write(
+      cat("IdentitiesOnly yes\nIdentityFile ", hops.key, "\nMatch !host deep\nIdentityFile ", key, "\n"));
+  OnTerminal program(hops.run("web/deep", {"--connect-timeout", "5s", "--", "echo", "here"}));
+  REQUIRE(program.wait_for("Enter passphrase for key"));
+  ::poll(nullptr, 0, 6000);
+  program.type("open sesame\n");
+  CHECK(program.finish() == 0);
+  INFO(program.shown());
+  CHECK(contains(program.shown(), "here"));
 }
 
 TEST_CASE("a host beneath a hop of which no key is known here is not contacted") {

@@ -561,3 +561,21 @@ TEST_CASE("what was refused is not given again because the server hung up then")
   world.secrets.begin_try(b);
   CHECK(world.ask(b, password("ann@b")).secret == "three");
 }
+
+TEST_CASE("the time of machines stands still while a person is asked, be it several things at once") {
+  SimWorld sim{1};
+  SimLoop& loop = sim.add_loop();
+  Person person(loop);
+  person.is_slow = true;
+  Secrets secrets(loop, person);
+  const Nanos began = secrets.machine_time();
+  loop.after(1 * kSecond, [&] { secrets.put({}, [](Asker::Answer) {}); });
+  loop.after(2 * kSecond, [&] { secrets.put({}, [](Asker::Answer) {}); });
+  for (const Nanos answered : {5 * kSecond, 8 * kSecond}) loop.after(answered, [&] { person.answer_now(); });
+  Nanos while_asked = 0, after = 0;
+  loop.after(7 * kSecond, [&] { while_asked = secrets.machine_time(); });
+  loop.after(11 * kSecond, [&] { after = secrets.machine_time(); });
+  sim.run_for(12 * kSecond);
+  CHECK(while_asked - began == 1 * kSecond);
+  CHECK(after - began == 4 * kSecond);
+}
