@@ -143,6 +143,7 @@ TEST_CASE("of what a hop starts each phase that fails is its own step, after tha
   const auto beneath = [](C error_class, Phase phase, std::string_view text = "it broke") {
     Case at_hop;
     at_hop.way.journal = nullptr;
+    at_hop.way.choice.reset();
     at_hop.way.attempts = 1;
     at_hop.seen.hop = "gw";
     at_hop.fails(error_class, phase, text);
