@@ -193,6 +193,24 @@ TEST_CASE(
   CHECK(nobody_is_left());
 }
 
+TEST_CASE("where su has switched the echo on before the answer came, nothing is typed") {
+  if (!can_test()) return;
+  OtherScene scene;
+  scene.world.setup +=
+      cat("printf '#!/bin/sh\\ntouch /mnt/ann/asked\\nwhile [ ! -e /mnt/ann/seen ]; do sleep 0.02; "
+          "done\\necho \"",
+          kBecomePassword, "\"\\n' >/mnt/person\n");
+  stand_in(scene.world,
+           "stty -echo; printf 'Password: ' >/dev/tty\nwhile [ ! -e /mnt/ann/asked ]; do sleep 0.02; done\n"
+           "stty echo; touch /mnt/ann/seen\nread -r said\n[ -z \"$said\" ] || echo \"got $said\" >&2\nexit 1",
+           "su");
+  const Finished got = scene.run({"run", "local/su:ann", "--", "id", "-un"});
+  CAPTURE(got.err);
+  CHECK(got.code == 255);
+  CHECK_FALSE(contains(got.err, "got "));
+  CHECK(nobody_is_left());
+}
+
 TEST_CASE("-b makes every target another user, under its own name") {
   if (!can_test()) return;
   const Scene scene;

@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "core/epoll_loop.h"
 #include "parent/visitor.h"
+#include "tests/support/not_tested.h"
 #include "tests/support/run_until.h"
 #include "tests/support/tree.h"
 
@@ -51,6 +53,15 @@ int connect_to(const std::string& path) {
   return ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ? fd : -1;
 }
 
+int connect_by_name(const std::string& name) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.c_str(), name.size());
+  const auto size = socklen_t(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  return ::connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 ? fd : -1;
+}
+
 // What is answered; "" when the other end hangs up.
 std::string ask(int fd, const std::string& question) {
   std::string message(4, '\0');
@@ -80,11 +91,12 @@ struct Channel {
   bool is_asking = false;
   std::unique_ptr<BackChannel> channel;
 
-  Channel() {
-    auto opened = BackChannel::open(loop, answerer, [this](bool now) {
+  explicit Channel(BackChannel::Reached reached = BackChannel::Reached::kByPath) {
+    const auto note = [this](bool now) {
       ++asks;
       is_asking = now;
-    });
+    };
+    auto opened = BackChannel::open(loop, answerer, note, reached);
     REQUIRE(bool(opened));
     channel = std::move(*opened);
   }
@@ -140,6 +152,19 @@ TEST_CASE("a child of the transport is heard; a process that is none is not") {
   CHECK(at.outcome_of(transport) == 0);
   const Asking stranger([&] { return ask(connect_to(path), "who").empty(); });
   CHECK(at.end_of(stranger) == 0);
+  CHECK(at.answerer.asked.size() == 1);
+}
+
+TEST_CASE("a process of the transport that has become another user is not heard") {
+  if (::geteuid() != 0) return not_tested("users", "becoming another user wants root");
+  Channel at(BackChannel::Reached::kByName);
+  const std::string name = at.channel->path();
+  const Asking transport([&] {
+    constexpr uid_t kStranger = 65534;
+    return ask(connect_by_name(name), "who") == "ohw" && ::setuid(kStranger) == 0 &&
+           ask(connect_by_name(name), "who").empty();
+  });
+  CHECK(at.outcome_of(transport) == 0);
   CHECK(at.answerer.asked.size() == 1);
 }
 
