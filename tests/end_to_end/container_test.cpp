@@ -61,7 +61,8 @@ class Room {
     Words spaces = {"--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"};
     bool has_proc = true;
     bool is_read_only = true;
-    int filter = 0;  // 1: of system calls, as root may; 2: with no new privileges
+    bool has_users_within = false;  // a user namespace that does not own the others
+    int filter = 0;                 // 1: of system calls, as root may; 2: with no new privileges
   };
 
   Room() : Room(Shape{}) {}
@@ -69,7 +70,7 @@ class Room {
     std::string script =
         "umask 022\nmount -t tmpfs -o mode=755 none /mnt\ncd /mnt\n"
         "mkdir proc dev etc old work usr usr/bin\necho inside >etc/where\n"
-        "for program in sleep cat readlink env pwd touch ln mount umount; do\n"
+        "for program in sleep cat readlink env pwd touch ln mount umount unshare; do\n"
         "  cp -L /usr/bin/$program usr/bin/\n"
         "  for library in $(ldd /usr/bin/$program | grep -o '/[^ ]*'); do\n"
         "    mkdir -p .${library%/*}\n    cp -L $library .$library\n  done\ndone\n"
@@ -80,7 +81,8 @@ class Room {
         "cd /work\n";
     if (shape.is_read_only) script += "mount -n -o remount,ro /\n";
     if (!shape.has_proc) script += "umount -l /proc\n";
-    script += "exec env -i PATH=/usr/bin BANYAN_VISIT='x y' WHO=room sleep 1000\n";
+    script += cat("exec env -i PATH=/usr/bin BANYAN_VISIT='x y' WHO=room ",
+                  shape.has_users_within ? "unshare --user --map-root-user " : "", "sleep 1000\n");
     Words words = shape.starter;
     words.insert(words.end(), {"unshare", "--fork", "--kill-child"});
     words.insert(words.end(), shape.spaces.begin(), shape.spaces.end());
@@ -407,6 +409,20 @@ TEST_CASE("a user namespace is entered too, by root and by whoever owns it") {
   CAPTURE(got.err);
   CHECK(got.code == 0);
   CHECK(got.out == cat(Room::space(room.leader(), "user"), "\n"));
+  CHECK(room.is_alone());
+}
+
+TEST_CASE("a user namespace that does not own the others is entered after them") {
+  if (!can_test()) return;
+  Room::Shape shape;
+  shape.has_users_within = true;
+  const Room room(shape);
+  for (const char* kind : {"user", "mnt", "pid"}) {
+    CAPTURE(kind);
+    const Finished got = run_program({"run", room.target(), "--", "readlink", cat("/proc/self/ns/", kind)});
+    CAPTURE(got.err);
+    CHECK(got.out == cat(Room::space(room.leader(), kind), "\n"));
+  }
   CHECK(room.is_alone());
 }
 
