@@ -23,7 +23,7 @@ using test::Chain;
 constexpr std::size_t kDepthMax = 4;
 constexpr int kRuns = 7;
 constexpr int kWarmTrips = 50, kTrips = 1'000;
-constexpr int kSiblings = 20;
+constexpr std::size_t kSiblings = 20;
 constexpr int kSiblingRuns = 3;
 // A folder that has Mitogen's package, `mitogen`: a checkout of its sources, say.
 constexpr const char* kMitogenVariable = "BANYAN_MITOGEN";
@@ -35,12 +35,13 @@ std::string mitogen_folder() {
 
 // Dies where there can be none, as everything here does.
 template <class Measure>
-void with_chain(const Measure& measure) {
+void with_chain(Chain::Options options, const Measure& measure) {
   if (const std::string lacks = test::lacks_for_chains(); !lacks.empty()) {
     std::printf("\nhops: not measured: %s\n", lacks.c_str());
     return;
   }
-  Chain::Options options = {.length = kDepthMax, .server = find_sshd(), .has_keys_on_hops = true};
+  options.server = find_sshd();
+  options.has_keys_on_hops = true;
   options.folders["/opt/banyan"] = beside_us("..");
   options.folders["/opt/peers"] = BANYAN_BENCH_PEERS;
   if (!mitogen_folder().empty()) options.folders["/opt/mitogen"] = mitogen_folder();
@@ -123,14 +124,29 @@ double round_trip(Chain& chain, const std::string& target) {
   return std::atof(said.c_str() + at + 9);
 }
 
+bool has_mitogen() {
+  return !mitogen_folder().empty() && ::access(kDebianPython, X_OK) == 0;
+}
+
+Words mitogen(Chain& chain, const Words& script) {
+  Words words = on_home(chain, {"PYTHONPATH=/opt/mitogen", "PYTHONDONTWRITEBYTECODE=1", kDebianPython});
+  words.insert(words.end(), script.begin(), script.end());
+  return words;
+}
+
+void note_without_mitogen(Table& table) {
+  table.note(
+      format("MITOGEN WAS NOT MEASURED: %s is to name a folder that has its package, and %s to be there.",
+             kMitogenVariable, kDebianPython));
+}
+
 struct Mitogen {
   Samples up, trip;
 };
 
 void run_mitogen(Chain& chain, std::size_t depth, Mitogen& taken) {
-  std::istringstream out(output_of(on_home(
-      chain, {"PYTHONPATH=/opt/mitogen", "PYTHONDONTWRITEBYTECODE=1", kDebianPython,
-              "/opt/peers/mitogen_chain.py", path_to(depth, ','), format("%d", kTrips), Chain::kRelay})));
+  std::istringstream out(output_of(mitogen(
+      chain, {"/opt/peers/mitogen_chain.py", path_to(depth, ','), format("%d", kTrips), Chain::kRelay})));
   double up = 0, trip = 0;
   if (!(out >> up >> trip)) die("mitogen_chain.py says something else than expected");
   taken.up.add(up * 1e3);
@@ -142,7 +158,7 @@ std::string shown_ms(const Samples& samples) {
 }
 
 void measure_depth(Chain& chain) {
-  const bool has_mitogen = !mitogen_folder().empty() && ::access(kDebianPython, X_OK) == 0;
+  const bool has_peer = has_mitogen();
   Samples single;
   struct Depth {
     Samples nested, relay, tunnel, call, bounced, bounced_by_us;
@@ -157,7 +173,7 @@ void measure_depth(Chain& chain) {
       taken.relay.add(run_program(on_home(chain, banyan(Chain::kRelay, path, {"true"}))));
       taken.tunnel.add(run_program(on_home(chain, banyan(Chain::kTunnel, last, {"true"}))));
       taken.call.add(round_trip(chain, path));
-      if (has_mitogen) run_mitogen(chain, depth, taken.mitogen);
+      if (has_peer) run_mitogen(chain, depth, taken.mitogen);
     }
   }
   for (std::size_t depth = 1; depth <= kDepthMax; ++depth) {
@@ -185,7 +201,7 @@ void measure_depth(Chain& chain) {
     row(what + "`true`, relay", taken.relay, taken.nested, shown_ms);
     row(what + "`true`, tunnel (ProxyJump)", taken.tunnel, taken.nested, shown_ms);
     row(what + "a byte there and back", taken.bounced_by_us, taken.bounced, in_us);
-    if (!has_mitogen) continue;
+    if (!has_peer) continue;
     row(what + "`true`, relay; Mitogen to its first reply", taken.relay, taken.mitogen.up, shown_ms);
     row(what + "a call; Mitogen's", taken.call, taken.mitogen.trip, in_us);
   }
@@ -193,36 +209,37 @@ void measure_depth(Chain& chain) {
   table.at_most(format("%zu deep: `true`, relay; %zu times `ssh A true`", kDepthMax, kDepthMax),
                 shown_ms(depths[kDepthMax - 1].relay), format("%.0f ms", fourfold / 1e3),
                 depths[kDepthMax - 1].relay.median() / fourfold, {1.1, 0});
-  if (!has_mitogen)
-    table.note(
-        format("MITOGEN WAS NOT MEASURED: %s is to name a folder that has its package, and %s to be there.",
-               kMitogenVariable, kDebianPython));
+  if (!has_peer) note_without_mitogen(table);
 }
 
 void measure_siblings(Chain& chain) {
-  // B by twenty names.
-  const std::string names = format("Host B*\nHostName %s\n", chain['B'].address().c_str());
-  const char *relay = "/root/.ssh/siblings", *tunnel = "/root/.ssh/siblings_behind";
-  chain.home().run(format("{ printf '%%s\\n' '%s'; cat %s; } >%s", names.c_str(), Chain::kRelay, relay));
-  chain.home().run(
-      format("{ printf '%%s\\n' '%sProxyJump A'; cat %s; } >%s", names.c_str(), Chain::kRelay, tunnel));
-  const Words serial = {"sh", "-ec",
-                        format("for i in $(seq %d); do ssh -F %s B$i true; done", kSiblings, tunnel)};
+  const Words serial = {
+      "sh", "-ec", format("for i in $(seq %zu); do ssh -F %s h$i true; done", kSiblings, Chain::kTunnel)};
   const Words at_once = {
-      "sh", "-c", format("seq %d | xargs -P %d -I{} ssh -F %s B{} true", kSiblings, kSiblings, tunnel)};
-  Samples one, each, all, by_relay, by_tunnel;
+      "sh", "-c",
+      format("seq %zu | xargs -P %zu -I{} ssh -F %s h{} true", kSiblings, kSiblings, Chain::kTunnel)};
+  std::string names = "h1";
+  for (std::size_t i = 2; i <= kSiblings; ++i) names += format(",h%zu", i);
+  const std::string hosts = format("h[1-%zu]", kSiblings);
+  Samples one, each, all, by_relay, by_relay_one, by_tunnel, by_mitogen;
   for (int run = 0; run < kSiblingRuns; ++run) {
-    one.add(run_program(on_home(chain, {"ssh", "-F", tunnel, "B1", "true"})));
+    one.add(run_program(on_home(chain, {"ssh", "-F", Chain::kTunnel, "h1", "true"})));
     each.add(run_program(on_home(chain, serial)));
     all.add(run_program(on_home(chain, at_once)));
-    by_relay.add(run_program(on_home(chain, banyan(relay, format("A/B[1-%d]", kSiblings), {"true"}))));
-    by_tunnel.add(run_program(on_home(chain, banyan(tunnel, format("B[1-%d]", kSiblings), {"true"}))));
+    by_relay.add(run_program(on_home(chain, banyan(Chain::kRelay, "A/" + hosts, {"true"}))));
+    by_relay_one.add(run_program(on_home(chain, banyan(Chain::kRelay, "A/h1", {"true"}))));
+    by_tunnel.add(run_program(on_home(chain, banyan(Chain::kTunnel, hosts, {"true"}))));
+    if (has_mitogen())
+      by_mitogen.add(1e3 * std::atof(output_of(mitogen(chain, {"/opt/peers/mitogen_siblings.py", "A", names,
+                                                               Chain::kRelay}))
+                                         .c_str()));
   }
   Table table(
-      format("%d hosts beneath one hop", kSiblings),
-      format("As above; B has %d names. The peers go through `ssh -J A`, one host after the other or all at "
-             "once; %d runs each, in turns.",
-             kSiblings, kSiblingRuns));
+      format("%zu hosts beneath one hop", kSiblings),
+      format("Machines as above, side by side behind one hop, each on a wire of its own. The peers go "
+             "through `ssh -J A`, one host after the other or all at once; %d runs each, in turns. "
+             "Mitogen: to the last one's first reply, as one program asks for them.",
+             kSiblingRuns));
   const auto row = [&](const std::string& what, const Samples& ours, const Samples& peer) {
     table.plain(what, shown_ms(ours), shown_ms(peer), ours.median() / peer.median());
   };
@@ -230,17 +247,22 @@ void measure_siblings(Chain& chain) {
   row("relay; all at once (xargs)", by_relay, all);
   row("tunnel; one after the other", by_tunnel, each);
   row("tunnel; all at once (xargs)", by_tunnel, all);
+  if (has_mitogen())
+    row("relay; Mitogen, one after the other", by_relay, by_mitogen);
+  else
+    note_without_mitogen(table);
   row("relay; one host", by_relay, one);
+  row("relay to one host; one host", by_relay_one, one);
 }
 
 }  // namespace
 
 void measure_hops_depth() {
-  with_chain([](Chain& chain) { measure_depth(chain); });
+  with_chain({.length = kDepthMax}, [](Chain& chain) { measure_depth(chain); });
 }
 
 void measure_hops_siblings() {
-  with_chain([](Chain& chain) { measure_siblings(chain); });
+  with_chain({.length = 1, .leaves = kSiblings}, [](Chain& chain) { measure_siblings(chain); });
 }
 
 }  // namespace banyan::bench
