@@ -123,7 +123,8 @@ TEST_CASE("along a chain another user who races stage 0 for the place of its fil
 }
 
 TEST_CASE(
-    "along a chain, where memory may not be executed, a file that another user puts in its place is not") {
+    "along a chain, where memory may not be executed, what another user puts where the image goes is not "
+    "used") {
   if (!has_chain()) return;
   Attacked chain;
   if (!chain.forbid_memory()) return not_tested("memfd-noexec", "vm.memfd_noexec cannot be set here");

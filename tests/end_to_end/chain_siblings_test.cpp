@@ -14,8 +14,8 @@ using banyan::ImageKind;
 
 namespace {
 
-// What is said, signed and acknowledged of a host beneath a hop is some 8 KB on the hop's wire; on the host's
-// own, and for the hop, that and the keys of a connection are 14 KB at most. An image is 60 KB and more.
+// Beside images a wire to a hop carries some 8 KB for each host beneath it, which say what is to be started,
+// sign, and acknowledge; and a connection of its own costs a wire 14 KB at most. An image is 60 KB and more.
 constexpr std::uint64_t kTalkBytesMax = 10'000, kConnectionBytesMax = 30'000;
 
 std::uint64_t bytes_of(ImageKind kind) {
