@@ -4,12 +4,14 @@
 #include "transports/connector/way.h"
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "core/epoll_loop.h"
+#include "core/text.h"
 #include "tests/transports/hostile_server.h"
 #include "tests/transports/ssh_tools.h"
 
@@ -196,4 +198,20 @@ TEST_CASE("a way that is stopped wherever it has come leaves nothing") {
   REQUIRE(client.run_until([&] { return client.phases.size() == 5; }));  // the tunnel
   client.stop();
   CHECK(client.ends == 0);
+}
+
+TEST_CASE("a jump that shows another key than is known of it is not logged in to") {
+  std::atomic<bool> is_asked = false;
+  HostileServer server([&](HostileServer&, std::string_view) { return is_asked = true; },
+                       [](HostileServer&) {});
+  Client client(server);
+  client.folder.must_run("ssh-keygen -q -t ed25519 -N '' -f other_host");
+  client.settings.hops.front().known_hosts = {client.folder.write(
+      "other", cat("[127.0.0.1]:", server.port(), " ", client.folder.read("other_host.pub")))};
+  const Error error = client.error();
+  CAPTURE(error.text);
+  CHECK(error.error_class == ErrorClass::kHostKey);
+  CHECK(error.phase == Phase::kKex);
+  CHECK(error.text.starts_with("jump gw: "));
+  CHECK_FALSE(is_asked);
 }
