@@ -408,3 +408,30 @@ TEST_CASE("a jump that needs ssh takes the whole way with it, and plan says whic
   CHECK(run_program(scene.run("auto", "inner,gw", {"--", "true"})).code == 0);
   CHECK(logins_at(scene.gateway) == 1);
 }
+
+TEST_CASE(
+    "a connector that is killed under a tunnel ends its command as lost, at once, and nothing is left") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Scene scene;
+  for (const char* jumps : {"gw", "gw,inner"}) {
+    CAPTURE(jumps);
+    const std::string mark = fresh_mark();
+    Program program(scene.run("libssh2", jumps, {"--json", "--sh", "trap '' TERM HUP; echo up; sleep 300"}),
+                    Program::Shape::kPipes, {mark});
+    REQUIRE(program.wait_for("up\\n"));
+    const pid_t connector = marked(mark, "banyan-connecto");
+    REQUIRE(connector > 0);
+    const Stopwatch since;
+    REQUIRE(::kill(connector, SIGKILL) == 0);
+    const Finished got = program.finish();
+    CAPTURE(got.out, got.err);
+    CHECK(since.seconds() < 2 + kSmallSlack);
+    CHECK(got.code == 255);
+    const json fail = the_event(got.out, "fail");
+    REQUIRE(fail.is_object());
+    CHECK(fail["class"] == "lost");
+    CHECK(fail["phase"] == "link");
+    CHECK(fail["started"] == "yes");
+    CHECK(all_gone(mark));
+  }
+}
