@@ -43,7 +43,8 @@ FanOut::FanOut(const Machinery& machinery, OnOver on_over)
              std::min(options_.targets.targets.size(), options_.fan_out), [this] { start_more(); }),
       paths_(loop_, router_, runner_, reach_, machinery.becoming,
              {machinery.connectors, machinery.secrets, machinery.cache, reach_.questions(), reach_.facts(),
-              options_.ssh, has_connector(), options_.trusts_hops}),
+              options_.ssh, has_connector(), options_.trusts_hops,
+              [this](const std::string& line) { output_.notice(line); }}),
       jobs_(options_.targets.targets.size()) {
   reach_.on_accepted(
       [this](const std::string& name, const std::string& line) { output_.notice(cat(name, ": ", line)); });

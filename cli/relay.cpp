@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t kAttemptsMax = 8;  // at a server that drops us: some half a minute with its pauses
 constexpr Nanos kDroppedMax = 30 * kSecond;
+constexpr std::size_t kToldExcessesMax = 100;  // in all: a reason may have a word of the hop's in it
 
 Error cancelled() {
   return Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}};
@@ -152,6 +153,7 @@ void Relay::try_now(Id id, bool may_guess) {
 void Relay::on_up(Id id, Result<Child> child) {
   Way& way = ways_.at(id);
   way.start = 0;
+  tell_excesses(way);
   // A hop may say so as often as it likes: once.
   if (!child && child.error().wrong_guess && !way.guess.empty() && !way.cancelled &&
       !std::exchange(way.guessed_wrong, true)) {
@@ -179,6 +181,16 @@ bool Relay::try_again(Id id, const Error& error) {
   if (!is_dropped && !(way.signer->is_over() && !std::exchange(way.lost_before, true))) return false;
   ask_admission(id, Admission::Place::kFront);
   return true;
+}
+
+// Of each try, since each has a signer of its own; and also where we were let in all the same.
+void Relay::tell_excesses(const Way& way) {
+  if (!parts_.notice) return;
+  const std::string& hop = shown_name(*way.target->hop);
+  for (const std::string& why : way.signer->excesses())
+    if (told_excesses_.size() < kToldExcessesMax && told_excesses_.emplace(hop, why).second)
+      parts_.notice(cat(hop, ": asked our keys for more than the login to ", shown_name(*way.target),
+                        ", and was refused: ", why));
 }
 
 Error Relay::told(const Way& way, Error error) const {

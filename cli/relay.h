@@ -7,10 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "cli/targets.h"
 #include "cli/way_record.h"
@@ -31,7 +34,8 @@ struct RelayParts {
   SshFacts& facts;
   const SshOptions& ssh;
   bool has_connector = false;
-  bool trusts_hops = false;  // --trust-hop
+  bool trusts_hops = false;                                  // --trust-hop
+  std::function<void(const std::string& line)> notice = {};  // for people; may be empty
 };
 
 // The hosts above it as -J names them, with those of -J itself before; nothing: they are not all hosts.
@@ -86,6 +90,7 @@ class Relay {
   void try_now(Id id, bool may_guess);
   void on_up(Id id, Result<Child> child);
   bool try_again(Id id, const Error& error);
+  void tell_excesses(const Way& way);
   Error told(const Way& way, Error error) const;
   void conclude(Id id, const Result<Child>& child);
   std::string cache_key(const Target& target) const;
@@ -95,8 +100,9 @@ class Relay {
   const RelayParts parts_;
   Admission admission_;
   bool asked_defaults_ = false;
-  std::optional<SshQuestions::Answer> defaults_;  // of ssh without any configuration
-  std::map<Id, Way> ways_;                        // not up yet
+  std::optional<SshQuestions::Answer> defaults_;                 // of ssh without any configuration
+  std::map<Id, Way> ways_;                                       // not up yet
+  std::set<std::pair<std::string, std::string>> told_excesses_;  // of which hop, and what
   Id next_ = 1;
   Alive alive_;
 };

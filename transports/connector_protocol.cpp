@@ -211,7 +211,7 @@ Buffer encode(const FromConnector& message) {
   if (const auto* phase = std::get_if<SessionPhase>(&message))
     return opened(kPhase, 1, phase->id).number(std::uint8_t(phase->phase)).take();
   if (const auto* text = std::get_if<SessionText>(&message))
-    return opened(kText, 1, text->id).bytes(as_bytes(cut(text->text))).take();
+    return opened(kText, 2, text->id).bytes(as_bytes(cut(text->text))).number(text->is_excess ? 1 : 0).take();
   if (const auto* question = std::get_if<SessionQuestion>(&message)) return encode_question(*question);
   if (const auto* refused = std::get_if<SessionRefused>(&message))
     return opened(kRefused, 0, refused->id).take();
@@ -237,8 +237,10 @@ Result<FromConnector> decode_from_connector(Bytes message) {
   FromConnector decoded;
   if (kind == kPhase && elements == 3) {
     decoded = SessionPhase{id, Phase(unpacker.number(kPhaseCount - 1))};
-  } else if (kind == kText && elements == 3) {
-    decoded = SessionText{id, std::string(cut(as_text(unpacker.bytes())))};
+  } else if (kind == kText && elements == 4) {
+    SessionText text{id, std::string(cut(as_text(unpacker.bytes())))};
+    text.is_excess = unpacker.number(1) != 0;
+    decoded = std::move(text);
   } else if (kind == kQuestion && elements == 9) {
     SessionQuestion question;
     question.id = id;

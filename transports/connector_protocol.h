@@ -93,6 +93,7 @@ struct SessionPhase {
 struct SessionText {  // standard error of the far end, and before that what its connector tells
   SessionId id = 0;
   std::string text;
+  bool is_excess = false;  // of a signer: why it refused what nobody had ordered
 };
 struct SessionEnd {  // nothing of it is left
   SessionId id = 0;

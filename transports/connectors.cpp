@@ -46,6 +46,7 @@ class Connectors::Party {
  public:
   virtual void on_phase(Phase) {}
   virtual void on_text(std::string_view text) = 0;
+  virtual void on_excess(std::string_view) {}
   virtual void on_refused() {}
   // False: it asks for what is not its own.
   virtual bool on_question(const SessionQuestion& question) = 0;
@@ -235,10 +236,16 @@ class Connectors::Signer final : public Signatures, public Party {
     connector_.send(KeyRequestMessage{id_, visitor, Buffer(question.begin(), question.end())}, Fd());
   }
   const std::string& refusal() const override { return refusal_; }
+  const std::vector<std::string>& excesses() const override { return excesses_; }
   bool has_signed() const override { return has_signed_; }
   bool is_over() const override { return over_; }
 
   void on_text(std::string_view text) override { refusal_ = text; }
+  void on_excess(std::string_view why) override {
+    refusal_ = why;
+    if (excesses_.size() < kExcessesMax && std::ranges::find(excesses_, why) == excesses_.end())
+      excesses_.emplace_back(why);
+  }
   void on_key_reply(const KeyReplyMessage& reply) override {
     const auto found = visitors_.find(reply.visitor);
     if (found == visitors_.end()) return;
@@ -284,6 +291,7 @@ class Connectors::Signer final : public Signatures, public Party {
   Secrets::AskId asked_ = 0;
   unsigned questions_ = 0, requests_ = 0;
   std::string refusal_;
+  std::vector<std::string> excesses_;
   bool over_ = false, has_signed_ = false;
 };
 
@@ -373,7 +381,8 @@ void Connectors::Connector::receive() {
     if (found == parties_.end()) continue;
     Party& party = *found->second;
     if (const auto* phase = std::get_if<SessionPhase>(&*message)) party.on_phase(phase->phase);
-    if (const auto* text = std::get_if<SessionText>(&*message)) party.on_text(text->text);
+    if (const auto* text = std::get_if<SessionText>(&*message))
+      text->is_excess ? party.on_excess(text->text) : party.on_text(text->text);
     if (std::holds_alternative<SessionRefused>(*message)) party.on_refused();
     if (const auto* reply = std::get_if<KeyReplyMessage>(&*message)) party.on_key_reply(*reply);
     if (const auto* question = std::get_if<SessionQuestion>(&*message); question != nullptr) {

@@ -34,10 +34,14 @@ class Connectors {
 
   // Signs with our keys for an ssh elsewhere, which asks through what is given back: of the settings who logs
   // in where, known_hosts and the keys count. `trusts`: also for one that cannot prove where (signer.h).
+  static constexpr std::size_t kExcessesMax =
+      4;  // more says no more of a hop than that it is not to be trusted
   class Signatures : public Answerer {
    public:
     // Why there was none, the last time; empty: nothing was refused.
     virtual const std::string& refusal() const = 0;
+    // Why what was asked for beyond the order was refused: each reason once, and so many of them.
+    virtual const std::vector<std::string>& excesses() const = 0;
     virtual bool has_signed() const = 0;
     // The connector has ended: there is no signature any more.
     virtual bool is_over() const = 0;

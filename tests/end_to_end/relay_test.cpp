@@ -259,3 +259,21 @@ TEST_CASE("the doctor walks on where a hop's ssh does, and names the step that f
   CHECK(failed_step("web/deep") == "kex");
   CHECK(hops.gateway.leftovers().empty());
 }
+
+TEST_CASE(
+    "a hop that asks our keys for more than was ordered is told of once, though we are let in beneath it") {
+  if (!has_sshd() || !has_namespaces()) return;
+  Sshd::Options options;
+  options.setup =
+      "cp /usr/bin/ssh $here/honest_ssh && { echo '#!/bin/sh'; echo 'ssh-add -L >/dev/null 2>&1'; "
+      "echo exec $here/honest_ssh '\"$@\"'; } >$here/curious_ssh && chmod 755 $here/curious_ssh && "
+      "mount --bind $here/curious_ssh /usr/bin/ssh";
+  const Hops hops(options);
+  const std::string twice = cat("web/deep,web/deep:", hops.inner.port());
+  const Finished got = run_program(hops.run(twice, {"--json", "--", "echo", "here"}));
+  CAPTURE(got.out);
+  CHECK(got.code == 0);
+  CHECK(lines_of(got.err).size() == 1);
+  CHECK(got.err.starts_with("web: asked our keys for more than the login to web/deep"));
+  CHECK(contains(got.err, "and was refused: it asked without a proof of the host that it talks to"));
+}

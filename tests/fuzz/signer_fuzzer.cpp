@@ -22,7 +22,7 @@ struct Owner final : Signer::Owner {
     ASSERT(answer.empty() || answer[0] == 5 || answer[0] == 12);  // a refusal, or the empty list
   }
   void on_passphrase(SessionQuestion) override { ASSERT(false); }
-  void on_refusal(SessionId, std::string_view why) override { ASSERT(!why.empty()); }
+  void on_refusal(SessionId, std::string_view why, Signer::Fault) override { ASSERT(!why.empty()); }
 };
 
 }  // namespace

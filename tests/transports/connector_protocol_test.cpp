@@ -146,6 +146,10 @@ TEST_CASE("what a connector tells arrives as it was told, long texts cut") {
   const auto text = decode_from_connector(encode(FromConnector(SessionText{4, "a\nb"})));
   REQUIRE(bool(text));
   CHECK(std::get<SessionText>(*text).text == "a\nb");
+  CHECK_FALSE(std::get<SessionText>(*text).is_excess);
+  const auto excess = decode_from_connector(encode(FromConnector(SessionText{4, "it asked", true})));
+  REQUIRE(bool(excess));
+  CHECK(std::get<SessionText>(*excess).is_excess);
 }
 
 TEST_CASE("a message cut anywhere, or with more behind it, is none") {

@@ -87,6 +87,7 @@ struct Hop final : Signer::Owner {
   KeyRing ring{loop};
   std::vector<Buffer> answers;
   std::string refusal;
+  std::vector<std::string> excesses;  // refusals of what nobody ordered
   std::vector<std::string> asked;
   SessionOrder order;
   std::unique_ptr<Signer> signer;
@@ -114,7 +115,10 @@ struct Hop final : Signer::Owner {
       signer->answer(std::move(*answer));
     });
   }
-  void on_refusal(SessionId, std::string_view why) override { refusal = why; }
+  void on_refusal(SessionId, std::string_view why, Signer::Fault fault) override {
+    refusal = why;
+    if (fault == Signer::Fault::kAskers) excesses.emplace_back(why);
+  }
 
   Buffer ask(const Buffer& request, std::uint32_t visitor = 1) {
     if (!signer) signer = std::make_unique<Signer>(loop, ring, order, *this);
@@ -176,6 +180,7 @@ TEST_CASE("without a proof nothing is signed") {
   Hop hop;
   CHECK(hop.is_refused(request_of(hop.wish())));
   CHECK(hop.refusal.find("--trust-hop") != std::string::npos);
+  CHECK(hop.excesses == std::vector<std::string>{"it asked without a proof of the host that it talks to"});
   CHECK(hop.is_refused(Buffer{11}));  // nor said which keys there are
 }
 
@@ -255,6 +260,7 @@ TEST_CASE("what was not ordered is not signed") {
   }
   CHECK(hop.is_refused(request_of(wish)));
   CHECK(hop.refusal != "");
+  CHECK(hop.excesses == std::vector<std::string>{hop.refusal});
 }
 
 TEST_CASE("a file's signature, as ssh-keygen -Y makes them, is not made") {
@@ -350,6 +356,7 @@ TEST_CASE("who has no key is told why") {
   const Buffer keys = hop.ask(Buffer{11});
   CHECK(keys == Buffer{12, 0, 0, 0, 0});
   CHECK(hop.refusal.find("no key") != std::string::npos);
+  CHECK(hop.excesses.empty());
 }
 
 TEST_CASE("a person who does not give a passphrase is not asked for it again") {
@@ -365,4 +372,5 @@ TEST_CASE("a person who does not give a passphrase is not asked for it again") {
     CHECK(hop.is_refused(request_of(wish)));
   }
   CHECK(hop.asked.size() == kPassphraseTriesMax);
+  CHECK(hop.excesses == std::vector<std::string>(9, "it asked for a second signature with one key"));
 }

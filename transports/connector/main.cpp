@@ -109,7 +109,9 @@ class Connector final : private Way::Owner, private Signer::Owner {
     send(KeyReplyMessage{id, visitor, Buffer(answer.begin(), answer.end())});
   }
   void on_passphrase(SessionQuestion question) override { send(std::move(question)); }
-  void on_refusal(SessionId id, std::string_view why) override { send(SessionText{id, std::string(why)}); }
+  void on_refusal(SessionId id, std::string_view why, Signer::Fault fault) override {
+    send(SessionText{id, std::string(why), fault == Signer::Fault::kAskers});
+  }
 
   void on_phase(Way& way, Phase phase) override { send(SessionPhase{way.id(), phase}); }
   void on_text(Way& way, std::string_view text) override { send(SessionText{way.id(), std::string(text)}); }

@@ -16,6 +16,10 @@ constexpr std::uint8_t kFailure = 5, kSuccess = 6, kListKeys = 11, kKeys = 12, k
                        kExtension = 27, kLoginRequest = 50;
 constexpr std::string_view kBind = "session-bind@openssh.com";
 constexpr std::string_view kByKey = "publickey", kByKeyAndHost = "publickey-hostbound-v00@openssh.com";
+// Said twice, since an older ssh may mean no harm and somebody else beside a newer one does.
+constexpr const char* kUnproved =
+    "the ssh there cannot prove which host it talks to (OpenSSH before 8.9): --trust-hop would do without";
+constexpr std::string_view kUnprovedExcess = "it asked without a proof of the host that it talks to";
 constexpr std::size_t kWaitingMax = 32;  // requests; each visitor has one at a time
 
 bool is_same(Bytes one, Bytes other) {
@@ -88,8 +92,7 @@ bool Signer::serve(const KeyRequestMessage& request) {
 const char* Signer::objection_to_visitor(std::uint32_t visitor) const {
   if (const auto found = disproved_.find(visitor); found != disproved_.end()) return found->second.c_str();
   if (bound_.contains(visitor) || order_.task == SessionOrder::Task::kSignTrustingly) return nullptr;
-  return "the ssh there cannot prove which host it talks to (OpenSSH before 8.9): --trust-hop would do "
-         "without";
+  return kUnproved;
 }
 
 void Signer::list(std::uint32_t visitor) {
@@ -99,7 +102,8 @@ void Signer::list(std::uint32_t visitor) {
     owner_.on_refusal(order_.id,
                       identities_.complaints().empty()
                           ? std::string("there is no key for it, neither a file nor one of the key agent's")
-                          : cat("there is no key for it: ", identities_.complaints()));
+                          : cat("there is no key for it: ", identities_.complaints()),
+                      Fault::kOurs);
   Buffer answer{kKeys};
   put_number(answer, std::uint32_t(offered.size()));
   for (const Identities::Offered& key : offered) {
@@ -109,8 +113,9 @@ void Signer::list(std::uint32_t visitor) {
   reply(visitor, answer);
 }
 
-void Signer::refuse(std::uint32_t visitor, std::string_view why) {
-  owner_.on_refusal(order_.id, why);
+void Signer::refuse(std::uint32_t visitor, std::string_view why, Fault fault) {
+  if (why == kUnproved) owner_.on_refusal(order_.id, kUnprovedExcess, std::exchange(fault, Fault::kOurs));
+  owner_.on_refusal(order_.id, why, fault);
   reply(visitor, Buffer{kFailure});
 }
 
@@ -212,7 +217,7 @@ bool Signer::sign(std::uint32_t visitor, Bytes request) {
       return false;
     case Identities::Status::kFailed:
       used_.push_back(copy(key));  // a person is asked once
-      refuse(visitor, identities_.complaints());
+      refuse(visitor, identities_.complaints(), Fault::kOurs);
       return true;
     case Identities::Status::kDone:
       break;

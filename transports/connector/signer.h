@@ -23,12 +23,15 @@ namespace banyan::connector {
 
 class Signer {
  public:
+  // Whose a refusal is: there is no key or passphrase here; or more was asked for than was ordered.
+  enum class Fault : std::uint8_t { kOurs, kAskers };
+
   class Owner {
    public:
     virtual void on_signed(SessionId id, std::uint32_t visitor, Bytes answer) = 0;
     virtual void on_passphrase(SessionQuestion question) = 0;
     // Why it did not sign, for people.
-    virtual void on_refusal(SessionId id, std::string_view why) = 0;
+    virtual void on_refusal(SessionId id, std::string_view why, Fault fault) = 0;
 
    protected:
     ~Owner() = default;
@@ -59,7 +62,7 @@ class Signer {
   const char* objection_to_visitor(std::uint32_t visitor) const;
   const char* objection_to_bind(std::uint32_t visitor, Bytes request);
   const char* objection_to(std::uint32_t visitor, Bytes key, Bytes data, Login& login);
-  void refuse(std::uint32_t visitor, std::string_view why);
+  void refuse(std::uint32_t visitor, std::string_view why, Fault fault = Fault::kAskers);
   void reply(std::uint32_t visitor, Bytes answer) { owner_.on_signed(order_.id, visitor, answer); }
 
   Alive alive_;
