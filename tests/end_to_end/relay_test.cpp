@@ -41,6 +41,19 @@ struct Hops {
   }
 };
 
+// A hop where ssh is this shell script. The real one is $here/honest_ssh.
+Sshd::Options with_ssh(const std::string& script) {
+  Sshd::Options options;
+  options.setup = cat("cp /usr/bin/ssh $here/honest_ssh\n{ echo '#!/bin/sh'; echo here=$here\ncat <<'END'\n",
+                      script, "\nEND\n} >$here/other_ssh\nchmod 755 $here/other_ssh\n",
+                      "mount --bind $here/other_ssh /usr/bin/ssh");
+  return options;
+}
+
+// What makes us try again: nothing has begun then.
+constexpr const char* kSaysDropped =
+    "echo 'kex_exchange_identification: Connection closed by remote host' >&2; exit 255";
+
 }  // namespace
 
 TEST_CASE("a host beneath two hops is reached by the ssh of each") {
@@ -263,12 +276,7 @@ TEST_CASE("the doctor walks on where a hop's ssh does, and names the step that f
 TEST_CASE(
     "a hop that asks our keys for more than was ordered is told of once, though we are let in beneath it") {
   if (!has_sshd() || !has_namespaces()) return;
-  Sshd::Options options;
-  options.setup =
-      "cp /usr/bin/ssh $here/honest_ssh && { echo '#!/bin/sh'; echo 'ssh-add -L >/dev/null 2>&1'; "
-      "echo exec $here/honest_ssh '\"$@\"'; } >$here/curious_ssh && chmod 755 $here/curious_ssh && "
-      "mount --bind $here/curious_ssh /usr/bin/ssh";
-  const Hops hops(options);
+  const Hops hops(with_ssh("ssh-add -L >/dev/null 2>&1; exec $here/honest_ssh \"$@\""));
   const std::string twice = cat("web/deep,web/deep:", hops.inner.port());
   const Finished got = run_program(hops.run(twice, {"--json", "--", "echo", "here"}));
   CAPTURE(got.out);
@@ -276,4 +284,27 @@ TEST_CASE(
   CHECK(lines_of(got.err).size() == 1);
   CHECK(got.err.starts_with("web: asked our keys for more than the login to web/deep"));
   CHECK(contains(got.err, "and was refused: it asked without a proof of the host that it talks to"));
+}
+
+TEST_CASE("each try to reach a host beneath a hop has leave of its own to log in") {
+  if (!has_sshd() || !has_namespaces()) return;
+  // The first proves which host it talks to, and does not log in.
+  const Hops hops(with_ssh(cat("if mkdir $here/tried 2>/dev/null; then\n",
+                               "$here/honest_ssh -o PreferredAuthentications=none \"$@\" 2>/dev/null\n",
+                               kSaysDropped, "; fi; exec $here/honest_ssh \"$@\"")));
+  const Finished got = run_program(hops.run("web/deep", {"--", "echo", "here"}));
+  CHECK(got.err == "");
+  CHECK(got.out == "here\n");
+  CHECK(count_of(hops.inner.log(), "Accepted publickey") == 1);
+}
+
+TEST_CASE("a hop that says it was dropped when our key has signed gets no second signature") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Hops hops(
+      with_ssh(cat("timeout 5 $here/honest_ssh \"$@\" </dev/null >/dev/null 2>&1; ", kSaysDropped)));
+  const Finished got = run_program(hops.run("web/deep", {"--json", "--", "true"}));
+  CAPTURE(got.out, got.err);
+  CHECK(got.code == 255);
+  CHECK(the_event(got.out, "fail").is_object());
+  CHECK(count_of(hops.inner.log(), "Accepted publickey") == 1);
 }
