@@ -61,7 +61,8 @@ class Attacked : public TestedChain {
       CHECK((read_file(machine->outside("/opt/victim")) == "untouched\n"));
       CHECK(::access(machine->outside("/opt/none").c_str(), F_OK) != 0);
       const std::vector<std::string> names = lines_of(read_file(machine->outside("/opt/names")));
-      CHECK(names.size() == kNames);
+      // None on a machine that the start did not come to.
+      CHECK((names.size() == kNames || (names.empty() && machine == attacked_[1])));
       for (const std::string& name : names) {
         struct stat status = {};
         if (::lstat(machine->outside(name).c_str(), &status) != 0) continue;

@@ -28,6 +28,7 @@ ask
 constexpr const char* kAskMore = R"(
 if true </dev/tty; then ask </dev/tty >/dev/tty 2>&1; fi 2>/dev/null
 {
+  trap '' HUP
   until [ -s /opt/cue ]; do sleep 0.02; done
   "$SUDO_ASKPASS" "$3" >>/opt/heard
   "$SUDO_ASKPASS" 'Password: ' >>/opt/heard
