@@ -3,9 +3,12 @@
 // cannot be; and nothing is left in there. What engines say when they fail is told in phase become with what
 // to do. Method: the real program; roots made with unshare, without a shell and read-only; and engines that
 // are scripts in PATH, which take exactly the words that they should be given. Wants root, and says so.
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -13,6 +16,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/end_to_end/ssh.h"
 #include "tests/support/not_tested.h"
@@ -210,6 +214,53 @@ class Cgroup {
   std::string id_, base_, folder_;
 };
 
+// The file that `fd` of that process is, without its number: "socket", "/dev/null".
+std::string open_at(const std::filesystem::path& fd) {
+  std::error_code error;
+  const std::string name = std::filesystem::read_symlink(fd, error).string();
+  return name.substr(0, name.find(":["));
+}
+
+// From now on: traces all that come into a room, and tells once of each right and file that any of them has.
+// It is in there, with the rights of the tests, and ends with the room.
+banyan::Fd trace_in(const Room& room) {
+  auto pipe = banyan::make_pipe();
+  REQUIRE(bool(pipe));
+  const pid_t pid = ::fork();
+  REQUIRE(pid >= 0);
+  if (pid > 0) {
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    REQUIRE(status == 0);
+    return std::move(pipe->first);
+  }
+  const banyan::Fd leader(int(::syscall(SYS_pidfd_open, room.leader(), 0)));
+  if (::setns(leader.get(), CLONE_NEWPID | CLONE_NEWNS) != 0 || ::chdir("/") != 0) ::_exit(1);
+  if (::fork() != 0) ::_exit(0);
+  for (std::set<std::string> told;;) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+      const pid_t other = std::atoi(entry.path().filename().c_str());
+      if (other <= 1 || other == ::getpid() || ::ptrace(PTRACE_SEIZE, other, 0, 0) != 0) continue;
+      ::ptrace(PTRACE_INTERRUPT, other, 0, 0);
+      int status = 0;
+      ::waitpid(other, &status, __WALL);
+      __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, other};
+      __user_cap_data_struct rights[2] = {};
+      std::set<std::string> seen;
+      if (::syscall(SYS_capget, &header, rights) == 0)
+        for (unsigned i = 0; i < 64; ++i)
+          if ((rights[i / 32].permitted >> i % 32 & 1) != 0) seen.insert(cat("right ", i));
+      for (const auto& fd : std::filesystem::directory_iterator(entry.path() / "fd", error))
+        seen.insert(cat("open ", open_at(fd.path())));
+      for (const std::string& one : seen)
+        if (told.insert(one).second)
+          banyan::write_all(pipe->second.get(), (one + "\n").data(), one.size() + 1);
+      ::ptrace(PTRACE_DETACH, other, 0, status >> 16 == 0 && WIFSTOPPED(status) ? WSTOPSIG(status) : 0);
+    }
+  }
+}
+
 bool can_test() {
   static const bool can =
       ::geteuid() == 0 && std::system("unshare --mount --pid --net --cgroup --fork true 2>/dev/null") == 0;
@@ -353,6 +404,38 @@ TEST_CASE("what enters runs from sealed memory, and holds nothing of the outside
   program.signal(SIGKILL);
   program.finish();
   CHECK(room.is_alone());
+}
+
+TEST_CASE(
+    "who traces in there whatever enters sees no right that the room has not, and nothing of the outside") {
+  if (!can_test()) return;
+  Room::Shape shape;
+  shape.starter = {"setpriv", "--bounding-set", "-sys_module,-sys_rawio,-mknod,-net_raw", "--inh-caps",
+                   "-all"};
+  const Room room(shape);
+  const banyan::Fd told = trace_in(room);
+  for (int i = 0; i < 20; ++i)
+    CHECK(
+        run_program({"run", i % 2 == 0 ? room.target() : cat("local/", room.target()), "--", "sleep", "0.01"})
+            .code == 0);
+  char bytes[64 * 1024];
+  const ssize_t got = ::read(told.get(), bytes, sizeof bytes);
+  REQUIRE(got > 0);
+  const std::string status = read_file(cat("/proc/", room.leader(), "/status")), bounds = "CapBnd:\t";
+  const std::uint64_t may = std::strtoull(status.c_str() + status.find(bounds) + bounds.size(), nullptr, 16);
+  std::size_t rights = 0;
+  for (const std::string& line : lines_of(std::string(bytes, std::size_t(got)))) {
+    CAPTURE(line);
+    if (line.starts_with("right ")) {
+      ++rights;
+      CHECK((may >> std::atoi(line.c_str() + 6) & 1) != 0);
+    } else {
+      const std::string harmless =
+          "open socket, open pipe, open /memfd:banyan (deleted), open anon_inode, open /dev/null, ";
+      CHECK(contains(harmless, line + ", "));
+    }
+  }
+  CHECK(rights > 0);
 }
 
 TEST_CASE("Ctrl-C, the end of the program or of the hop, and a deadline end what runs in there") {
