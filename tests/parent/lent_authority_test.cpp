@@ -8,7 +8,9 @@
 #include <optional>
 #include <string>
 
+#include "core/msgpack.h"
 #include "core/text.h"
+#include "parent/back_channel.h"
 #include "parent/command.h"
 #include "parent/remote_runner.h"
 #include "parent/route_monitor.h"
@@ -242,4 +244,76 @@ TEST_CASE("the input of a command is taken from who ran it, and from nobody else
 
   REQUIRE(run_until(tree.loop, [&] { return outcome.has_value(); }));
   CHECK(out == "yes");
+}
+
+namespace {
+
+// A start that the root has ordered of the client, and whoever answers what it asks.
+struct AskingStart : Tree {
+  struct Yes final : Answerer {
+    std::size_t questions = 0;
+    void ask(std::uint32_t, Bytes, OnAnswer on_answer) override {
+      ++questions;
+      on_answer(Buffer{'y'});
+    }
+  };
+  const std::shared_ptr<Yes> answerer = std::make_shared<Yes>();
+  Handle asked = 0;
+  std::optional<Header> call;
+  bool is_up = false;
+  RemoteRunner runner{root.router};
+
+  AskingStart() {
+    client.router.add_handler(kStartChild, Access::ancestors(), [this](Incoming& message) {
+      const Result<StartRequest> request = StartRequest::decode(message.payload, &Runner::kTransports);
+      REQUIRE(bool(request));
+      asked = request->recipe.extra().answered_at;
+      call = message.header;
+    });
+    Recipe recipe;
+    recipe.boot = Recipe::Boot::kStage0;
+    recipe.argv = {"sh"};
+    recipe.extra().answerer = answerer;
+    runner.start(
+        kClient, std::move(recipe), [this](const Result<Child>& child) { is_up = bool(child); },
+        [](ContextId, const Error&) {});
+    REQUIRE(run_until(loop, [this] { return call.has_value(); }));
+  }
+  bool is_answered(Context& whom, std::size_t bytes = 1) {
+    std::optional<bool> answered;
+    whom.router.call(kRoot, asked, Packer().array(2).number(1).bytes(Buffer(bytes, 'q')).take(),
+                     [&](const Reply& reply) { answered = reply.dead == nullptr; });
+    REQUIRE(run_until(loop, [&] { return answered.has_value(); }));
+    return *answered;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what a start asks is answered to the context that starts, and to nobody else, until it is up") {
+  AskingStart tree;
+  // Neither to another client of the same socket, nor to a neighbour.
+  for (Context* stranger : {&tree.other, &tree.beneath, &tree.door}) CHECK_FALSE(tree.is_answered(*stranger));
+  CHECK(tree.is_answered(tree.client));
+
+  Router its_child(tree.loop, config_of(kChild, {kClient, kDoor, kAbove, kRoot}));
+  join(tree.loop, tree.client.router, its_child);
+  tree.client.routes.announce(kChild, "child");
+  Child child;
+  child.id = kChild;
+  tree.client.router.reply(*tree.call, StartReply::encode(child));
+  REQUIRE(run_until(tree.loop, [&] { return tree.is_up; }));
+
+  CHECK_FALSE(tree.is_answered(tree.client));
+  CHECK(tree.answerer->questions == 1);
+  tree.client.router.drop_child(kChild, Error{ErrorClass::kLost, Phase::kLink, "over", {}});
+}
+
+TEST_CASE("so many questions of a start are answered, and none that is too long, whoever counts beneath") {
+  AskingStart tree;
+  CHECK(tree.is_answered(tree.client, kQuestionBytesMax));
+  CHECK_FALSE(tree.is_answered(tree.client, kQuestionBytesMax + 1));
+  for (std::uint32_t i = 2; i < kQuestionsMax; ++i) CHECK(tree.is_answered(tree.client));
+  CHECK_FALSE(tree.is_answered(tree.client));
+  CHECK(tree.answerer->questions == kQuestionsMax - 1);
 }
