@@ -131,6 +131,7 @@ void Relay::try_now(Id id, bool may_guess) {
   session.environment.clear();  // of no use to who signs, and may be long
   auto signer = parts_.connectors.open_signer(session, parts_.trusts_hops, way.login);
   if (!signer) return conclude(id, signer.error());
+  if (way.signer) tell_excesses(way);  // of the try before
   way.signer = std::move(*signer);
   ++way.attempts;
   if (way.record != nullptr) way.record->attempts = way.attempts;
@@ -153,7 +154,7 @@ void Relay::try_now(Id id, bool may_guess) {
 void Relay::on_up(Id id, Result<Child> child) {
   Way& way = ways_.at(id);
   way.start = 0;
-  tell_excesses(way);
+  if (child) tell_excesses(way);
   // A hop may say so as often as it likes: once.
   if (!child && child.error().wrong_guess && !way.guess.empty() && !way.cancelled &&
       !std::exchange(way.guessed_wrong, true)) {
@@ -183,7 +184,7 @@ bool Relay::try_again(Id id, const Error& error) {
   return true;
 }
 
-// Of each try, since each has a signer of its own; and also where we were let in all the same.
+// Of tries that the person would hear nothing of otherwise: the error of the last one says it itself.
 void Relay::tell_excesses(const Way& way) {
   if (!parts_.notice) return;
   const std::string& hop = shown_name(*way.target->hop);
