@@ -50,13 +50,17 @@ void Doctor::on_answer(Index index, ContextId, const ContextInfo& info, Nanos qu
   look(index);
 }
 
+// The one that stage 0 made; empty: none, or that is not known.
+std::string Doctor::stage0_file(const Work& work) {
+  const StartJournal* journal = work.way.journal.get();
+  return journal == nullptr ? std::string() : parse_stage0_report(journal->report).file;
+}
+
 // What only somebody there can see.
 void Doctor::look(Index index) {
   Work& work = works_[index];
   ExecRequest request;
-  const StartJournal* journal = work.way.journal.get();
-  request.argv = {std::string(kLookLine), "sh"};
-  request.argv.push_back(journal != nullptr ? parse_stage0_report(journal->report).file : "");
+  request.argv = {std::string(kLookLine), "sh", stage0_file(work)};
   request.argv.push_back(hex64(loop_.random()));
   request.shell = true;
   request.timeout = kLookDeadline;
@@ -81,9 +85,11 @@ void Doctor::on_looked(Index index) {
   if (!is_working(index)) return;
   Work& work = works_[index];
   if (lost(index)) return fail(index, *lost(index), Verdict::kUnreachable, work_began(index));
-  const Look* look = work.seen.look ? &*work.seen.look : nullptr;
-  if (look == nullptr || !look->file_is_left) return conclude(index, {Verdict::kOk, 0});
-  work.seen.left = cat("a file of ours: ", parse_stage0_report(work.way.journal->report).file);
+  const std::string file = stage0_file(work);
+  // What the look says is what they over there say: without a file there is none that is left.
+  const bool is_left = !file.empty() && work.seen.look && work.seen.look->file_is_left;
+  if (!is_left) return conclude(index, {Verdict::kOk, 0});
+  work.seen.left = cat("a file of ours: ", file);
   fail(index, make_error(ErrorClass::kIo, Phase::kLink, cat("left: ", work.seen.left), Started::kYes),
        Verdict::kUnreachable, work_began(index));
 }

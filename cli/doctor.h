@@ -38,6 +38,7 @@ class Doctor final : public Inquiry {
   WayRecord* record(Index index) override;
 
   void on_answer(Index index, ContextId context, const ContextInfo& info, Nanos quickest) override;
+  static std::string stage0_file(const Work& work);
   void look(Index index);
   void on_looked(Index index);
 

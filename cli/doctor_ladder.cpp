@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "cli/paths.h"
 #include "core/frame.h"
 #include "core/text.h"
 #include "transports/openssh_log.h"
@@ -111,7 +110,7 @@ class Maker {
   }
   bool has_step(std::string_view name) const {
     if (name == "hop") return !seen_.hop.empty();
-    if (name == "shutdown" && seen_.is_hop) return false;
+    if (name == "shutdown" && seen_.is_hop) return !seen_.left.empty();
     // Of what a hop starts, it tells the step that fails, and not what stage 0 reports there.
     if (name == "stage0" && is_started_by_hop()) return false;
     const bool is_everywhere =
@@ -141,7 +140,7 @@ class Maker {
     if (!seen_.error) return "";
     const Error& error = *seen_.error;
     if (seen_.child) return seen_.farewell && !seen_.left.empty() ? "shutdown" : "call";
-    if (!seen_.hop.empty() && blames_hop(error)) return "hop";
+    if (way_.hop_failed) return "hop";
     if (was_not_started()) return "settings";
     Phase phase = error.phase;
     // openssh's phases are one to the runner; its own words tell them apart.
@@ -422,6 +421,8 @@ class Maker {
 
   void shutdown(LadderStep& step) const {
     step.took = seen_.farewell;
+    // Of what a hop starts it is not known which file stage 0 has made, and so it is not looked for.
+    if (is_started_by_hop() && seen_.method != Method::kLocal) return;
     step.found = seen_.left.empty() ? "nothing is left there" : seen_.left;
     step.facts.emplace_back("left", seen_.left);
   }

@@ -14,24 +14,12 @@ namespace {
 // A start fails with its hop, and a moment later is known what became of that: its process is reaped first.
 constexpr Nanos kExplanationMax = 3 * kSecond;
 constexpr Nanos kFarewell = 2 * kSecond;  // for a hop to end, when nothing is beneath it any more
-constexpr std::string_view kHopIs = "hop ";
 
 Error cancelled() {
   return Error{ErrorClass::kCancelled, Phase::kHello, "cancelled", {}};
 }
 
-// Names the hop that is to blame, which may be further up.
-Error blame(const Target& hop, Error error, bool is_itself) {
-  if (!is_itself && error.error_class != ErrorClass::kCancelled && !blames_hop(error))
-    error.text = cat(kHopIs, hop.name, ": ", error.text);
-  return error;
-}
-
 }  // namespace
-
-bool blames_hop(const Error& error) {
-  return error.text.starts_with(kHopIs);
-}
 
 Paths::Paths(Loop& loop, Router& router, Runner& runner, Reach& reach, Becoming& becoming,
              const RelayParts& relay)
@@ -65,14 +53,14 @@ ImageKind Paths::kind_of(const Target& target) const {
 }
 
 Paths::Id Paths::start(const Target& target, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record) {
-  return use(target, false, std::move(on_up), std::move(on_lost), record);
+  return use(target, 0, std::move(on_up), std::move(on_lost), record);
 }
 
-Paths::Id Paths::use(const Target& target, bool is_hop, Runner::OnUp on_up, Runner::OnLost on_lost,
+Paths::Id Paths::use(const Target& target, NodeId beneath, Runner::OnUp on_up, Runner::OnLost on_lost,
                      WayRecord* record) {
   const Id id = next_++;
   const NodeId node = node_of(target, record);
-  users_[id] = User{node, is_hop, false, std::move(on_up), std::move(on_lost)};
+  users_[id] = User{node, beneath, false, std::move(on_up), std::move(on_lost)};
   Node& used = nodes_.at(node);
   used.users.push_back(id);
   ways_[id] = top_of(used).way;
@@ -102,17 +90,13 @@ Paths::NodeId Paths::node_of(const Target& target, WayRecord* record) {
     return id;
   }
   const Target& hop = *target.hop;
-  const bool is_itself = target.shown == hop.name;  // to the person: -b
   node.hop = use(
-      hop, true,
-      [this, id, &hop, is_itself](const Result<Child>& child) {
+      hop, id,
+      [this, id, &hop](const Result<Child>& child) {
         if (child) return start_at(id, child->id, child->hello.architecture);
-        on_hop_gone(id, blame(hop, child.error(), is_itself));
+        on_hop_gone(id, hop, child.error());
       },
-      [this, id, &hop, is_itself](ContextId, const Error& error) {
-        on_hop_gone(id, blame(hop, error, is_itself));
-      },
-      nullptr);
+      [this, id, &hop](ContextId, const Error& error) { on_hop_gone(id, hop, error); }, nullptr);
   return id;
 }
 
@@ -149,6 +133,7 @@ bool Paths::start_tunnel(NodeId id) {
   const Id hop = std::exchange(node.hop, 0);  // it lies beneath the root then
   Target target = node.target;
   target.name = last_name(node.target);
+  if (node.record != nullptr) *node.record = {};
   node.way = reach_.start(
       target, kind_of(node.target), [this, id](const Result<Child>& child) { on_up(id, child); },
       [this, alive = alive_, id](ContextId, const Error& error) {
@@ -205,6 +190,7 @@ void Paths::fail(NodeId id, const Error& why) {
   Node& node = nodes_.at(id);
   const Result<Child> failed(why);  // which may be of the node, and that goes
   std::list<Runner::OnUp> told;
+  pass_blame(node);
   for (const Id user : std::exchange(node.users, {})) {
     told.push_back(std::move(users_.at(user).on_up));
     users_.erase(user);
@@ -221,6 +207,7 @@ void Paths::on_lost(NodeId id, const Error& error) {
     by_name_.erase(named);
   const ContextId context = node.child->id;
   const std::list<Id> users = node.users;
+  pass_blame(node);
   for (const Id user : users) {
     const auto at = users_.find(user);
     if (at == users_.end()) continue;
@@ -230,14 +217,27 @@ void Paths::on_lost(NodeId id, const Error& error) {
   remote_.lost(context, error);
 }
 
+// What lies beneath it names who is to blame, which may be further up.
+void Paths::pass_blame(const Node& node) {
+  for (const Id user : node.users)
+    if (const auto beneath = nodes_.find(users_.at(user).beneath); beneath != nodes_.end())
+      beneath->second.hop_fell_with_its = node.fell_with_hop;
+}
+
 // It was not reached, or is lost: so is what was to be, or is, beneath it.
-void Paths::on_hop_gone(NodeId id, const Error& error) {
+void Paths::on_hop_gone(NodeId id, const Target& hop, Error error) {
   const auto found = nodes_.find(id);
   if (found == nodes_.end()) return;
-  if (found->second.child) return on_lost(id, error);
-  if (found->second.at == 0 || found->second.failed) return fail(id, error);
+  Node& node = found->second;
+  const bool is_itself = node.target.shown == hop.name;  // to the person: -b
+  if (!is_itself && !node.hop_fell_with_its && error.error_class != ErrorClass::kCancelled)
+    error.text = cat("hop ", hop.name, ": ", error.text);
+  node.fell_with_hop = true;
+  if (node.record != nullptr) node.record->hop_failed = true;
+  if (node.child) return on_lost(id, error);
+  if (node.at == 0 || node.failed) return fail(id, error);
   // Its start is about to fail.
-  found->second.failed = error;
+  node.failed = error;
 }
 
 void Paths::cancel(Id id) {
@@ -337,7 +337,7 @@ bool Paths::is_waiting(Id id) const {
 std::size_t Paths::idle() const {
   return std::size_t(std::ranges::count_if(users_, [this](const auto& entry) {
     const auto& [id, user] = entry;
-    if (user.is_hop || user.is_told) return false;
+    if (user.beneath != 0 || user.is_told) return false;
     const Node& top = top_of(nodes_.at(user.node));
     return !top.child && reach_.is_idle(top.way);
   }));

@@ -21,9 +21,6 @@
 
 namespace banyan::cli {
 
-// It says that a hop before the target has failed or is lost.
-bool blames_hop(const Error& error);
-
 class Paths {
  public:
   using Id = std::uint64_t;  // of one who uses a context
@@ -76,25 +73,28 @@ class Paths {
     Loop::TimerId timer = 0;
     std::string not_entered;  // why a container's namespaces are not; empty: nobody has tried yet
     bool is_lost = false, is_cancelled = false;
-    bool on_terminal = false;    // of a sudo: it did not do without
-    bool no_second_try = false;  // of a wrong guess: it was made, or is not wanted any more
+    bool fell_with_hop = false;      // its failure or loss is that of the hop
+    bool hop_fell_with_its = false;  // and that of the hop is that of one further up
+    bool on_terminal = false;        // of a sudo: it did not do without
+    bool no_second_try = false;      // of a wrong guess: it was made, or is not wanted any more
   };
   struct User {
     NodeId node = 0;
-    bool is_hop = false;  // for a node beneath
+    NodeId beneath = 0;  // whose hop it is for this one; 0: for somebody else
     bool is_told = false;
     Runner::OnUp on_up;
     Runner::OnLost on_lost;
   };
 
-  Id use(const Target& target, bool is_hop, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record);
+  Id use(const Target& target, NodeId beneath, Runner::OnUp on_up, Runner::OnLost on_lost, WayRecord* record);
   ImageKind kind_of(const Target& target) const;
   NodeId node_of(const Target& target, WayRecord* record);
   void start_at(NodeId id, ContextId at, std::string_view architecture);
   bool start_tunnel(NodeId id);
   void on_up(NodeId id, const Result<Child>& child);
   void on_lost(NodeId id, const Error& error);
-  void on_hop_gone(NodeId id, const Error& error);
+  void on_hop_gone(NodeId id, const Target& hop, Error error);
+  void pass_blame(const Node& node);
   void tell_up(Id id);
   void fail(NodeId id, const Error& error);
   void end(NodeId id, Nanos within, Loop::Task done);

@@ -149,7 +149,10 @@ TEST_CASE("of what a hop starts each phase that fails is its own step, after tha
     at_hop.fails(error_class, phase, text);
     return at_hop;
   };
-  CHECK(beneath(C::kLost, Phase::kAuth, "hop gw: lost").failed() == "hop");
+  Case lost = beneath(C::kLost, Phase::kAuth, "hop gw: lost");
+  CHECK(lost.failed() == "auth");  // anybody can say so
+  lost.way.hop_failed = true;
+  CHECK(lost.failed() == "hop");
   CHECK(beneath(C::kUnreachable, Phase::kResolve).failed() == "resolve");
   CHECK(beneath(C::kUnreachable, Phase::kConnect).failed() == "connect");
   CHECK(beneath(C::kHostKey, Phase::kKex).failed() == "kex");
@@ -182,6 +185,18 @@ TEST_CASE("a hop with others beneath it has no end in its ladder, since it ends 
   const DoctorReport report = make_ladder(up.seen);
   CHECK(report.failed().empty());
   CHECK(report.steps.back().name == "call");
+
+  up.seen.left = "a file of ours: /tmp/x";
+  up.fails(ErrorClass::kIo, Phase::kLink, "left: a file of ours");
+  CHECK(up.failed() == "shutdown");
+}
+
+TEST_CASE("of what a hop starts nobody says that nothing is left there") {
+  Case at_hop;
+  at_hop.came_up();
+  at_hop.way.journal = nullptr;
+  at_hop.seen.hop = "gw";
+  CHECK(step(make_ladder(at_hop.seen), "shutdown").found.empty());
 }
 
 TEST_CASE("what was reached before the failure is well, what comes after it is not reached") {

@@ -131,6 +131,14 @@ TEST_CASE(
   CHECK(contains(got.out, "\n  hop       ok                   local\n"));
 }
 
+TEST_CASE("a file that is said to be left where none was made is none") {
+  for (const char* target : {"local", "local/local"}) {
+    const Finished got = run_program({"doctor", target}, {}, {"XDG_RUNTIME_DIR=/x\nleft"});
+    CAPTURE(got.out);
+    CHECK(got.code == 0);
+  }
+}
+
 TEST_CASE("the doctor says of a path which hop is to blame, and what to do there") {
   const Finished got = run_program({"doctor", "127.0.0.1:1/local", "--json"});
   CHECK(got.code == 255);
