@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint32_t kAttemptsMax = 8;  // at a server that drops us: some half a minute with its pauses
 constexpr Nanos kDroppedMax = 30 * kSecond;
-constexpr std::size_t kToldExcessesMax = 100;  // in all: a reason may have a word of the hop's in it
+constexpr std::size_t kToldExcessesMax = 32;  // of one hop: a reason may have a word of its in it
 
 Error cancelled() {
   return Error{ErrorClass::kCancelled, Phase::kResolve, "cancelled", {}};
@@ -169,7 +169,10 @@ void Relay::on_up(Id id, Result<Child> child) {
   }
   if (!child && !way.cancelled && try_again(id, child.error())) return;
   if (child) parts_.cache.learn(cache_key(*way.target), child->hello.architecture);
-  if (!child) child = told(way, child.error());
+  if (!child) {
+    child = told(way, child.error());
+    tell_excesses(way, child.error().text);
+  }
   conclude(id, child);
 }
 
@@ -184,14 +187,18 @@ bool Relay::try_again(Id id, const Error& error) {
   return true;
 }
 
-// Of tries that the person would hear nothing of otherwise: the error of the last one says it itself.
-void Relay::tell_excesses(const Way& way) {
+// But for what is `said` already.
+void Relay::tell_excesses(const Way& way, std::string_view said) {
   if (!parts_.notice) return;
   const std::string& hop = shown_name(*way.target->hop);
-  for (const std::string& why : way.signer->excesses())
-    if (told_excesses_.size() < kToldExcessesMax && told_excesses_.emplace(hop, why).second)
-      parts_.notice(cat(hop, ": asked our keys for more than the login to ", shown_name(*way.target),
-                        ", and was refused: ", why));
+  std::set<std::string>& told = told_excesses_[hop];
+  for (const std::string& why : way.signer->excesses()) {
+    if (said.find(why) != said.npos || told.size() > kToldExcessesMax || !told.insert(why).second) continue;
+    parts_.notice(told.size() > kToldExcessesMax
+                      ? cat(hop, ": asked our keys for still more, which is not told")
+                      : cat(hop, ": asked our keys for more than the login to ", shown_name(*way.target),
+                            ", and was refused: ", why));
+  }
 }
 
 Error Relay::told(const Way& way, Error error) const {

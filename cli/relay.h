@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "cli/targets.h"
@@ -90,7 +91,7 @@ class Relay {
   void try_now(Id id, bool may_guess);
   void on_up(Id id, Result<Child> child);
   bool try_again(Id id, const Error& error);
-  void tell_excesses(const Way& way);
+  void tell_excesses(const Way& way, std::string_view said = {});
   Error told(const Way& way, Error error) const;
   void conclude(Id id, const Result<Child>& child);
   std::string cache_key(const Target& target) const;
@@ -100,9 +101,9 @@ class Relay {
   const RelayParts parts_;
   Admission admission_;
   bool asked_defaults_ = false;
-  std::optional<SshQuestions::Answer> defaults_;                 // of ssh without any configuration
-  std::map<Id, Way> ways_;                                       // not up yet
-  std::set<std::pair<std::string, std::string>> told_excesses_;  // of which hop, and what
+  std::optional<SshQuestions::Answer> defaults_;                // of ssh without any configuration
+  std::map<Id, Way> ways_;                                      // not up yet
+  std::map<std::string, std::set<std::string>> told_excesses_;  // of which hop, and what
   Id next_ = 1;
   Alive alive_;
 };

@@ -34,8 +34,7 @@ class Connectors {
 
   // Signs with our keys for an ssh elsewhere, which asks through what is given back: of the settings who logs
   // in where, known_hosts and the keys count. `trusts`: also for one that cannot prove where (signer.h).
-  static constexpr std::size_t kExcessesMax =
-      4;  // more says no more of a hop than that it is not to be trusted
+  static constexpr std::size_t kExcessesMax = 16;  // there are a dozen of reasons
   class Signatures : public Answerer {
    public:
     // Why there was none, the last time; empty: nothing was refused.

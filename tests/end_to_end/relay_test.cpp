@@ -118,6 +118,8 @@ TEST_CASE("without a key for it the host beneath says so, and the hop's own keys
   const Hops hops({}, "IdentityFile none\nIdentityAgent none\n");
   check_failed(run_program(hops.run("web/deep", {"--json", "--", "true"})),
                {.phases = "auth", .classes = "auth", .said = "there is no key for it", .remedy = "ssh-add"});
+  // The server notices, and then says so.
+  for (int i = 0; i < 250 && !contains(hops.inner.log(), "Connection closed"); ++i) ::poll(nullptr, 0, 20);
   CHECK(contains(hops.inner.log(), "Connection closed by authenticating user"));
 }
 
@@ -129,9 +131,9 @@ TEST_CASE(
   let_in(hops.gateway, key);
   hops.write(
       cat("IdentitiesOnly yes\nIdentityFile ", hops.key, "\nMatch !host deep\nIdentityFile ", key, "\n"));
-  OnTerminal program(hops.run("web/deep", {"--connect-timeout", "5s", "--", "echo", "here"}));
+  OnTerminal program(hops.run("web/deep", {"--connect-timeout", "10s", "--", "echo", "here"}));
   REQUIRE(program.wait_for("Enter passphrase for key"));
-  ::poll(nullptr, 0, 6000);
+  ::poll(nullptr, 0, 11'000);
   program.type("open sesame\n");
   CHECK(program.finish() == 0);
   INFO(program.shown());
@@ -307,4 +309,28 @@ TEST_CASE("a hop that says it was dropped when our key has signed gets no second
   CHECK(got.code == 255);
   CHECK(the_event(got.out, "fail").is_object());
   CHECK(count_of(hops.inner.log(), "Accepted publickey") == 1);
+}
+
+TEST_CASE("what a hop asks our keys too much is told as well where it then says that nothing came of it") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Hops hops(with_ssh(
+      "ssh-add -L >/dev/null 2>&1; echo connect to host x port 1: Connection refused >&2; exit 255"));
+  const Finished got = run_program(hops.run("web/deep", {"--", "true"}));
+  CAPTURE(got.err);
+  CHECK(got.code == 255);
+  CHECK(contains(got.err, "web: asked our keys for more than the login to web/deep"));
+  CHECK(contains(got.err, "✗ web/deep  connect: "));
+}
+
+TEST_CASE("a hop cannot put the blame on a hop that there is not") {
+  if (!has_sshd() || !has_namespaces()) return;
+  const Hops hops(
+      with_ssh("echo hop bastion: connect to host bastion port 22: Connection refused >&2; exit 255"));
+  const Finished got = run_program({"doctor", "-F", hops.config, "web/deep/local"});
+  CAPTURE(got.out);
+  CHECK(got.code == 255);
+  CHECK(contains(got.out, "web: all is well"));
+  CHECK(contains(got.out, "web/deep: fails at connect"));
+  CHECK(contains(got.out, "web/deep/local: fails at hop"));
+  CHECK(contains(got.out, "FAILED               hop web/deep: "));
 }

@@ -237,6 +237,7 @@ TEST_CASE("what was not ordered is not signed") {
   Hop hop;
   REQUIRE(hop.ask(request_of(hop.bind())) == Buffer{kSuccess});
   Wish wish = hop.wish();
+  bool is_excess = true;
   SECTION("another user") {
     wish.user = "root";
   }
@@ -257,10 +258,11 @@ TEST_CASE("what was not ordered is not signed") {
   }
   SECTION("an algorithm that the key has not") {
     wish.algorithm = "rsa-sha2-512";
+    is_excess = false;  // it may not know better
   }
   CHECK(hop.is_refused(request_of(wish)));
   CHECK(hop.refusal != "");
-  CHECK(hop.excesses == std::vector<std::string>{hop.refusal});
+  CHECK(hop.excesses == std::vector<std::string>(is_excess ? 1 : 0, hop.refusal));
 }
 
 TEST_CASE("a file's signature, as ssh-keygen -Y makes them, is not made") {

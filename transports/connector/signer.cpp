@@ -16,9 +16,11 @@ constexpr std::uint8_t kFailure = 5, kSuccess = 6, kListKeys = 11, kKeys = 12, k
                        kExtension = 27, kLoginRequest = 50;
 constexpr std::string_view kBind = "session-bind@openssh.com";
 constexpr std::string_view kByKey = "publickey", kByKeyAndHost = "publickey-hostbound-v00@openssh.com";
-// Said twice, since an older ssh may mean no harm and somebody else beside a newer one does.
+// Said twice, since an older ssh may mean no harm and somebody else beside a newer one does. Whoever reads
+// the first need not be told the second, which is the beginning of it.
 constexpr const char* kUnproved =
-    "the ssh there cannot prove which host it talks to (OpenSSH before 8.9): --trust-hop would do without";
+    "it asked without a proof of the host that it talks to (an ssh before OpenSSH 8.9 has none): --trust-hop "
+    "would do without";
 constexpr std::string_view kUnprovedExcess = "it asked without a proof of the host that it talks to";
 constexpr std::size_t kWaitingMax = 32;  // requests; each visitor has one at a time
 
@@ -90,7 +92,8 @@ bool Signer::serve(const KeyRequestMessage& request) {
 
 // Which keys there are is not for everybody either.
 const char* Signer::objection_to_visitor(std::uint32_t visitor) const {
-  if (const auto found = disproved_.find(visitor); found != disproved_.end()) return found->second.c_str();
+  if (const auto found = disproved_.find(visitor); found != disproved_.end())
+    return found->second.why.c_str();
   if (bound_.contains(visitor) || order_.task == SessionOrder::Task::kSignTrustingly) return nullptr;
   return kUnproved;
 }
@@ -113,6 +116,11 @@ void Signer::list(std::uint32_t visitor) {
   reply(visitor, answer);
 }
 
+void Signer::refuse(std::uint32_t visitor, std::string_view why) {
+  const auto found = disproved_.find(visitor);
+  refuse(visitor, why, found == disproved_.end() ? Fault::kAskers : found->second.fault);
+}
+
 void Signer::refuse(std::uint32_t visitor, std::string_view why, Fault fault) {
   if (why == kUnproved) owner_.on_refusal(order_.id, kUnprovedExcess, std::exchange(fault, Fault::kOurs));
   owner_.on_refusal(order_.id, why, fault);
@@ -123,14 +131,15 @@ void Signer::refuse(std::uint32_t visitor, std::string_view why, Fault fault) {
 
 void Signer::bind(std::uint32_t visitor, Bytes request) {
   if (WireReader in(request); in.text() != kBind) return reply(visitor, Buffer{kFailure});
-  if (const char* objection = objection_to_bind(visitor, request)) {
-    disproved_.try_emplace(visitor, objection);
-    return refuse(visitor, objection);
+  Fault fault = Fault::kAskers;
+  if (const char* objection = objection_to_bind(visitor, request, fault)) {
+    disproved_.try_emplace(visitor, Disproved{objection, fault});
+    return refuse(visitor, objection, fault);
   }
   reply(visitor, Buffer{kSuccess});
 }
 
-const char* Signer::objection_to_bind(std::uint32_t visitor, Bytes request) {
+const char* Signer::objection_to_bind(std::uint32_t visitor, Bytes request, Fault& fault) {
   WireReader in(request);
   in.string();  // the extension's name
   const Bytes host_key = in.string(), session = in.string(), signature = in.string();
@@ -142,6 +151,7 @@ const char* Signer::objection_to_bind(std::uint32_t visitor, Bytes request) {
   HostKeys known(order_.settings);
   if (const Result<Done> read = known.read(); !read) {
     objection_ = read.error().text;
+    fault = Fault::kOurs;
     return objection_.c_str();
   }
   const Result<HostKeys::Answer> answer = known.check(host_key);
@@ -207,8 +217,13 @@ bool Signer::sign(std::uint32_t visitor, Bytes request) {
     return true;
   }
   if (!identities_.choose(key, login.algorithm)) {
-    refuse(visitor,
-           cat("it asked for a signature that none of the keys makes (", login.algorithm.substr(0, 64), ")"));
+    const std::vector<Identities::Offered> offered = identities_.offered();
+    const bool is_ours = std::ranges::any_of(
+        offered, [&](const Identities::Offered& ours) { return is_same(ours.public_key, key); });
+    if (is_ours)
+      refuse(visitor, cat("our key makes no signature of ", login.algorithm.substr(0, 64)), Fault::kOurs);
+    else
+      refuse(visitor, "it asked for a signature of a key that is none of ours");
     return true;
   }
   Buffer signature;

@@ -50,6 +50,10 @@ class Signer {
   struct Bound {  // what a visitor has proved
     Buffer session, host_key;
   };
+  struct Disproved {  // what it said was no proof
+    std::string why;
+    Fault fault;
+  };
   struct Login {  // what it wants signed
     std::string_view algorithm;
     Bytes session, key, host_key;
@@ -60,9 +64,10 @@ class Signer {
   void bind(std::uint32_t visitor, Bytes request);
   bool sign(std::uint32_t visitor, Bytes request);
   const char* objection_to_visitor(std::uint32_t visitor) const;
-  const char* objection_to_bind(std::uint32_t visitor, Bytes request);
+  const char* objection_to_bind(std::uint32_t visitor, Bytes request, Fault& fault);
   const char* objection_to(std::uint32_t visitor, Bytes key, Bytes data, Login& login);
-  void refuse(std::uint32_t visitor, std::string_view why, Fault fault = Fault::kAskers);
+  void refuse(std::uint32_t visitor, std::string_view why);  // whose fault: as of its proof
+  void refuse(std::uint32_t visitor, std::string_view why, Fault fault);
   void reply(std::uint32_t visitor, Bytes answer) { owner_.on_signed(order_.id, visitor, answer); }
 
   Alive alive_;
@@ -71,10 +76,10 @@ class Signer {
   Identities identities_;
   std::deque<KeyRequestMessage> waiting_;
   std::map<std::uint32_t, Bound> bound_;
-  std::map<std::uint32_t, std::string> disproved_;  // visitors whose proof was none, and why
-  Buffer session_;                                  // the one that is signed for
-  std::vector<Buffer> used_;                        // keys that have signed, or could not
-  std::string objection_;                           // of known_hosts, to the host that was shown
+  std::map<std::uint32_t, Disproved> disproved_;
+  Buffer session_;            // the one that is signed for
+  std::vector<Buffer> used_;  // keys that have signed, or could not
+  std::string objection_;     // of known_hosts, to the host that was shown
   std::uint32_t question_ = 0;
 };
 
