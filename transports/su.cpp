@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kAccount = "see about the account, on that machine: chage -l USER";
 constexpr std::string_view kPassword = "check the password, by hand, on that machine";
+constexpr std::string_view kNoTerminal = "see that /dev/pts is mounted on that machine: it wants a terminal";
 constexpr std::string_view kInstallation =
     "on that machine it must belong to root, be setuid, and lie on a file system that allows that";
 
@@ -44,6 +45,8 @@ Recipe su(const SudoTarget& target, std::uint64_t nonce, std::string_view archit
       {"ncorrect password", ErrorClass::kAuth, kPassword},
       {"must be run from a terminal", ErrorClass::kRefused,
        "PAM on that machine wants another terminal for su"},
+      {"exec: su: Permission", ErrorClass::kBootstrap, kInstallation},  // as a shell says it
+      {"/dev/pts/", ErrorClass::kBootstrap, kNoTerminal},
       {"ermission denied", ErrorClass::kRefused,
        "PAM on that machine does not let this user do that (pam_wheel?)"},
       {"must be suid", ErrorClass::kBootstrap, kInstallation},
@@ -72,6 +75,8 @@ Recipe doas(const SudoTarget& target, std::uint64_t nonce, std::string_view arch
       {"uthentication failed", ErrorClass::kAuth, kPassword},
       {"uthorization failed", ErrorClass::kAuth, kPassword},
       {"not installed setuid", ErrorClass::kBootstrap, kInstallation},
+      {"exec: doas: Permission", ErrorClass::kBootstrap, kInstallation},
+      {"/dev/pts/", ErrorClass::kBootstrap, kNoTerminal},
       {"doas: not found", ErrorClass::kBootstrap,  // as a shell says it
        "install doas on that machine, or see that it is in PATH"},
   };
