@@ -47,7 +47,7 @@ std::optional<std::string> jumps_to(const Target& target, const SshOptions& ssh)
 }
 
 Relay::Relay(Loop& loop, RemoteRunner& remote, RelayParts parts)
-    : loop_(loop), remote_(remote), parts_(parts), admission_(loop) {}
+    : loop_(loop), remote_(remote), parts_(std::move(parts)), admission_(loop) {}
 
 Relay::~Relay() {
   *alive_ = false;
