@@ -101,6 +101,13 @@ std::string read_at(int folder, const char* name, std::size_t max = kFactMax) {
   return file ? read_all(file.get(), max) : std::string();
 }
 
+// The whole of it: what would be missing at its end (a filter, a cgroup) is what those in there must not leave out.
+std::string fact(int folder, const char* name) {
+  std::string text = read_at(folder, name);
+  if (text.size() >= kFactMax) refuse(cat(name, " of its first process is too long"));
+  return text;
+}
+
 // Where a link leads; empty: nowhere that we may see.
 std::string link_at(int folder, const char* name) {
   char target[PATH_MAX];
@@ -156,6 +163,15 @@ bool take_group(std::string_view status, bool has_user, Leader& leader) {
   return true;
 }
 
+// The other groups of the first process, if it is still who we are to be. In a user namespace the numbers are others.
+std::vector<std::uint32_t> groups_of(std::string_view status, bool has_user, const Leader& leader) {
+  std::vector<std::uint32_t> groups;
+  std::string_view user = field(status, "Uid:"), group = field(status, "Gid:"), more = field(status, "Groups:");
+  if (has_user || take_number(user) != leader.uid || take_number(group) != leader.gid) return groups;
+  while (!more.empty() && is_digit(more.front())) groups.push_back(std::uint32_t(take_number(more)));
+  return groups;
+}
+
 // Asks the engine. What it says besides goes to our own standard error.
 Leader ask(char** command) {
   std::vector<std::string> words;
@@ -175,6 +191,8 @@ Leader ask(char** command) {
   int status = 0;
   retry([&] { return ::waitpid(engine.pid, &status, 0); });
   if (status != 0) refuse(cat(program, " does not name its first process"));
+  // Whoever entered it could not be left again, and no exec tries.
+  if (said == "paused\n") say_and_end(kPaused, 1);
   Leader leader;
   if (!parse_leader(said, leader)) refuse(cat(program, " does not say who leads it, or as whom"));
   if (leader.pid == 0) say_and_end(kNotRunning, 1);
@@ -339,12 +357,12 @@ void enter_namespaces(char* nonce, char** words) {
   // All that is looked at is that process's, whoever is given its number later.
   const int folder = ::open(cat("/proc/", leader.pid).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0 && leader.mark.empty()) say_and_end(cat(leader.pid, ": ", kNoProcess), 1);
-  const std::string cgroups = read_at(folder, "cgroup");
+  const std::string cgroups = fact(folder, "cgroup");
   if (folder < 0 || (!leader.mark.empty() && !is_marked(cgroups, leader.mark)))
     refuse("its first process is not one of this machine, or not marked as the engine's");
   if (read_at(AT_FDCWD, "/proc/self/attr/current") != read_at(folder, "attr/current"))
     refuse("a security module (AppArmor, SELinux) confines it, and would not us");
-  const std::string status = read_at(folder, "status");
+  const std::string status = fact(folder, "status");
   const std::uint64_t bounds = parse_hex(field(status, "CapBnd:"));
   const bool has_no_new_privileges = field(status, "NoNewPrivs:") == "1";
   const std::string_view filtered = field(status, "Seccomp:");
@@ -358,6 +376,7 @@ void enter_namespaces(char* nonce, char** words) {
   if (!leader.mark.empty() && spaces[7].theirs < 0) refuse("the process that it names is not in a container");
   if (leader.lacks_group && !take_group(status, has_user, leader))
     refuse("the group of that user is known to the engine alone");
+  const std::vector<std::uint32_t> groups = groups_of(status, has_user, leader);
   const int root = ::openat(folder, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
   must(root, kLook);
   const std::vector<int> joined = open_cgroups(cgroups);
@@ -407,7 +426,7 @@ void enter_namespaces(char* nonce, char** words) {
   // Without it only who still has all rights may; then it has to let the next steps pass, as with any engine.
   if (!has_no_new_privileges) install(filters);
   // Where a user namespace forbids it there are none left but what it maps.
-  if (::syscall(SYS_SETGROUPS, 0, nullptr) != 0 && !has_user) must(-1, "its groups");
+  if (::syscall(SYS_SETGROUPS, groups.size(), groups.data()) != 0 && !has_user) must(-1, "its groups");
   must(::syscall(SYS_SETRESGID, leader.gid, leader.gid, leader.gid), "its group");
   must(::syscall(SYS_SETRESUID, leader.uid, leader.uid, leader.uid), "its user");
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -444,6 +463,10 @@ void enter_namespaces(char* nonce, char** words) {
     if (const char* one = environment.data() + at;
         std::strchr(one, '=') != nullptr && std::strncmp(one, "BANYAN_", 7) != 0)
       variables.push_back(environment.data() + at);
+  // An init may have none, and its containers' programs lie where all do.
+  char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  if (std::ranges::none_of(variables, [](const char* one) { return std::strncmp(one, "PATH=", 5) == 0; }))
+    variables.push_back(path);
   variables.push_back(nullptr);
   char name[] = "banyan-agent";
   char* argv[] = {name, nonce, nullptr};

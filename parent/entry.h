@@ -24,6 +24,7 @@ constexpr int kOtherWay = 76;
 // Words that symptoms know.
 constexpr std::string_view kNotInstalled = "is not installed here";
 constexpr std::string_view kNotRunning = "it is not running";
+constexpr std::string_view kPaused = "it is paused";
 constexpr std::string_view kNoProcess = "no such process";
 // What begins the line that says why another way is to be gone.
 constexpr std::string_view kNotEntered = "its namespaces were not entered: ";

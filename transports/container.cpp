@@ -109,8 +109,7 @@ std::vector<std::string> lookup_words(const ContainerTarget& target) {
   switch (target.engine) {
     case Engine::kDocker:
     case Engine::kPodman:
-      // The id tells whether the process is one of this machine: the engine may be on another. One that is
-      // paused could not be left again; its exec says so.
+      // The id tells whether the process is one of this machine: the engine may be on another.
       return {std::string(facts_of(target.engine).program),
               "inspect",
               "--type",

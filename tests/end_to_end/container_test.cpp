@@ -65,6 +65,7 @@ class Room {
     Words starter = {};  // of unshare
     Words spaces = {"--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"};
     bool has_proc = true;
+    bool has_path = true;
     bool is_read_only = true;
     bool has_users_within = false;  // a user namespace that does not own the others
     int filter = 0;                 // 1: of system calls, as root may; 2: with no new privileges
@@ -86,7 +87,7 @@ class Room {
         "cd /work\n";
     if (shape.is_read_only) script += "mount -n -o remount,ro /\n";
     if (!shape.has_proc) script += "umount -l /proc\n";
-    script += cat("exec env -i PATH=/usr/bin BANYAN_VISIT='x y' WHO=room ",
+    script += cat("exec env -i ", shape.has_path ? "PATH=/usr/bin " : "", "BANYAN_VISIT='x y' WHO=room ",
                   shape.has_users_within ? "unshare --user --map-root-user " : "", "sleep 1000\n");
     Words words = shape.starter;
     words.insert(words.end(), {"unshare", "--fork", "--kill-child"});
@@ -366,6 +367,49 @@ TEST_CASE("what runs in there has no right that its first process cannot have") 
   CHECK(rights(got.out).substr(rights(got.out).find("Cap")) == theirs.substr(theirs.find("Cap")));
 }
 
+TEST_CASE("what runs in there has the other groups of its first process, if it is the same user") {
+  if (!can_test()) return;
+  Room::Shape shape;
+  shape.starter = {"setpriv", "--groups", "77,4242"};
+  const Room room(shape);
+  const Finished got = run_program({"run", room.target(), "--", "cat", "/proc/self/status"});
+  CAPTURE(got.err);
+  CHECK(contains(got.out, "Groups:\t77 4242 \n"));
+
+  const Cgroup cgroup(room.leader());
+  if (cgroup.id().empty()) return;
+  const Engines engines;
+  engines.add("docker", cat("echo '", room.leader(), " ", cgroup.id(), " 1234:4321'\n"));
+  const Finished other =
+      run_program({"run", "docker:app", "--", "cat", "/proc/self/status"}, {}, {engines.path()});
+  CAPTURE(other.err);
+  CHECK(contains(other.out, "Groups:\t \n"));
+}
+
+TEST_CASE("who has so many groups that its filter cannot be read of it is not entered") {
+  if (!can_test()) return;
+  std::string groups;
+  for (std::uint32_t i = 0; i < 6'000; ++i) groups += cat(i == 0 ? "" : ",", 4'000'000'000 + i);
+  Room::Shape shape;
+  shape.starter = {"setpriv", "--groups", groups};
+  shape.filter = 1;
+  const Room room(shape);
+  const nlohmann::json fail =
+      failure_of(run_program({"run", room.target(), "--json", "--", "ln", "-s", "a", "/tmp/b"}));
+  CHECK(fail.at("phase") == "become");
+  CHECK(contains(fail.at("error").get<std::string>(), "status of its first process is too long"));
+  CHECK(room.is_alone());
+}
+
+TEST_CASE("an environment without PATH gets the usual one") {
+  if (!can_test()) return;
+  Room::Shape shape;
+  shape.has_path = false;
+  const Room room(shape);
+  CHECK(run_program({"run", room.target(), "--", "env"}).out ==
+        "WHO=room\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
+}
+
 TEST_CASE("calls that its first process may not make, what runs in there may not make either") {
   if (!can_test()) return;
   for (const int kind : {1, 2}) {
@@ -588,7 +632,7 @@ TEST_CASE("a process that is not the engine's here is not entered: the engine's 
   const Engines engines;
   for (const std::string& answer :
        {cat(::getpid(), " 9f86d081884c7d65 "), std::string("999999999 9f86d081884c7d65 "),
-        std::string("paused"), std::string("what?\nthat")}) {
+        std::string("what?\nthat")}) {
     CAPTURE(answer);
     engines.add("docker", cat("if [ \"$1\" = inspect ]; then echo '", answer, "'; exit 0; fi\n",
                               takes("exec -i app /bin/sh -c")));
@@ -653,6 +697,8 @@ TEST_CASE(
       {"docker:app", "docker", "echo 'Error response from daemon: No such container: app' >&2; exit 1",
        "refused", "No such container", "docker ps -a"},
       {"docker:app", "docker", "echo '0 9f86d081884c '", "refused", "not running", "start it"},
+      {"docker:app", "docker", "echo paused", "refused", "it is paused", "docker unpause app"},
+      {"podman:app", "podman", "echo paused", "refused", "it is paused", "podman unpause app"},
       {"docker:app", "docker",
        "echo 'permission denied while trying to connect to the Docker daemon socket at "
        "unix:///var/run/docker.sock' >&2; exit 1",
