@@ -101,7 +101,8 @@ std::string read_at(int folder, const char* name, std::size_t max = kFactMax) {
   return file ? read_all(file.get(), max) : std::string();
 }
 
-// The whole of it: what would be missing at its end (a filter, a cgroup) is what those in there must not leave out.
+// The whole of it: what would be missing at its end (a filter, a cgroup) is what those in there must not
+// leave out.
 std::string fact(int folder, const char* name) {
   std::string text = read_at(folder, name);
   if (text.size() >= kFactMax) refuse(cat(name, " of its first process is too long"));
@@ -163,13 +164,49 @@ bool take_group(std::string_view status, bool has_user, Leader& leader) {
   return true;
 }
 
-// The other groups of the first process, if it is still who we are to be. In a user namespace the numbers are others.
+// The other groups of the first process, if it is still who we are to be. In a user namespace the numbers are
+// others.
 std::vector<std::uint32_t> groups_of(std::string_view status, bool has_user, const Leader& leader) {
   std::vector<std::uint32_t> groups;
-  std::string_view user = field(status, "Uid:"), group = field(status, "Gid:"), more = field(status, "Groups:");
+  std::string_view user = field(status, "Uid:"), group = field(status, "Gid:"),
+                   more = field(status, "Groups:");
   if (has_user || take_number(user) != leader.uid || take_number(group) != leader.gid) return groups;
   while (!more.empty() && is_digit(more.front())) groups.push_back(std::uint32_t(take_number(more)));
   return groups;
+}
+
+struct Limit {
+  std::uint64_t soft, hard;
+};
+constexpr int kLimitsMax = 16;
+
+std::uint64_t take_limit(std::string_view& text) {
+  constexpr std::string_view kUnlimited = "unlimited";
+  std::uint64_t number = UINT64_MAX;
+  if (text.starts_with(kUnlimited))
+    text.remove_prefix(kUnlimited.size());
+  else
+    number = take_number(text);
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  return number;
+}
+
+// Takes over what /proc/PID/limits has, a line for each resource in the order of their numbers. What is above
+// our own limits only who has all rights may take; what is below, anybody.
+void take_limits(std::string_view text) {
+  constexpr std::size_t kNameWidth = 26;
+  take_line(text);  // the heads of its columns
+  for (int resource = 0; resource < kLimitsMax && !text.empty(); ++resource) {
+    std::string_view line = take_line(text);
+    if (line.size() <= kNameWidth) continue;
+    line.remove_prefix(kNameWidth);
+    Limit theirs = {take_limit(line), take_limit(line)}, ours = {};
+    if (::syscall(SYS_prlimit64, 0, resource, &theirs, &ours) == 0) continue;
+    ::syscall(SYS_prlimit64, 0, resource, nullptr, &ours);
+    theirs.hard = std::min(theirs.hard, ours.hard);
+    theirs.soft = std::min(theirs.soft, theirs.hard);
+    ::syscall(SYS_prlimit64, 0, resource, &theirs, nullptr);
+  }
 }
 
 // Asks the engine. What it says besides goes to our own standard error.
@@ -402,6 +439,11 @@ void enter_namespaces(char* nonce, char** words) {
     must(::write(one, "0", 1), "joining its cgroup");
     ::close(one);
   }
+  take_limits(fact(folder, "limits"));
+  // Who is to be killed first when memory runs out. To be spared more than now is not for everybody.
+  const std::string score = fact(folder, "oom_score_adj");
+  if (const Fd file(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); file)
+    write_all(file.get(), score.data(), score.size());
   // From more rights to fewer the user namespace comes last, from fewer to more first: whichever it is.
   for (Namespace* one = spaces + 1; one != std::end(spaces); ++one)
     if (one->theirs >= 0 && ::setns(one->theirs, one->type) == 0) ::close(std::exchange(one->theirs, -1));

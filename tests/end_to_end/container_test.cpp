@@ -630,9 +630,8 @@ TEST_CASE("a user in numbers is who runs in there, and loses what rights root ha
 
 TEST_CASE("a process that is not the engine's here is not entered: the engine's exec is used") {
   const Engines engines;
-  for (const std::string& answer :
-       {cat(::getpid(), " 9f86d081884c7d65 "), std::string("999999999 9f86d081884c7d65 "),
-        std::string("what?\nthat")}) {
+  for (const std::string& answer : {cat(::getpid(), " 9f86d081884c7d65 "),
+                                    std::string("999999999 9f86d081884c7d65 "), std::string("what?\nthat")}) {
     CAPTURE(answer);
     engines.add("docker", cat("if [ \"$1\" = inspect ]; then echo '", answer, "'; exit 0; fi\n",
                               takes("exec -i app /bin/sh -c")));

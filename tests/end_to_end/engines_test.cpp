@@ -1,5 +1,5 @@
-// Goal: what container_test shows with rooms of its own, and with scripts in the engines' place, is so with the
-// real docker, podman and lxc: what we run in their containers has what a command of their own exec has
+// Goal: what container_test shows with rooms of its own, and with scripts in the engines' place, is so with
+// the real docker, podman and lxc: what we run in their containers has what a command of their own exec has
 // there, neither more nor less; their exec is used where they must look somebody up; what they say when they
 // fail is understood; and nothing is left in there. Method: the engines on a machine of a chain (engines.h),
 // from there and over ssh. lxd and incus, kubectl and nspawn cannot run on a machine for tests (a daemon from
@@ -28,6 +28,7 @@ std::vector<Row> rows() {
   std::vector<Row> all;
   for (const char* options :
        {"", "--read-only --cap-drop=all --security-opt=no-new-privileges",
+        "--ulimit=nofile=100:200 --ulimit=nproc=300:400 --oom-score-adj=500",
         "--user=24001:24001 --workdir=/work --env=WHO=app",
         "--cap-add=sys_ptrace --security-opt=seccomp=unconfined --group-add=4242 --group-add=77"}) {
     all.push_back({"docker:app", cat(kDocker, options, kOfDocker), "docker exec -i app", "docker rm -f app"});
@@ -70,6 +71,7 @@ std::vector<std::string> parts(const std::string& text) {
 }
 constexpr const char* kTellAll =
     "cat /proc/self/status; echo --; cat /proc/self/cgroup; echo --; env; echo --; pwd; "
+    "cat /proc/self/limits /proc/self/oom_score_adj; "
     "for kind in mnt pid uts ipc net cgroup user; do readlink /proc/self/ns/$kind; done";
 
 std::set<std::string> sorted(const std::string& text) {
@@ -129,8 +131,8 @@ TEST_CASE("a user who has a name in the container is looked up by the engine's e
   if (!has_engines()) return;
   Engines engines;
   const std::string line = "id -u; id -g; cat; exit 7";
-  for (const auto& [engine, start, image] : {std::tuple("docker", kDocker, kOfDocker),
-                                             std::tuple("podman", kPodman, kOfPodman)}) {
+  for (const auto& [engine, start, image] :
+       {std::tuple("docker", kDocker, kOfDocker), std::tuple("podman", kPodman, kOfPodman)}) {
     engines.on_a(cat(start, image));
     const Finished asked = engines.run_on_a({"run", cat(engine, ":ann@app"), "--sh", line}, "given\n");
     CAPTURE(engine, asked.err);
@@ -158,7 +160,8 @@ TEST_CASE("where lxc does not say who leads a container its own program attaches
                    "\nmkdir /opt/blind\nprintf '#!/bin/sh\\nexit 1\\n' >/opt/blind/lxc-info\n"
                    "chmod 755 /opt/blind/lxc-info"));
   Words starter = engines.starter();
-  starter[starter.size() - 2] = ". /opt/engines.sh\nPATH=/opt/blind:$PATH\nshift\nexec /opt/banyan/banyan \"$@\"";
+  starter[starter.size() - 2] =
+      ". /opt/engines.sh\nPATH=/opt/blind:$PATH\nshift\nexec /opt/banyan/banyan \"$@\"";
   ::signal(SIGPIPE, SIG_IGN);
   Program program({"run", "lxc:app", "--sh", "cat /etc/where; cat; exit 7"}, Program::Shape::kPipes, {},
                   starter);
@@ -186,8 +189,8 @@ TEST_CASE("a container on a host that ssh reaches is a target like any, and noth
   for (const char* engine : {"docker", "podman", "lxc"}) CHECK(left_in(engines, engine) == 1);
 
   SECTION("it is stopped in the middle of a command") {
-    RunAtHome run(engines, {"run", "-F", Chain::kRelay, "--json", "A/docker:app", "--sh",
-                            "echo up; sleep 1000"});
+    RunAtHome run(engines,
+                  {"run", "-F", Chain::kRelay, "--json", "A/docker:app", "--sh", "echo up; sleep 1000"});
     engines.on_a("docker kill app");
     const nlohmann::json fail = check_lost(run, kAtOnce);
     CHECK(contains(fail.dump(), "docker:app"));
@@ -215,7 +218,8 @@ TEST_CASE("what engines say when there is no way in is understood") {
     const std::string app = engine + ":app";
     table.insert(
         table.end(),
-        {{engine + ":nosuch", "", "", "refused", "o such ", engine == "docker" ? "docker ps -a" : "podman ps -a"},
+        {{engine + ":nosuch", "", "", "refused", "o such ",
+          engine == "docker" ? "docker ps -a" : "podman ps -a"},
          {engine + ":ann@nosuch", "", "", "refused", "o such container", "ps -a"},
          {engine + ":nobodyhere@app", "", "", "refused", "", "is not in the container's /etc/passwd"},
          {app, cat(engine, " pause app"), cat(engine, " unpause app"), "refused", "paused", "unpause app"},
@@ -225,8 +229,9 @@ TEST_CASE("what engines say when there is no way in is understood") {
   }
   table.push_back({"lxc:nosuch", "", "", "refused", "doesn't exist", "lxc-ls"});
   table.push_back({"lxc:app", "lxc-stop -k -n app", "", "refused", "", "start it"});
-  table.push_back({"docker:app", "kill $(cat /opt/state/docker.pid); while docker version; do sleep 0.05; done",
-                   "", "bootstrap", "Cannot connect to the Docker daemon", "docker info"});
+  table.push_back({"docker:app",
+                   "kill $(cat /opt/state/docker.pid); while docker version; do sleep 0.05; done", "",
+                   "bootstrap", "Cannot connect to the Docker daemon", "docker info"});
   engines.on_a(cat(kDocker, kOfDocker, "\n", kPodman, kOfPodman, "\n", kLxc));
   for (const Failure& row : table) {
     if (!row.before.empty()) engines.on_a(cat(row.before, " >/dev/null 2>&1; true"));
