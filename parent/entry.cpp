@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -84,28 +85,30 @@ constexpr const char* kFilter = "its filter of system calls";
 constexpr const char* kRights = "giving up rights";
 constexpr const char* kRoot = "its root";
 
-// What can be read, and not more than `max`.
-std::string read_all(int fd, std::size_t max) {
-  std::string text;
+// What can be read, and not more than `max`. False: reading failed.
+bool read_all(int fd, std::size_t max, std::string& text) {
   char bytes[4096];
   while (text.size() < max) {
     const ssize_t got = retry([&] { return ::read(fd, bytes, sizeof bytes); });
-    if (got <= 0) break;
+    if (got <= 0) return got == 0;
     text.append(bytes, std::size_t(got));
   }
+  return true;
+}
+
+// Empty: there is no such file, as with some kernels.
+std::string read_at(int folder, const char* name) {
+  std::string text;
+  if (const Fd file(::openat(folder, name, O_RDONLY | O_CLOEXEC)); file) read_all(file.get(), kFactMax, text);
   return text;
 }
 
-std::string read_at(int folder, const char* name, std::size_t max = kFactMax) {
+// The same, and whole: those in there could otherwise push a filter or a limit out of what is looked at.
+std::string fact(int folder, const char* name, std::size_t max = kFactMax) {
+  std::string text;
   const Fd file(::openat(folder, name, O_RDONLY | O_CLOEXEC));
-  return file ? read_all(file.get(), max) : std::string();
-}
-
-// The whole of it: what would be missing at its end (a filter, a cgroup) is what those in there must not
-// leave out.
-std::string fact(int folder, const char* name) {
-  std::string text = read_at(folder, name);
-  if (text.size() >= kFactMax) refuse(cat(name, " of its first process is too long"));
+  if (file && !read_all(file.get(), max, text)) must(-1, kLook);
+  if (text.size() >= max) refuse(cat(name, " of its first process is too long"));
   return text;
 }
 
@@ -155,57 +158,47 @@ bool parse_ids(std::string_view text, Leader& leader) {
   return take_id(text, leader.gid) && text.empty();
 }
 
-// The group of a user who is named by a number alone: the first process's, if it is that user's. In a user
-// namespace the numbers are others.
-bool take_group(std::string_view status, bool has_user, Leader& leader) {
-  std::string_view user = field(status, "Uid:"), group = field(status, "Gid:");
-  if (has_user || take_number(user) != leader.uid) return false;
-  leader.gid = std::uint32_t(take_number(group));
-  return true;
+std::uint32_t id_of(std::string_view status, std::string_view name) {
+  std::string_view ids = field(status, name);
+  return std::uint32_t(take_number(ids));
 }
 
-// The other groups of the first process, if it is still who we are to be. In a user namespace the numbers are
-// others.
-std::vector<std::uint32_t> groups_of(std::string_view status, bool has_user, const Leader& leader) {
+// The other groups of the first process.
+std::vector<std::uint32_t> groups_of(std::string_view status) {
   std::vector<std::uint32_t> groups;
-  std::string_view user = field(status, "Uid:"), group = field(status, "Gid:"),
-                   more = field(status, "Groups:");
-  if (has_user || take_number(user) != leader.uid || take_number(group) != leader.gid) return groups;
-  while (!more.empty() && is_digit(more.front())) groups.push_back(std::uint32_t(take_number(more)));
+  std::string_view ids = field(status, "Groups:");
+  while (!ids.empty() && is_digit(ids.front())) groups.push_back(std::uint32_t(take_number(ids)));
   return groups;
 }
 
-struct Limit {
-  std::uint64_t soft, hard;
-};
-constexpr int kLimitsMax = 16;
+// With less the agent would fail in there without a word. Who has set itself such limits is no measure: the
+// engine's exec has those that the container was given.
+constexpr std::uint64_t kMega = 1024 * 1024;
+constexpr std::pair<int, std::uint64_t> kLeast[] = {
+    {RLIMIT_CPU, 60},         {RLIMIT_FSIZE, kMega}, {RLIMIT_DATA, 64 * kMega}, {RLIMIT_STACK, kMega / 4},
+    {RLIMIT_AS, 256 * kMega}, {RLIMIT_NPROC, 16},    {RLIMIT_NOFILE, 32}};
 
-std::uint64_t take_limit(std::string_view& text) {
-  constexpr std::string_view kUnlimited = "unlimited";
-  std::uint64_t number = UINT64_MAX;
-  if (text.starts_with(kUnlimited))
-    text.remove_prefix(kUnlimited.size());
-  else
-    number = take_number(text);
-  while (text.starts_with(' ')) text.remove_prefix(1);
-  return number;
+// Of /proc/PID/limits, by the number of their resource.
+std::vector<Limit> limits_of(std::string_view text) {
+  std::vector<Limit> limits;
+  take_line(text);  // the heads of its columns
+  while (limits.size() < RLIM_NLIMITS)
+    if (!parse_limit(take_line(text), limits.emplace_back())) refuse("its limits cannot be read");
+  for (const auto& [resource, least] : kLeast)
+    if (limits[std::size_t(resource)].soft < least) refuse("the limits of its first process leave no room");
+  return limits;
 }
 
-// Takes over what /proc/PID/limits has, a line for each resource in the order of their numbers. What is above
-// our own limits only who has all rights may take; what is below, anybody.
-void take_limits(std::string_view text) {
-  constexpr std::size_t kNameWidth = 26;
-  take_line(text);  // the heads of its columns
-  for (int resource = 0; resource < kLimitsMax && !text.empty(); ++resource) {
-    std::string_view line = take_line(text);
-    if (line.size() <= kNameWidth) continue;
-    line.remove_prefix(kNameWidth);
-    Limit theirs = {take_limit(line), take_limit(line)}, ours = {};
-    if (::syscall(SYS_prlimit64, 0, resource, &theirs, &ours) == 0) continue;
+void take_over(const std::vector<Limit>& limits) {
+  for (int resource = 0; resource < RLIM_NLIMITS; ++resource) {
+    if (resource == RLIMIT_CORE) continue;  // our memory is not for files in there
+    Limit theirs = limits[std::size_t(resource)], ours;
+    if (::syscall(SYS_prlimit64, 0, resource, &theirs, nullptr) == 0) continue;
+    // More than ours is not for everybody; less is.
     ::syscall(SYS_prlimit64, 0, resource, nullptr, &ours);
     theirs.hard = std::min(theirs.hard, ours.hard);
     theirs.soft = std::min(theirs.soft, theirs.hard);
-    ::syscall(SYS_prlimit64, 0, resource, &theirs, nullptr);
+    must(::syscall(SYS_prlimit64, 0, resource, &theirs, nullptr), "its limits");
   }
 }
 
@@ -223,12 +216,12 @@ Leader ask(char** command) {
   if (engine.pid < 0 && engine.error == ENOENT) say_and_end(cat(program, " ", kNotInstalled), 1);
   if (engine.pid < 0) refuse(cat(program, ": ", std::strerror(engine.error)));
   answer->second.reset();
-  const std::string said = read_all(answer->first.get(), kAnswerMax);
+  std::string said;
+  read_all(answer->first.get(), kAnswerMax, said);
   answer->first.reset();
   int status = 0;
   retry([&] { return ::waitpid(engine.pid, &status, 0); });
   if (status != 0) refuse(cat(program, " does not name its first process"));
-  // Whoever entered it could not be left again, and no exec tries.
   if (said == "paused\n") say_and_end(kPaused, 1);
   Leader leader;
   if (!parse_leader(said, leader)) refuse(cat(program, " does not say who leads it, or as whom"));
@@ -281,12 +274,19 @@ void open_namespaces(int folder, Namespace* first, Namespace* end) {
   }
 }
 
+// Whoever joins that could not be left again; of version 2, or of version 1.
+bool is_frozen(const std::string& folder) {
+  return read_at(AT_FDCWD, cat(folder, "/cgroup.events").c_str()).find("frozen 1") != std::string::npos ||
+         read_at(AT_FDCWD, cat(folder, "/freezer.state").c_str()).starts_with('F');
+}
+
 std::vector<int> open_cgroups(std::string_view theirs) {
   std::vector<int> files;
   const std::string ours = read_at(AT_FDCWD, "/proc/self/cgroup");
   const bool has_unified = ::access("/sys/fs/cgroup/unified", F_OK) == 0;
   for (std::string_view line; next_foreign_cgroup(ours, theirs, line);) {
     const std::string folder = cgroup_folder(line, has_unified);
+    if (is_frozen(folder)) say_and_end(kPaused, 1);
     const int file = folder.empty() ? -1 : ::open(cat(folder, "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC);
     // Outside of it neither its limits nor its rules for devices would hold.
     if (file < 0) refuse(cat("its cgroup cannot be joined: ", line));
@@ -382,6 +382,23 @@ std::string cgroup_folder(std::string_view line, bool has_unified) {
   return cat("/sys/fs/cgroup", kind.empty() ? "" : "/", kind, path);
 }
 
+bool parse_limit(std::string_view line, Limit& limit) {
+  constexpr std::string_view kUnlimited = "unlimited";
+  constexpr std::size_t kNameWidth = 26;
+  line.remove_prefix(std::min(line.size(), kNameWidth));
+  for (std::uint64_t* value : {&limit.soft, &limit.hard}) {
+    *value = UINT64_MAX;
+    if (line.starts_with(kUnlimited))
+      line.remove_prefix(kUnlimited.size());
+    else if (!line.empty() && is_digit(line.front()))
+      *value = take_number(line);
+    else
+      return false;
+    while (line.starts_with(' ')) line.remove_prefix(1);
+  }
+  return limit.soft <= limit.hard;
+}
+
 void enter_namespaces(char* nonce, char** words) {
   const pid_t parent = ::getppid();
   Leader leader;
@@ -399,7 +416,9 @@ void enter_namespaces(char* nonce, char** words) {
     refuse("its first process is not one of this machine, or not marked as the engine's");
   if (read_at(AT_FDCWD, "/proc/self/attr/current") != read_at(folder, "attr/current"))
     refuse("a security module (AppArmor, SELinux) confines it, and would not us");
-  const std::string status = fact(folder, "status");
+  const std::string status = fact(folder, "status"), score = fact(folder, "oom_score_adj");
+  if (field(status, "CapBnd:").empty()) refuse(kLook);
+  const std::vector<Limit> limits = limits_of(fact(folder, "limits"));
   const std::uint64_t bounds = parse_hex(field(status, "CapBnd:"));
   const bool has_no_new_privileges = field(status, "NoNewPrivs:") == "1";
   const std::string_view filtered = field(status, "Seccomp:");
@@ -411,9 +430,12 @@ void enter_namespaces(char* nonce, char** words) {
   const bool has_user = spaces[0].theirs >= 0, has_pid = spaces[6].theirs >= 0;
   // An engine's container has files of its own; a process without is the machine's, whoever says what.
   if (!leader.mark.empty() && spaces[7].theirs < 0) refuse("the process that it names is not in a container");
-  if (leader.lacks_group && !take_group(status, has_user, leader))
-    refuse("the group of that user is known to the engine alone");
-  const std::vector<std::uint32_t> groups = groups_of(status, has_user, leader);
+  // In a user namespace the numbers are others.
+  const bool is_that_user = !has_user && id_of(status, "Uid:") == leader.uid;
+  if (leader.lacks_group && !is_that_user) refuse("the group of that user is known to the engine alone");
+  if (leader.lacks_group) leader.gid = id_of(status, "Gid:");
+  std::vector<std::uint32_t> groups;
+  if (is_that_user && id_of(status, "Gid:") == leader.gid) groups = groups_of(status);
   const int root = ::openat(folder, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
   must(root, kLook);
   const std::vector<int> joined = open_cgroups(cgroups);
@@ -424,11 +446,14 @@ void enter_namespaces(char* nonce, char** words) {
     refuse("it may make next to no system calls");
   }
   const std::string directory = link_at(folder, "cwd");
-  std::string environment = read_at(folder, "environ", kEnvironmentMax);
+  std::string environment = fact(folder, "environ", kEnvironmentMax);
   environment.push_back('\0');
   const int image = ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), seals = ::fcntl(image, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_WRITE) == 0) refuse("this program does not run from sealed memory");
 
+  // Who is to be killed first when memory runs out. To be spared more than now is not for everybody.
+  if (const Fd file(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); file)
+    write_all(file.get(), score.data(), score.size());
   // Until the image is executed anew, nobody in there may look into this process. Who may trace whatever is
   // there may do so all the same: so before it is there (the fork) it has no right that they have not, and
   // nothing of the outside open but its link and the image.
@@ -439,11 +464,7 @@ void enter_namespaces(char* nonce, char** words) {
     must(::write(one, "0", 1), "joining its cgroup");
     ::close(one);
   }
-  take_limits(fact(folder, "limits"));
-  // Who is to be killed first when memory runs out. To be spared more than now is not for everybody.
-  const std::string score = fact(folder, "oom_score_adj");
-  if (const Fd file(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); file)
-    write_all(file.get(), score.data(), score.size());
+  take_over(limits);
   // From more rights to fewer the user namespace comes last, from fewer to more first: whichever it is.
   for (Namespace* one = spaces + 1; one != std::end(spaces); ++one)
     if (one->theirs >= 0 && ::setns(one->theirs, one->type) == 0) ::close(std::exchange(one->theirs, -1));

@@ -50,6 +50,12 @@ bool next_foreign_cgroup(std::string_view ours, std::string_view& theirs, std::s
 // versions.
 std::string cgroup_folder(std::string_view line, bool has_unified);
 
+struct Limit {
+  std::uint64_t soft = 0, hard = 0;  // UINT64_MAX: there is none
+};
+// A line of /proc/PID/limits but its first. False: it is none.
+bool parse_limit(std::string_view line, Limit& limit);
+
 // `words`: the number of a process, or the command that says it, and a null pointer.
 [[noreturn]] void enter_namespaces(char* nonce, char** words);
 

@@ -195,7 +195,9 @@ std::vector<Symptom> container_symptoms(const ContainerTarget& target) {
       cat("the engine's exec needs /bin/sh in there; entering the namespaces needs nothing, but root on the "
           "container's machine: .../sudo/",
           target.name);
-  const std::string unpause = cat(engine, " unpause ", target.container);
+  const std::string unpause = target.engine == Engine::kLxc ? cat("lxc-unfreeze -n ", target.container)
+                              : takes_user(target.engine)   ? cat(engine, " unpause ", target.container)
+                                                            : "thaw its cgroup (cgroup.freeze)";
   // The first that is found counts. Of each engine's words as much as has stayed the same over its versions.
   const Complaint complaints[] = {
       {kNotInstalled, C::kBootstrap, "install it there, or see that it is in PATH"},

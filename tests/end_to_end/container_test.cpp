@@ -274,6 +274,14 @@ bool can_test() {
   return can;
 }
 
+bool may_run_program(uid_t user) {
+  const bool may =
+      std::system(cat("setpriv --reuid=", user, " --regid=", user, " --clear-groups test -x ", BANYAN_PROGRAM)
+                      .c_str()) == 0;
+  if (!may) not_tested("users", "another user may not run the program where it was built");
+  return may;
+}
+
 nlohmann::json failure_of(const Finished& got) {
   REQUIRE_FALSE(lines_of(got.out).empty());
   nlohmann::json fail = nlohmann::json::parse(lines_of(got.out).at(0));
@@ -399,6 +407,44 @@ TEST_CASE("who has so many groups that its filter cannot be read of it is not en
   CHECK(fail.at("phase") == "become");
   CHECK(contains(fail.at("error").get<std::string>(), "status of its first process is too long"));
   CHECK(room.is_alone());
+}
+
+TEST_CASE("limits and the memory score of its first process hold for what runs in there, whoever enters") {
+  if (!can_test()) return;
+  for (const bool as_root : {true, false}) {
+    CAPTURE(as_root);
+    const uid_t ann = 300'000 + uid_t(::getpid());
+    const Words as_ann = {"setpriv", cat("--reuid=", ann), cat("--regid=", ann), "--clear-groups",
+                          "--inh-caps=-all"};
+    if (!as_root && !may_run_program(ann)) return;
+    Room::Shape shape;
+    shape.starter = {"prlimit", "--nofile=100:200", "--core=0:unlimited", "choom", "-n", "500", "--"};
+    if (!as_root) {
+      shape.starter.insert(shape.starter.end(), as_ann.begin(), as_ann.end());
+      shape.spaces.insert(shape.spaces.end(), {"--user", "--map-root-user"});
+      shape.is_read_only = false;  // that is not for mount(8) of a stranger
+    }
+    const Room room(shape);
+    ::signal(SIGPIPE, SIG_IGN);
+    Program program({"run", room.target(), "--", "cat", "/proc/self/limits", "/proc/self/oom_score_adj"},
+                    Program::Shape::kPipes, {}, as_root ? Words{"prlimit", "--core=0:1000"} : as_ann);
+    const Finished got = program.finish();
+    CAPTURE(got.out, got.err);
+    CHECK(contains(got.out, "Max open files            100                  200"));
+    CHECK(got.out.ends_with("\n500\n"));
+    if (as_root) CHECK(contains(got.out, "Max core file size        0                    1000"));
+    CHECK(room.is_alone());
+  }
+}
+
+TEST_CASE("who has limited itself so far that nothing could run beside it is not entered") {
+  if (!can_test()) return;
+  Room::Shape shape;
+  shape.starter = {"prlimit", "--nproc=15"};
+  const Room room(shape);
+  const nlohmann::json fail = failure_of(run_program({"run", room.target(), "--json", "--", "true"}));
+  CHECK(fail.at("phase") == "become");
+  CHECK(contains(fail.at("error").get<std::string>(), "limits of its first process leave no room"));
 }
 
 TEST_CASE("an environment without PATH gets the usual one") {
@@ -532,9 +578,7 @@ TEST_CASE("a user namespace is entered too, by root and by whoever owns it") {
   const uid_t ann = 300'000 + uid_t(::getpid());
   const Words as_ann = {"setpriv", cat("--reuid=", ann), cat("--regid=", ann), "--clear-groups",
                         "--inh-caps=-all"};
-  if (std::system(cat("setpriv --reuid=", ann, " --regid=", ann, " --clear-groups test -x ", BANYAN_PROGRAM)
-                      .c_str()) != 0)
-    return not_tested("users", "another user may not run the program where it was built");
+  if (!may_run_program(ann)) return;
   shape.starter = as_ann;
   shape.is_read_only = false;  // that is not for mount(8) of a stranger
   const Room room(shape);
@@ -566,9 +610,7 @@ TEST_CASE("whoever may not enter is told so, and what to do") {
   if (!can_test()) return;
   const Room room;
   const uid_t ann = 300'000 + uid_t(::getpid());
-  if (std::system(cat("setpriv --reuid=", ann, " --regid=", ann, " --clear-groups test -x ", BANYAN_PROGRAM)
-                      .c_str()) != 0)
-    return not_tested("users", "another user may not run the program where it was built");
+  if (!may_run_program(ann)) return;
   Program program(
       {"run", room.target(), "--json", "--", "true"}, Program::Shape::kPipes, {},
       {"setpriv", cat("--reuid=", ann), cat("--regid=", ann), "--clear-groups", "--inh-caps=-all"});

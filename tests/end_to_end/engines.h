@@ -1,8 +1,8 @@
 // tests/end_to_end/engines.h -- real engines of containers for one test: dockerd, podman and lxc, of Debian's
 // packages, which ./dev unpacks and never installs. They run on the machine A of a chain, so that what they
 // leave behind (mounts, daemons, files) ends with it; their cgroups, which are the real machine's, are one
-// tree that is removed. No container has a network, and no image comes from anywhere: all have the same root,
-// made of busybox.
+// tree that is removed. No container has a network, and no image comes from anywhere: all have the same
+// root, made of busybox.
 #pragma once
 
 #include "tests/end_to_end/chain.h"
@@ -17,22 +17,64 @@ inline bool has_engines() {
   return false;
 }
 
-class Engines : public Chain {
+// A tree of cgroups of the real machine, of version 2. Engines enable for it, from the top, what limits they
+// can have; what was not enabled there before is not any more in the end, when all that was in it has ended.
+class CgroupTree {
  public:
-  Engines() : Chain(TestedChain::with_programs(options())) {
-    const std::string group = read_file("/proc/sys/kernel/random/uuid").substr(0, 8);
-    cgroups_ = cat("banyan-test-", group);
-    a().write("/opt/engines.sh", cat("cgroups=", cgroups_, "\n", kEnvironment), 0644);
+  CgroupTree() : name_(cat("banyan-test-", std::int64_t(::getpid()))) {
+    REQUIRE(
+        run(cat("for old in banyan-test-*; do\n"
+                "  [ -d /proc/${old##*-} ] || find $old -depth -type d -exec rmdir {} + || :\n"
+                "done 2>/dev/null\nmkdir ",
+                name_)));
+    controllers_ = controllers();
+  }
+  CgroupTree(const CgroupTree&) = delete;
+  CgroupTree& operator=(const CgroupTree&) = delete;
+  ~CgroupTree() {
+    CHECK(run(cat("find ", name_, " -depth -type d -exec rmdir {} +")));
+    std::istringstream now(controllers());
+    for (std::string one; now >> one;)
+      if (!contains(cat(" ", controllers_, " "), cat(" ", one, " ")))
+        run(cat("echo -", one, " >cgroup.subtree_control"));
+  }
+  const std::string& name() const { return name_; }
+
+ private:
+  // In the hierarchy's top folder, wherever this machine has that.
+  static std::string words(const std::string& line) {
+    return cat("exec unshare -m sh -ec 'mount -t cgroup2 none /mnt\ncd /mnt\n", line, "'");
+  }
+  static bool run(const std::string& line) { return std::system(words(line).c_str()) == 0; }
+  static std::string controllers() {
+    FILE* const said = ::popen(words("cat cgroup.subtree_control").c_str(), "re");
+    char all[1024] = "";
+    const char* const line = said == nullptr ? nullptr : std::fgets(all, sizeof all, said);
+    if (said != nullptr) ::pclose(said);
+    return line == nullptr ? "" : std::string(line, std::strcspn(line, "\n"));
+  }
+
+  std::string name_, controllers_;
+};
+
+class RealEngines : CgroupTree, public Chain {
+ public:
+  RealEngines() : Chain(TestedChain::with_programs(options())) {
+    a().write("/opt/engines.sh", cat("cgroups=", name(), "\n", kEnvironment), 0644);
     on_a(kSetUp);
     a().write("/opt/state/containers.conf", kContainersConf, 0644);
     a().write("/opt/state/storage.conf", kStorageConf, 0644);
     remember_files();
     on_a(kStart);
   }
-  ~Engines() {
-    on_a(kStop);
+  // What does not end is among what is left.
+  ~RealEngines() {
+    try {
+      on_a(kStop);
+    } catch (const std::runtime_error& error) {
+      FAIL_CHECK(error.what());
+    }
     is_quiet();
-    on_a(kClean);
     for (const std::string& left : leftovers())
       if (!is_theirs(left)) FAIL_CHECK("left in the chain: " << left);
   }
@@ -58,7 +100,7 @@ class Engines : public Chain {
   static bool is_theirs(const std::string& left) {
     for (const char* path : {"/dev/shm/libpod_lock", "/etc/cni", "/etc/docker", "/run/containerd",
                              "/run/docker", "/run/lxc", "/run/runc", "/var/lib/lxc"})
-      if (contains(left, cat("new file ", path))) return true;
+      if (left.starts_with(cat("A: new file ", path))) return true;
     return false;
   }
 
@@ -90,7 +132,6 @@ podman_run="podman run -d --network=none --cgroup-parent=/$cgroups --pids-limit=
   static constexpr const char* kSetUp = R"(set -e
 mkdir -p /sys/fs/cgroup /var/lib/lxc /opt/state
 mount -t cgroup2 none /sys/fs/cgroup
-mkdir /sys/fs/cgroup/$cgroups
 mount -t tmpfs -o mode=755 none /opt/state
 mkdir -p $root/bin $root/usr/bin $root/proc $root/dev $root/sys $root/etc $root/tmp $root/work
 chmod 1777 $root/tmp
@@ -116,8 +157,9 @@ printf 'root:x:0:\nann:x:24001:\n' >$root/etc/group
   static constexpr const char* kStart = R"(set -e
 dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs --data-root=/opt/state/docker \
   --exec-root=/opt/state/docker-run -H $DOCKER_HOST -p /opt/state/docker.pid >/opt/state/docker.log 2>&1 &
+tries=0
 until docker version >/dev/null 2>&1; do
-  kill -0 $! || { cat /opt/state/docker.log >&2; exit 1; }
+  kill -0 $! && [ $((tries += 1)) -lt 400 ] || { cat /opt/state/docker.log >&2; exit 1; }
   sleep 0.05
 done
 tar -C $root -c . | docker import - busybox >/dev/null
@@ -134,18 +176,15 @@ lxc.cgroup.dir = $cgroups/lxc
 lxc.init.cmd = /bin/sleep 100000
 END
 )";
+  // Some of it may be over already.
   static constexpr const char* kStop = R"(
-docker ps -aq | xargs -r docker rm -f >/dev/null
-podman rm -fa -t 0 >/dev/null
-lxc-stop -k -n app 2>/dev/null
+exec 2>/dev/null
+docker ps -aq | xargs -r docker rm -f
+podman rm -fa -t 0
+lxc-stop -k -n app
 kill $(cat /opt/state/docker.pid)
+:
 )";
-  // From the inside out; of what is not of these engines it has no name.
-  static constexpr const char* kClean = R"(set -e
-find /sys/fs/cgroup/$cgroups -depth -type d -exec rmdir {} +
-)";
-
-  std::string cgroups_;
 };
 
 }  // namespace banyan::test

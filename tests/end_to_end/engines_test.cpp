@@ -80,7 +80,7 @@ std::set<std::string> sorted(const std::string& text) {
 }
 
 // How many processes are in the container that is called app, after a while that what ends there may take.
-std::size_t left_in(Engines& engines, const std::string& engine) {
+std::size_t left_in(RealEngines& engines, const std::string& engine) {
   const std::string leader =
       engine == "lxc" ? "lxc-info -n app -p -H" : cat(engine, " inspect --format {{.State.Pid}} app");
   const std::string space = engines.on_a(cat("readlink /proc/$(", leader, ")/ns/pid"));
@@ -102,7 +102,7 @@ std::size_t left_in(Engines& engines, const std::string& engine) {
 
 TEST_CASE("what runs in a container has what a command of its engine's own exec has there") {
   if (!has_engines()) return;
-  Engines engines;
+  RealEngines engines;
   for (const Row& row : rows()) {
     CAPTURE(row.start);
     engines.on_a(row.start);
@@ -129,7 +129,7 @@ TEST_CASE("what runs in a container has what a command of its engine's own exec 
 
 TEST_CASE("a user who has a name in the container is looked up by the engine's exec") {
   if (!has_engines()) return;
-  Engines engines;
+  RealEngines engines;
   const std::string line = "id -u; id -g; cat; exit 7";
   for (const auto& [engine, start, image] :
        {std::tuple("docker", kDocker, kOfDocker), std::tuple("podman", kPodman, kOfPodman)}) {
@@ -155,7 +155,7 @@ TEST_CASE("a user who has a name in the container is looked up by the engine's e
 
 TEST_CASE("where lxc does not say who leads a container its own program attaches") {
   if (!has_engines()) return;
-  Engines engines;
+  RealEngines engines;
   engines.on_a(cat(kLxc,
                    "\nmkdir /opt/blind\nprintf '#!/bin/sh\\nexit 1\\n' >/opt/blind/lxc-info\n"
                    "chmod 755 /opt/blind/lxc-info"));
@@ -174,7 +174,7 @@ TEST_CASE("where lxc does not say who leads a container its own program attaches
 
 TEST_CASE("a container on a host that ssh reaches is a target like any, and nothing is left in it") {
   if (!has_engines()) return;
-  Engines engines;
+  RealEngines engines;
   engines.on_a(cat(kDocker, kOfDocker, "\n", kPodman, kOfPodman, "\n", kLxc));
   const Words all = {"A/docker:app", "A/podman:app", "A/lxc:app"};
   const std::string together = "A/docker:app,A/podman:app,A/lxc:app";
@@ -208,7 +208,7 @@ TEST_CASE("a container on a host that ssh reaches is a target like any, and noth
 
 TEST_CASE("what engines say when there is no way in is understood") {
   if (!has_engines()) return;
-  Engines engines;
+  RealEngines engines;
   struct Failure {
     std::string target, before, after;
     const char *error_class, *error, *remedy;
@@ -228,6 +228,8 @@ TEST_CASE("what engines say when there is no way in is understood") {
          {app, cat(engine, " stop -t 0 app"), "", "refused", "not running", "start it"}});
   }
   table.push_back({"lxc:nosuch", "", "", "refused", "doesn't exist", "lxc-ls"});
+  table.push_back(
+      {"lxc:app", "lxc-freeze -n app", "lxc-unfreeze -n app", "refused", "paused", "lxc-unfreeze"});
   table.push_back({"lxc:app", "lxc-stop -k -n app", "", "refused", "", "start it"});
   table.push_back({"docker:app",
                    "kill $(cat /opt/state/docker.pid); while docker version; do sleep 0.05; done", "",

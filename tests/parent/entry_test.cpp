@@ -103,3 +103,35 @@ TEST_CASE("a user without a group, and numbers that are none, are told apart") {
   CHECK_FALSE(leader.lacks_group);
   CHECK_FALSE(parse_leader("42 9f86d081884c 18446744073709551616", leader));  // 2^64 is not 0
 }
+
+TEST_CASE("a line of /proc/PID/limits has two limits, and what is none does not become a limit of nothing") {
+  struct {
+    const char* line;
+    std::uint64_t soft, hard;
+  } table[] = {
+      {"Max cpu time              unlimited            unlimited            seconds   ", UINT64_MAX,
+       UINT64_MAX},
+      {"Max open files            1024                 524288               files     ", 1024, 524'288},
+      {"Max nice priority         0                    0                    ", 0, 0},
+      {"Max stack size            8388608              unlimited            bytes     ", 8'388'608,
+       UINT64_MAX},
+      {"Max address space         18446744073709551614 18446744073709551614 bytes     ", UINT64_MAX - 1,
+       UINT64_MAX - 1},
+  };
+  for (const auto& row : table) {
+    CAPTURE(row.line);
+    Limit limit;
+    CHECK(parse_limit(row.line, limit));
+    CHECK(limit.soft == row.soft);
+    CHECK(limit.hard == row.hard);
+  }
+  for (const char* line :
+       {"", "Max open files", "Max open files            1024                 ",
+        "Max open files            none                 524288               files     ",
+        "Max open files            1024                 -1                   files     ",
+        "Max open files            1024                 1023                 files     "}) {
+    CAPTURE(line);
+    Limit limit;
+    CHECK_FALSE(parse_limit(line, limit));
+  }
+}
