@@ -265,7 +265,7 @@ TEST_CASE("the doctor walks on where a hop's ssh does, and names the step that f
     return reports[1].at("failed").is_null() ? std::string() : reports[1].at("failed").get<std::string>();
   };
   CHECK(failed_step("web/deep") == "");
-  CHECK(failed_step("web/nobody@deep") == "auth");
+  CHECK(failed_step("web/nosuchuser@deep") == "auth");
   CHECK(failed_step("web/deep:1") == "settings");  // no key of it is known here
   std::ofstream(hops.inner.known_hosts(), std::ios::app) << "[127.0.0.1]:1 " << hops.inner.host_key() << "\n";
   CHECK(failed_step("web/deep:1") == "connect");
