@@ -84,6 +84,12 @@ class Maker {
       // What had to be told to end is ended also where something failed.
       if (info.name == "shutdown" && failed != "shutdown" && seen_.farewell) step.state = State::kOk;
       if (step.state != State::kNotReached) fill(step);
+      // The target itself nobody has come to.
+      if (const std::string jump = failed_jump();
+          step.state == State::kOk && is_of_ssh(info.name) && !jump.empty()) {
+        step.found = cat("that of ", jump);
+        step.facts.clear();
+      }
       if (step.state == State::kFailed) {
         step.found = report.error->text;
         if (const std::string more = beside(info.name, step.found); !more.empty()) {
@@ -99,6 +105,14 @@ class Maker {
   }
 
  private:
+  static bool is_of_ssh(std::string_view step) {
+    return step == "resolve" || step == "connect" || step == "kex" || step == "auth";
+  }
+  // "jump gw", as errors of libssh2's way begin where a jump fails; empty: none has.
+  std::string failed_jump() const {
+    if (!seen_.error || !seen_.error->text.starts_with("jump ")) return "";
+    return seen_.error->text.substr(0, seen_.error->text.find(": "));
+  }
   // What is seen of a step that failed, where its error does not say it.
   std::string beside(std::string_view step, const std::string& error) const {
     const OpensshProgress& ssh = log_.progress();

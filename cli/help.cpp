@@ -35,9 +35,9 @@ constexpr std::string_view kRun = R"(banyan run TARGETS [OPTIONS] -- COMMAND [AR
 banyan run TARGETS [OPTIONS] --sh 'LINE' [-- ARGUMENT...]
 
 Runs a command on each target. The command is an argument vector: no shell reads it, unless --sh asks for one.
-One target is transparent: its output as it comes, its exit code ours, our standard input its own. Many give
-lines with the target in front, and on a terminal hosts that said the same are shown once, at the end; standard input
-is not read then.
+One target is transparent: its output as it comes, its exit code ours, our standard input its own if it is no terminal.
+Many give lines with the target in front, and on a terminal hosts that said the same are shown once, at the end;
+standard input is not read then.
 
 Exit code, one target: the command's; 128+N killed by signal N; 124 --timeout; 126 cannot be executed;
   127 not found; 255 not reached or lost.

@@ -173,6 +173,22 @@ void become(const CommandLine& line, TargetSet& targets) {
   become_everywhere(targets, method, line.has("--become-user") ? line.value("--become-user") : "root");
 }
 
+// An option that a target would not obey must not seem to be obeyed: the command would run somewhere else, or
+// as somebody else, than was meant.
+void check_are_hosts(const CommandLine& line, const TargetSet& set) {
+  const auto is_here = [](const Target& target) { return first_of(target).method != Method::kSsh; };
+  const auto here = std::ranges::find_if(set.targets, is_here);
+  if (here == set.targets.end()) return;
+  const std::string& name = shown_name(*here);
+  if (line.has("-J"))
+    throw UsageError(
+        cat("-J: '", printable(name), "' is on this machine; on a host it is HOST/", printable(name)));
+  if (!std::ranges::all_of(set.targets, is_here)) return;
+  for (const char* option : {"-l", "--port", "--identity"})
+    if (line.has(option))
+      throw UsageError(cat(option, " is for hosts, and '", printable(name), "' is on this machine"));
+}
+
 Options options_of(const CommandLine& line) {
   Options options;
   const std::string& verb = line.verb();
@@ -191,6 +207,7 @@ Options options_of(const CommandLine& line) {
   if (line.has("-x") && line.value("-x").empty()) throw UsageError("-x: no targets");
   options.targets =
       parse_targets(line.targets().empty() ? line.value("-w") : line.targets(), line.value("-x"));
+  check_are_hosts(line, options.targets);
   become(line, options.targets);
   if (options.verb == Verb::kDoctor) add_hops(options.targets);  // a ladder for each context
   if (is_run) take_command(line, options);

@@ -27,7 +27,9 @@ std::uint16_t parse_port(std::string_view name, std::string_view digits) {
   std::uint16_t port = 0;
   auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (error != std::errc() || end != digits.data() + digits.size() || port == 0) {
-    refuse_target(name, cat("'", printable(digits), "' is not a port: a number from 1 to 65535"));
+    refuse_target(name,
+                  cat("'", printable(digits),
+                      "' is not a port: a number from 1 to 65535 (a container is docker:NAME or the like)"));
   }
   return port;
 }

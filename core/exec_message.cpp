@@ -54,7 +54,7 @@ Result<ExecRequest> ExecRequest::decode(Bytes bytes) {
   request.err = in.number();
   if (!in.finish()) return malformed("the exec request cannot be read");
   if (request.argv.empty()) return malformed("no command was given");
-  if (has_nul) return malformed("a command's arguments, environment and directory cannot hold a NUL byte");
+  if (has_nul) return malformed("arguments, environment and directory cannot hold a NUL byte");
   if (bad_name) return malformed("the name of an environment variable is empty or holds '='");
   return request;
 }

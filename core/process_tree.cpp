@@ -29,7 +29,7 @@ namespace {
 constexpr std::size_t kPidMax = 1 << 22;        // the kernel's own limit
 constexpr std::size_t kProcessesMax = 1 << 16;  // the rest is found by the next sweep, when these are gone
 constexpr int kBetweenSessionAndStart = 15;     // fields of /proc/PID/stat
-constexpr int kPassesMax = 64;                  // one is usual: a parent's number is mostly below its child's
+constexpr int kPasses = 64;  // one is mostly enough: a parent's number is below its child's
 
 struct Tables {
   std::uint8_t wanted[kPidMax / 8];
@@ -37,10 +37,10 @@ struct Tables {
   std::size_t count;
 
   bool is_wanted(pid_t pid) const {
-    return pid > 0 && std::size_t(pid) < kPidMax && (wanted[pid / 8] >> (pid % 8) & 1) != 0;
+    return std::size_t(pid) < kPidMax && (wanted[pid / 8] >> (pid % 8) & 1) != 0;
   }
   void want(pid_t pid) {
-    if (pid > 0 && std::size_t(pid) < kPidMax) wanted[pid / 8] |= std::uint8_t(1u << (pid % 8));
+    if (std::size_t(pid) < kPidMax) wanted[pid / 8] |= std::uint8_t(1u << (pid % 8));
   }
 };
 
@@ -53,19 +53,25 @@ struct DirectoryEntry {
   char name[1];
 };
 
-// Reads a number and moves past it and one space.
+// Reads a number, without its sign, and moves past it and one space.
 std::int64_t take_number(const char*& at) {
   std::int64_t number = 0;
-  const bool negative = *at == '-';
-  if (negative) ++at;
+  if (*at == '-') ++at;  // what is none: the terminal's group, the nice value
   while (*at >= '0' && *at <= '9') number = number * 10 + (*at++ - '0');
   if (*at == ' ') ++at;
-  return negative ? -number : number;
+  return number;
+}
+
+// In a container /proc may be of another process namespace, and its numbers others'.
+bool has_own_proc() {
+  char self[16] = "";
+  const char* at = self;
+  return ::readlink("/proc/self", self, sizeof self - 1) > 0 && take_number(at) == ::getpid();
 }
 
 bool read_processes(Tables& tables) {
+  if (!has_own_proc()) return false;
   const int proc = ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (proc < 0) return false;
   alignas(DirectoryEntry) char entries[4096];
   long bytes;
   while ((bytes = ::syscall(SYS_getdents64, proc, entries, sizeof entries)) > 0) {
@@ -79,7 +85,7 @@ bool read_processes(Tables& tables) {
     }
   }
   ::close(proc);
-  return tables.count > 0;
+  return true;
 }
 
 void send(const Process& process, int signal, Sweep& sweep) {
@@ -96,16 +102,29 @@ Tables* map_tables() {
 
 void mark_descendants(Tables& tables, pid_t root) {
   tables.want(root);
-  bool more = true;
-  for (int pass = 0; more && pass < kPassesMax; ++pass) {
-    more = false;
+  for (int pass = 0; pass < kPasses; ++pass) {
     for (std::size_t i = 0; i < tables.count; ++i) {
       const Process& process = tables.processes[i];
-      if (tables.is_wanted(process.pid) || !tables.is_wanted(process.parent)) continue;
-      tables.want(process.pid);
-      more = true;
+      if (tables.is_wanted(process.parent)) tables.want(process.pid);
     }
   }
+}
+
+// Those beneath `root`, or, where that is 0, those of `session`.
+Sweep signal_those(pid_t root, pid_t session, int signal, pid_t spared) {
+  Sweep sweep;
+  Tables* tables = map_tables();
+  if (tables == nullptr) return sweep;
+  sweep.has_proc = read_processes(*tables);
+  mark_descendants(*tables, root);
+  for (std::size_t i = 0; i < tables->count; ++i) {
+    const Process& process = tables->processes[i];
+    const bool is_meant =
+        root == 0 ? process.session == session : process.pid != root && tables->is_wanted(process.pid);
+    if (is_meant && (spared == 0 || process.group != spared)) send(process, signal, sweep);
+  }
+  ::munmap(tables, sizeof(Tables));
+  return sweep;
 }
 
 }  // namespace
@@ -161,29 +180,11 @@ int signal_process(const Process& process, int signal) {
 }
 
 Sweep signal_descendants(pid_t root, int signal, pid_t spared) {
-  Sweep sweep;
-  Tables* tables = map_tables();
-  if (tables == nullptr) return sweep;
-  sweep.has_proc = read_processes(*tables);
-  mark_descendants(*tables, root);
-  for (std::size_t i = 0; i < tables->count; ++i) {
-    const Process& process = tables->processes[i];
-    if (process.pid == root || !tables->is_wanted(process.pid)) continue;
-    if (spared == 0 || process.group != spared) send(process, signal, sweep);
-  }
-  ::munmap(tables, sizeof(Tables));
-  return sweep;
+  return signal_those(root, 0, signal, spared);
 }
 
 Sweep signal_session(pid_t session, int signal) {
-  Sweep sweep;
-  Tables* tables = map_tables();
-  if (tables == nullptr) return sweep;
-  sweep.has_proc = read_processes(*tables);
-  for (std::size_t i = 0; i < tables->count; ++i)
-    if (tables->processes[i].session == session) send(tables->processes[i], signal, sweep);
-  ::munmap(tables, sizeof(Tables));
-  return sweep;
+  return signal_those(0, session, signal, 0);
 }
 
 }  // namespace banyan

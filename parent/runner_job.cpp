@@ -233,7 +233,7 @@ Error Runner::Job::cause_of_death() const {
   Error error = *loss_;
   const int status = ending_of_carrier_.status;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {  // ssh passes the agent's code on
-    error.text = "the agent ended by itself, as it does when it has heard nothing of us for too long";
+    error.text = "the agent ended by itself: it had heard nothing of us for too long";
     error.remedy = "a program that is stopped (Ctrl-Z) or a machine that sleeps loses its contexts";
     return error;
   }

@@ -84,7 +84,10 @@ void append_ssh_target(const SshTarget& target, const SshOptions& options, std::
     argv.emplace_back("-F");
     argv.push_back(options.config_file);
   }
-  if (!options.jumps.empty()) {
+  if (options.jumps == "none") {
+    // Means both, in all versions; with ProxyJump=none newer ones obey a ProxyCommand of the configuration.
+    option("ProxyCommand=none");
+  } else if (!options.jumps.empty()) {
     ASSERT(options.jumps.front() != '-');
     argv.emplace_back("-J");
     argv.push_back(options.jumps);
@@ -216,7 +219,7 @@ const std::vector<Symptom>& openssh_symptoms() {
         {": Network is unreachable", P::kConnect, C::kUnreachable, kReach},
         {"ssh: connect to host", P::kConnect, C::kUnreachable, kReach},
         // Who we are.
-        {"are too open", P::kAuth, C::kAuth, "chmod 600 the key file"},
+        {"are too open", P::kAuth, C::kAuth, "chmod 600 the key, if that is a file of its owner"},
         {"agent refused operation", P::kAuth, C::kAuth, "the key agent did not sign: ssh-add -l"},
         {"Too many authentication failures", P::kAuth, C::kAuth,
          "the key agent holds many keys: name one with --identity"},

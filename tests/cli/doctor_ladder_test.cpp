@@ -178,6 +178,18 @@ TEST_CASE("of what a hop starts each phase that fails is its own step, after tha
   CHECK(std::ranges::count(report.steps, "stage0", &LadderStep::name) == 0);
 }
 
+TEST_CASE("where a jump fails, what was well before that was the jump's and not the target's") {
+  Case at_jump;
+  at_jump.way.known_keys = {{"ssh-ed25519", {}}};
+  const DoctorReport report =
+      make_ladder(at_jump.fails(ErrorClass::kAuth, Phase::kAuth, "jump ann@gw: no key let us in").seen);
+  CHECK(report.failed() == "auth");
+  for (const char* name : {"resolve", "connect", "kex"}) {
+    CHECK(step(report, name).found == "that of jump ann@gw");
+    CHECK(step(report, name).facts.empty());
+  }
+}
+
 TEST_CASE("a hop with others beneath it has no end in its ladder, since it ends with the last of them") {
   Case up;
   up.came_up();

@@ -341,6 +341,7 @@ TEST_CASE("what could reach an argument vector as something else is refused") {
       {"web1:0", "not a port"},
       {"web1:65536", "not a port"},
       {"web1:ssh", "not a port"},
+      {"dockr:app", "a container is docker:NAME"},
       {"web1:22x", "not a port"},
       {":22", "no host"},
       {"root@", "no host"},

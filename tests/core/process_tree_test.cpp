@@ -3,12 +3,15 @@
 
 #include "core/process_tree.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cerrno>
+
+#include "tests/support/not_tested.h"
 
 using namespace banyan;
 
@@ -105,4 +108,22 @@ TEST_CASE("a session's members are signalled, and nobody else") {
   CHECK(swept.refused == 0);
   CHECK(member.reap() == SIGKILL);
   CHECK_FALSE(stranger.has_ended());
+}
+
+TEST_CASE("a /proc of another process namespace is none: its numbers are others' here") {
+  const pid_t maker = ::fork();
+  if (maker == 0) {
+    if (::unshare(CLONE_NEWPID) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0) ::_exit(2);
+    const pid_t inside = ::fork();
+    // No signal: nobody is to be hit if it is not so.
+    if (inside == 0) ::_exit(signal_descendants(::getpid(), 0, 0).has_proc ? 1 : 0);
+    int status = 0;
+    ::_exit(::waitpid(inside, &status, 0) == inside && WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(maker, &status, 0) == maker);
+  if (WEXITSTATUS(status) == 2)
+    return test::not_tested("namespaces", "no process namespace can be made here");
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(signal_descendants(::getpid(), 0, 0).has_proc);
 }

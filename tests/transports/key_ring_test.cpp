@@ -109,6 +109,10 @@ TEST_CASE("a wrong passphrase is an error for who gave it, and costs nobody else
   ring.open(folder.path("open"), secret(kRight), late.waits());
   run_until(loop, [&] { return late.answers > 1; });
   CHECK(late.error.find("may be used by others") != std::string::npos);
+  // What people write for none; nobody is to be told to change its mode.
+  ring.open("/dev/null", secret(kRight), late.waits());
+  run_until(loop, [&] { return late.answers > 2; });
+  CHECK(late.error.find("is a device") != std::string::npos);
 }
 
 TEST_CASE("a ring that goes while a key is being opened tells nobody, and leaves no thread") {

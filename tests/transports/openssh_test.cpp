@@ -77,6 +77,10 @@ TEST_CASE("jumps that are named are ssh's own, and count before its configuratio
   CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")) ==
         kAlways +
             "-o ConnectTimeout=10 -o LogLevel=INFO -F /c -J ann@gw:22,gw2 -o ControlPath=none -- web1 x");
+  options.jumps = "none";  // nor by a ProxyCommand of the configuration
+  CHECK(joined(openssh_argv({"web1", "", "web1", 0}, options, "x")) ==
+        kAlways +
+            "-o ConnectTimeout=10 -o LogLevel=INFO -F /c -o ProxyCommand=none -o ControlPath=none -- web1 x");
 }
 
 TEST_CASE("what is named, a key, a file of host keys, jumps, is not passed by over a shared connection") {

@@ -159,6 +159,8 @@ Result<Secret> read_private_key(const std::string& path) {
   struct stat info;
   if (::fstat(file.get(), &info) != 0)
     return system_error(ErrorClass::kAuth, Phase::kAuth, cat("stat the key ", path), errno);
+  // IdentityFile /dev/null is how people say: none.
+  if (S_ISCHR(info.st_mode)) return bad_key(path, "is a device", {});
   if (info.st_uid == ::getuid() && (info.st_mode & 077) != 0)
     return bad_key(path, "may be used by others than its owner, so it is not used", cat("chmod 600 ", path));
   Result<Buffer> bytes = read_whole(file.get(), path, kKeyFileMax, ErrorClass::kAuth, Phase::kAuth);
