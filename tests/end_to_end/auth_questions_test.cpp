@@ -385,6 +385,8 @@ TEST_CASE("a secret is in no command line, environment or file, while it is used
   const auto is_found = [&](const std::string& text) {
     return contains(text, password) || contains(text, passphrase);
   };
+  // Files may be many there; what we write is newer than this, by any clock of a file system.
+  const auto began = fs::file_time_type::clock::now() - std::chrono::seconds(5);
   const auto search = [&] {
     std::vector<std::string> found;
     std::error_code error;
@@ -396,8 +398,8 @@ TEST_CASE("a secret is in no command line, environment or file, while it is used
     for (const char* folder : {temporary != nullptr ? temporary : "/tmp", "/dev/shm", "/var/tmp"}) {
       for (const auto& file :
            fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied, error)) {
-        if (file.is_regular_file(error) && file.file_size(error) < 1024 * 1024 &&
-            is_found(read_file(file.path())))
+        if (file.is_regular_file(error) && file.last_write_time(error) >= began &&
+            file.file_size(error) < 1024 * 1024 && is_found(read_file(file.path())))
           found.push_back(file.path());
       }
     }
