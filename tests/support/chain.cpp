@@ -358,8 +358,8 @@ Machine::Files Machine::files() const {
     const std::string path = at->path().string().substr(root.size() - 1);
     struct stat status = {};
     if (::lstat(at->path().c_str(), &status) != 0) continue;  // it has just gone
-    for (const char* foreign :
-         {"/proc", "/sys", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/dev/pts"})
+    for (const char* foreign : {"/proc", "/sys", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64",
+                                "/libx32", "/opt", "/dev/pts"})
       if (path == foreign) at.disable_recursion_pending();
     std::string what = cat("mode ", std::uint32_t(status.st_mode), " user ", std::uint32_t(status.st_uid));
     const bool is_servers = path == kServerLog || path == kServerPid || path.starts_with("/etc/ssh/key");
